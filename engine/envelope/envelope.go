@@ -1,0 +1,149 @@
+// Package envelope knows how items carry their wrapped keys.
+//
+// A format is a pure function: from a view of an item to the wrapped keys in
+// it, and from new wrapped keys back to the edit that puts them there. No I/O,
+// no context, no SDK: so formats are tested with golden vectors written by
+// real clients, and fuzzed. What a wrapped key is turned into is the business
+// of a rewrapper (engine/keys); how an edit is made is the source's.
+package envelope
+
+import (
+	"errors"
+	"fmt"
+
+	"rewrap/sources"
+)
+
+// WrappedKey is a data key, or any small secret, encrypted under a KMS key or
+// a key-encryption key.
+type WrappedKey struct {
+	// Locator says where in the item it stands, for the audit log: the
+	// metadata name, a JSON Pointer.
+	Locator string
+	Blob    []byte
+	// KeyID is the key that the item itself records as the one that wrapped
+	// the blob: id, ARN or alias. "" where the format records none. It is a
+	// claim: the blob may meanwhile be under another key.
+	KeyID string
+	// Context binds the blob (KMS: the encryption context). The new blob is
+	// bound to exactly the same.
+	Context map[string]string
+}
+
+// KeyVersion is a key and the key material of it that wrapped something.
+type KeyVersion struct {
+	ARN      string `json:"key"`      // the key's ARN; a keyring's name for its key
+	Material string `json:"material"` // the key material id; "" where the service does not name it
+}
+
+func (v KeyVersion) String() string {
+	if v.Material == "" {
+		return v.ARN
+	}
+	return v.ARN + "@" + v.Material
+}
+
+// Rewrapped is the answer of a rewrapper about one wrapped key.
+type Rewrapped struct {
+	// Blob is the same data key wrapped under To. nil if Current.
+	Blob     []byte
+	From, To KeyVersion
+	// Current says that the key is on target as it is: nothing has to change.
+	Current bool
+	// Newer says that To is newer key material than the target: the key was
+	// rotated while the run went on.
+	Newer bool
+	// Deduplicated says that the answer was known from an equal wrapped key,
+	// and cost no call.
+	Deduplicated bool
+	RequestID    string // the key service's id of the call
+}
+
+// Format is one way in which items carry wrapped keys. Safe for concurrent
+// use.
+type Format interface {
+	Name() string
+
+	// Parse finds the wrapped keys of an item. It returns ErrForeign where
+	// the item is not of this format, a *ShortError where it has to see more
+	// of the body, a *SkipError where the item is of this format but in a
+	// form that cannot be re-wrapped, and any other error where the item
+	// claims the format and is broken. Parse never panics and never keeps v.
+	Parse(v sources.View) (Envelope, error)
+}
+
+// Envelope is a parsed item.
+type Envelope interface {
+	// Format is the format's name, with its variant: "s3ec-v2".
+	Format() string
+	// Keys are the wrapped keys, in the item's own order. Never empty.
+	Keys() []WrappedKey
+	// Replace makes the edit that puts the new blobs in the place of the old.
+	// new has an entry for each of Keys; nil leaves that key as it is.
+	// Nothing but the blobs changes.
+	Replace(new []*Rewrapped) (sources.Edit, error)
+}
+
+// ErrForeign says: not mine. From a format: the item is not of this format.
+// From a rewrapper: the blob is under none of the source keys.
+var ErrForeign = errors.New("not under any of the source keys")
+
+// ShortError says that a format cannot decide before it sees Need bytes of
+// the body, or all of it if it is shorter.
+type ShortError struct{ Need int64 }
+
+func (e *ShortError) Error() string {
+	return fmt.Sprintf("needs the first %d bytes of the body", e.Need)
+}
+
+// SkipError says that an item carries a wrapped key in a form that is known
+// and cannot be moved. It is skipped with the reason, and since its key stays
+// where it is, a run that skipped it is not complete.
+type SkipError struct {
+	Reason string // one stable word or two, for counting: "instruction-file"
+	Detail string // what exactly, and what could be done about it
+}
+
+func (e *SkipError) Error() string { return e.Detail }
+
+// Auto is the format that tries others: an item is of the one format that
+// claims it. An item that none claims is foreign; one that several claim is
+// broken rather than guessed at.
+func Auto(formats ...Format) Format { return auto(formats) }
+
+type auto []Format
+
+func (a auto) Name() string { return "auto" }
+
+func (a auto) Parse(v sources.View) (Envelope, error) {
+	var (
+		found Envelope
+		name  string
+		short *ShortError
+	)
+	for _, f := range a {
+		e, err := f.Parse(v)
+		var s *ShortError
+		switch {
+		case errors.Is(err, ErrForeign):
+			continue
+		case errors.As(err, &s):
+			if short == nil || s.Need > short.Need {
+				short = s
+			}
+			continue
+		case err != nil:
+			return nil, err
+		case found != nil:
+			return nil, fmt.Errorf("claimed by two formats, %s and %s; name one with --format", name, f.Name())
+		}
+		found, name = e, f.Name()
+	}
+	switch {
+	case short != nil:
+		return nil, short
+	case found == nil:
+		return nil, ErrForeign
+	}
+	return found, nil
+}

@@ -1,0 +1,269 @@
+// Package kms is AWS KMS in process: one account in one Region, over the wire
+// format that SDKs speak, for tests and benchmarks on one machine. It keeps no
+// state outside memory, checks no signature and evaluates no policy.
+//
+// What it takes seriously is what re-wrapping turns on: key material that
+// rotates (at once, later, or when the clock passes a date) and is named in
+// answers; blobs that look like those of AWS, say in clear which material
+// sealed them and really are bound to their encryption context; source keys
+// that are pinned; key states; and the errors of all that. Rules are taken
+// from the KMS API Reference and Developer Guide, the model in the SDKs and
+// answers recorded from AWS; the tests name the source of each.
+//
+// Where it knowingly differs: changes are visible at once (AWS: eventually
+// consistent); grants, key policies and grant tokens are stored and not
+// evaluated; imported key material, multi-Region replicas, custom key stores,
+// signatures and MACs are refused with UnsupportedOperationException; quotas
+// are the front's business.
+package kms
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options say whose KMS it is. The zero value is good.
+type Options struct {
+	Account string // 12 digits; "": 111122223333
+	Region  string // "": us-east-1
+
+	// Now is the clock that rotations and deletions follow; nil: time.Now.
+	Now func() time.Time
+
+	// RotationDelay is how long after RotateKeyOnDemand the new material
+	// becomes current; 0: at once. AWS took 100 and 112 seconds in one
+	// recording.
+	RotationDelay time.Duration
+
+	// Rand makes ids, key material, nonces and request ids; nil: crypto/rand.
+	// With a seeded reader and requests one after another everything but the
+	// pairs and ciphertexts of asymmetric keys comes out the same each time.
+	// The reader need not be safe for concurrent use, and must not end: the
+	// service panics if it cannot be read.
+	Rand io.Reader
+}
+
+// Service is a KMS. It is safe for concurrent use.
+type Service struct {
+	account, region string
+	now             func() time.Time
+	rotationDelay   time.Duration
+	rand            io.Reader
+
+	// nextDue is when the earliest rotation or deletion falls due, in Unix
+	// nanoseconds, so that a request sees by one load that nothing does.
+	nextDue atomic.Int64
+
+	mu        sync.RWMutex // guards the maps and all that changes in a key
+	keys      map[string]*key
+	ordered   []*key // in order of creation
+	aliases   map[string]*alias
+	materials map[blobID]*material
+}
+
+// New makes a KMS without keys.
+func New(o Options) *Service {
+	s := &Service{
+		account:       o.Account,
+		region:        o.Region,
+		now:           o.Now,
+		rotationDelay: o.RotationDelay,
+		rand:          rand.Reader,
+		keys:          map[string]*key{},
+		aliases:       map[string]*alias{},
+		materials:     map[blobID]*material{},
+	}
+	if s.account == "" {
+		s.account = "111122223333"
+	}
+	if s.region == "" {
+		s.region = "us-east-1"
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if o.Rand != nil {
+		s.rand = &lockedReader{r: o.Rand}
+	}
+	s.nextDue.Store(math.MaxInt64)
+	return s
+}
+
+type lockedReader struct {
+	mu sync.Mutex
+	r  io.Reader
+}
+
+func (l *lockedReader) Read(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return io.ReadFull(l.r, b)
+}
+
+func (s *Service) random(b []byte) {
+	if _, err := io.ReadFull(s.rand, b); err != nil {
+		panic(fmt.Errorf("kms: reading Options.Rand: %w", err))
+	}
+}
+
+func (s *Service) uuid() string {
+	var b [16]byte
+	s.random(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	var t [36]byte
+	hex.Encode(t[0:8], b[0:4])
+	hex.Encode(t[9:13], b[4:6])
+	hex.Encode(t[14:18], b[6:8])
+	hex.Encode(t[19:23], b[8:10])
+	hex.Encode(t[24:36], b[10:16])
+	t[8], t[13], t[18], t[23] = '-', '-', '-', '-'
+	return string(t[:])
+}
+
+const targetPrefix = "TrentService."
+
+// Operation tells a request's operation by its X-Amz-Target: "ReEncrypt". It
+// reports false for requests that are not for KMS.
+func Operation(r *http.Request) (name string, ok bool) {
+	return strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
+}
+
+// handler answers one operation: it decodes the body, and returns what to
+// encode.
+type handler func(s *Service, body []byte) (any, error)
+
+// operation makes a handler of a method that takes and returns the shapes of
+// the model.
+func operation[In, Out any](method func(*Service, *In) (Out, error)) handler {
+	return func(s *Service, body []byte) (any, error) {
+		in := new(In)
+		if err := json.Unmarshal(body, in); err != nil {
+			return nil, &Error{Code: "SerializationException", Status: http.StatusBadRequest}
+		}
+		return method(s, in)
+	}
+}
+
+var operations = map[string]handler{
+	"CancelKeyDeletion":               operation((*Service).cancelKeyDeletion),
+	"CreateAlias":                     operation((*Service).createAlias),
+	"CreateGrant":                     operation((*Service).createGrant),
+	"CreateKey":                       operation((*Service).createKey),
+	"Decrypt":                         operation((*Service).decrypt),
+	"DeleteAlias":                     operation((*Service).deleteAlias),
+	"DescribeKey":                     operation((*Service).describeKey),
+	"DisableKey":                      operation((*Service).disableKey),
+	"DisableKeyRotation":              operation((*Service).disableKeyRotation),
+	"EnableKey":                       operation((*Service).enableKey),
+	"EnableKeyRotation":               operation((*Service).enableKeyRotation),
+	"Encrypt":                         operation((*Service).encrypt),
+	"GenerateDataKey":                 operation((*Service).generateDataKey),
+	"GenerateDataKeyWithoutPlaintext": operation((*Service).generateDataKeyWithoutPlaintext),
+	"GenerateRandom":                  operation((*Service).generateRandom),
+	"GetKeyPolicy":                    operation((*Service).getKeyPolicy),
+	"GetKeyRotationStatus":            operation((*Service).getKeyRotationStatus),
+	"GetPublicKey":                    operation((*Service).getPublicKey),
+	"ListAliases":                     operation((*Service).listAliases),
+	"ListGrants":                      operation((*Service).listGrants),
+	"ListKeyPolicies":                 operation((*Service).listKeyPolicies),
+	"ListKeyRotations":                operation((*Service).listKeyRotations),
+	"ListKeys":                        operation((*Service).listKeys),
+	"ListResourceTags":                operation((*Service).listResourceTags),
+	"PutKeyPolicy":                    operation((*Service).putKeyPolicy),
+	"ReEncrypt":                       operation((*Service).reEncrypt),
+	"RevokeGrant":                     operation((*Service).revokeGrant),
+	"RotateKeyOnDemand":               operation((*Service).rotateKeyOnDemand),
+	"ScheduleKeyDeletion":             operation((*Service).scheduleKeyDeletion),
+	"TagResource":                     operation((*Service).tagResource),
+	"UntagResource":                   operation((*Service).untagResource),
+	"UpdateAlias":                     operation((*Service).updateAlias),
+	"UpdateKeyDescription":            operation((*Service).updateKeyDescription),
+}
+
+// maxBody is more than any request of the model can fill: the largest member
+// is a policy of 131,072 characters.
+const maxBody = 1 << 20
+
+// ServeHTTP answers requests in AWS JSON 1.1. An operation that is not known
+// changes nothing.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Amzn-Requestid", s.uuid())
+	h.Set("Content-Type", "application/x-amz-json-1.1")
+	body, status := []byte(nil), http.StatusOK
+	out, err := s.serve(r)
+	if err == nil && out != nil {
+		body, err = json.Marshal(out)
+	}
+	if err != nil {
+		var e *Error
+		if !errors.As(err, &e) {
+			e = &Error{Code: "KMSInternalException", Message: err.Error(), Status: http.StatusInternalServerError}
+		}
+		status = e.Status
+		body, _ = json.Marshal(struct { // two strings: cannot fail
+			Type    string `json:"__type"`
+			Message string `json:"message,omitempty"`
+		}{e.Code, e.Message})
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	w.Write(body)
+}
+
+func (s *Service) serve(r *http.Request) (any, error) {
+	name, ok := Operation(r)
+	if !ok || r.Method != http.MethodPost {
+		return nil, &Error{Code: "UnknownOperationException", Status: http.StatusBadRequest}
+	}
+	handle, ok := operations[name]
+	if !ok {
+		return nil, unsupported("%s is not an operation of this emulator.", name)
+	}
+	body, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	s.catchUp()
+	return handle(s, body)
+}
+
+func readBody(r *http.Request) ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
+	}
+	var b []byte
+	var err error
+	if n := r.ContentLength; n >= 0 && n <= maxBody {
+		b = make([]byte, n)
+		_, err = io.ReadFull(r.Body, b)
+	} else {
+		b, err = io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	}
+	switch {
+	case len(b) > maxBody:
+		return nil, &Error{Code: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge}
+	case err != nil:
+		return nil, fail("SerializationException", "The request ended early: %v", err)
+	}
+	return b, nil
+}
+
+// timestamp is a time in the protocol's format: seconds since the epoch, with
+// milliseconds. The zero time is left out with omitzero.
+type timestamp struct{ time.Time }
+
+func (t timestamp) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, float64(t.UnixMilli())/1000, 'f', 3, 64), nil
+}

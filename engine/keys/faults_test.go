@@ -1,0 +1,314 @@
+package keys_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rewrap/engine/envelope"
+	"rewrap/engine/keys"
+	"rewrap/sources"
+)
+
+func TestKeyGoesBadInMidRun(t *testing.T) {
+	for name, x := range map[string]struct {
+		do   func(w *world, arn string)
+		hint string
+	}{
+		"disabled":         {(*world).disable, "enable-key"},
+		"pending deletion": {(*world).scheduleDeletion, "cancel-key-deletion"},
+	} {
+		for _, side := range []string{"source", "target"} {
+			t.Run(name+" "+side, func(t *testing.T) {
+				w := newWorld(t, 0)
+				a, b := w.key(), w.key()
+				k := w.open(keys.Config{From: []string{a}, To: b})
+				wk := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
+				bad := a
+				if side == "target" {
+					bad = b
+				}
+				x.do(w, bad)
+				_, err := k.Rewrap(t.Context(), wk)
+				contains(t, errors.New(runError(t, err, 1).Hint), x.hint, bad)
+			})
+		}
+	}
+}
+
+func TestKeyOfOneItemOnly(t *testing.T) {
+	w := newWorld(t, 0)
+	a, gone := w.key(), w.key()
+	blob := w.seal(gone, nil)
+	k := w.open(keys.Config{})
+	w.disable(gone)
+	_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, KeyID: gone})
+	contains(t, runError(t, err, 50), "enable-key", gone)
+	none := strings.Replace(a, a[strings.LastIndex(a, "/")+1:], "12345678-1234-1234-1234-123456789012", 1)
+	for _, c := range []keys.Config{{}, {To: a}} {
+		_, err = w.open(c).Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, KeyID: none})
+		contains(t, runError(t, err, 50), none, "--from")
+	}
+	// The target is the operator's all the same.
+	to := w.key()
+	k2 := w.open(keys.Config{To: to})
+	wk := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
+	w.disable(to)
+	_, err = k2.Rewrap(t.Context(), wk)
+	contains(t, runError(t, err, 1), "enable-key", to)
+	// Disabled between the look-up and the call.
+	late := w.key()
+	blob = w.seal(late, nil)
+	w.rewrap(k, envelope.WrappedKey{Blob: blob, KeyID: late})
+	w.disable(late)
+	_, err = k.Rewrap(t.Context(), envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: late})
+	contains(t, runError(t, err, 50), "enable-key", late)
+}
+
+func TestErrorClasses(t *testing.T) {
+	w := newWorld(t, 0)
+	a, b, own := w.key(), w.key(), w.key()
+	named := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
+	items := envelope.WrappedKey{Blob: w.seal(own, nil), KeyID: own}
+	for code, x := range map[string]struct {
+		named, items int // strikes; -1: the item's own error
+		hint         string
+	}{
+		"AccessDeniedException":         {5, 50, "kms:ReEncrypt"},
+		"DisabledException":             {1, 50, "describe-key"},
+		"KMSInvalidStateException":      {1, 50, "describe-key"},
+		"NotFoundException":             {1, 50, "describe-key"},
+		"InvalidKeyUsageException":      {1, 50, "describe-key"},
+		"ExpiredTokenException":         {1, 1, "credentials"},
+		"UnrecognizedClientException":   {1, 1, "credentials"},
+		"KMSInternalException":          {20, 20, "later"},
+		"ThrottlingException":           {20, 20, "--kms-rps"},
+		"UnsupportedOperationException": {50, 50, "endpoint"},
+		"InvalidCiphertextException":    {-1, -1, ""},
+		"ValidationException":           {-1, -1, ""},
+	} {
+		t.Run(code, func(t *testing.T) {
+			w.hook(nil, nil)
+			both, one := w.open(keys.Config{From: []string{a}, To: b}), w.open(keys.Config{})
+			w.hook(func(_, op string, _ object) string {
+				if op == "ReEncrypt" {
+					return code
+				}
+				return ""
+			}, nil)
+			for _, y := range []struct {
+				k       *keys.KMS
+				wk      envelope.WrappedKey
+				strikes int
+			}{{both, named, x.named}, {one, items, x.items}} {
+				_, err := y.k.Rewrap(t.Context(), y.wk)
+				if y.strikes < 0 {
+					itemError(t, err)
+					continue
+				}
+				contains(t, errors.New(runError(t, err, y.strikes).Hint), x.hint)
+				if got := errors.Is(err, sources.ErrCredentials); got != (x.hint == "credentials") {
+					t.Errorf("ErrCredentials: %v", err)
+				}
+			}
+		})
+	}
+	w.hook(nil, nil)
+	k := w.open(keys.Config{From: []string{a}, To: b, Verify: keys.VerifyOpen})
+	w.hook(func(_, op string, _ object) string {
+		if op == "Decrypt" {
+			return "AccessDeniedException"
+		}
+		return ""
+	}, nil)
+	_, err := k.Rewrap(t.Context(), named)
+	contains(t, runError(t, err, 5), "kms:Decrypt", "--verify=answer")
+}
+
+func TestNoAnswer(t *testing.T) {
+	w := newWorld(t, 0)
+	a, b := w.key(), w.key()
+	wk := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
+	k := w.open(keys.Config{From: []string{a}, To: b})
+	w.apis[home] = sdkClient("http://127.0.0.1:1", home) // nobody listens
+	contains(t, runError(t, w.openFails(keys.Config{To: b}), 20), "AWS_ENDPOINT_URL_KMS")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var run *sources.RunError
+	if _, err := k.Rewrap(ctx, wk); !errors.Is(err, context.Canceled) || errors.As(err, &run) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRotationInMidRun(t *testing.T) {
+	for _, list := range []bool{true, false} {
+		t.Run(fmt.Sprintf("ListKeyRotations permitted: %v", list), func(t *testing.T) {
+			w := newWorld(t, 0)
+			a, b := w.key(), w.key()
+			k := w.open(keys.Config{From: []string{a}, To: b})
+			m1 := w.material(b)
+			early := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(a, nil)})
+			w.rotate(b)
+			if !list {
+				w.hook(func(_, op string, _ object) string {
+					if op == "ListKeyRotations" {
+						return "AccessDeniedException"
+					}
+					return ""
+				}, nil)
+			}
+			w.calls("DescribeKey")
+			for range 3 {
+				r := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(a, nil)})
+				if !r.Newer || r.Current || r.To.Material == m1 {
+					t.Errorf("after the rotation: %+v", r)
+				}
+				w.opens(r.Blob, r.To, nil)
+			}
+			if n := w.calls("DescribeKey"); n != 1 {
+				t.Errorf("%d calls of DescribeKey for one new material", n)
+			}
+			m2 := w.material(b)
+			// At least the target is on target: what is newer, and what was
+			// current when the pass began.
+			if r := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(b, nil)}); !r.Current || !r.Newer || r.From.Material != m2 {
+				t.Errorf("newer: %+v", r)
+			}
+			if r := w.rewrap(k, envelope.WrappedKey{Blob: early.Blob}); !r.Current || r.Newer {
+				t.Errorf("lower bound: %+v", r)
+			}
+			if got := k.Targets()[b]; got != m1 {
+				t.Errorf("the lower bound moved to %s", got)
+			}
+			if !w.noticed("was rotated during the run") {
+				t.Errorf("notices: %q", w.notices)
+			}
+		})
+	}
+}
+
+// A blob that somebody else wrapped under newer material than the run's, met
+// before any answer of the run's own named that.
+func TestNewerSource(t *testing.T) {
+	w := newWorld(t, 0)
+	a := w.key()
+	k := w.open(keys.Config{From: []string{a}})
+	w.rotate(a)
+	m2blob := w.seal(a, nil)
+	w.rotate(a) // so that the source's is neither the bound nor the current
+	if r := w.rewrap(k, envelope.WrappedKey{Blob: m2blob, KeyID: a}); !r.Current || !r.Newer {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func lieAbout(field, value string) func(_, op string, in, out object) {
+	return func(_, op string, in, out object) {
+		if op == "ReEncrypt" {
+			out[field] = value
+		}
+	}
+}
+
+func TestOlderMaterialAnswered(t *testing.T) {
+	w := newWorld(t, 0)
+	a, b := w.key(), w.key()
+	m1 := w.material(b)
+	w.rotate(b)
+	wk := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
+	for _, denied := range []bool{false, true} {
+		for name, said := range map[string]string{"older": m1, "made up": strings.Repeat("0", 64)} {
+			w.hook(nil, nil)
+			k := w.open(keys.Config{From: []string{a}, To: b})
+			w.clock.slept = nil
+			before := func(_, op string, _ object) string {
+				if denied && op == "ListKeyRotations" {
+					return "AccessDeniedException"
+				}
+				return ""
+			}
+			w.hook(before, lieAbout("DestinationKeyMaterialId", said))
+			_, err := k.Rewrap(t.Context(), wk)
+			contains(t, runError(t, err, 1), said, w.material(b))
+			want := []time.Duration{1e9, 2e9, 4e9, 8e9, 16e9}
+			if !slices.Equal(w.clock.slept, want) {
+				t.Errorf("%s: slept %v", name, w.clock.slept)
+			}
+			if n := w.calls("ReEncrypt"); n != 6 {
+				t.Errorf("%s: %d calls", name, n)
+			}
+			// A while later KMS is of one mind.
+			n := 0
+			w.hook(before, func(region, op string, in, out object) {
+				if op == "ReEncrypt" {
+					if n++; n <= 2 {
+						out["DestinationKeyMaterialId"] = said
+					}
+				}
+			})
+			if r := w.rewrap(k, wk); r.Newer || r.To.Material != w.material(b) {
+				t.Errorf("%s: %+v", name, r)
+			}
+			// Whoever asks for no check gets none.
+			w.hook(before, nil)
+			k = w.open(keys.Config{From: []string{a}, To: b, Verify: keys.VerifyNone})
+			w.hook(before, lieAbout("DestinationKeyMaterialId", said))
+			w.rewrap(k, wk)
+		}
+	}
+}
+
+// DescribeKey answers from a server that has not heard of the rotation: that
+// the older material is current there must not make it newer.
+func TestStaleDescribeKey(t *testing.T) {
+	w := newWorld(t, 0)
+	a, b := w.key(), w.key()
+	m1 := w.material(b)
+	w.rotate(b)
+	k := w.open(keys.Config{From: []string{a}, To: b})
+	w.hook(nil, func(_, op string, _, out object) {
+		switch op {
+		case "ReEncrypt":
+			out["DestinationKeyMaterialId"] = m1
+		case "DescribeKey":
+			out["KeyMetadata"].(object)["CurrentKeyMaterialId"] = m1
+		}
+	})
+	_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: w.seal(a, nil)})
+	contains(t, runError(t, err, 1), m1)
+}
+
+func TestAnswersThatMakeNoSense(t *testing.T) {
+	w := newWorld(t, 0)
+	a, b, c := w.key(), w.key(), w.key()
+	wk := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
+	for name, lie := range map[string]func(_, op string, in, out object){
+		"another destination": lieAbout("KeyId", c),
+		"no destination":      lieAbout("KeyId", ""),
+		"no material":         lieAbout("DestinationKeyMaterialId", ""),
+		"no blob":             lieAbout("CiphertextBlob", ""),
+		"the old blob": func(_, op string, in, out object) {
+			if op == "ReEncrypt" {
+				out["CiphertextBlob"] = in["CiphertextBlob"]
+			}
+		},
+	} {
+		w.hook(nil, nil)
+		k := w.open(keys.Config{From: []string{a}, To: b})
+		w.hook(nil, lie)
+		_, err := k.Rewrap(t.Context(), wk)
+		if err == nil {
+			t.Fatal(name)
+		}
+		contains(t, runError(t, err, 1), "AWS_ENDPOINT_URL_KMS")
+	}
+	// What is current cannot be told without the source's material.
+	w.hook(nil, nil)
+	k := w.open(keys.Config{Verify: keys.VerifyNone})
+	w.hook(nil, lieAbout("SourceKeyMaterialId", ""))
+	_, err := k.Rewrap(t.Context(), wk)
+	runError(t, err, 1)
+}

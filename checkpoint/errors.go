@@ -1,0 +1,110 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// ErrLocked is what a [LockedError] is.
+var ErrLocked = errors.New("state directory is in use")
+
+// ErrNotUTF8 is returned for an id, cursor or revision that JSON could not
+// give back as it was. Nothing was written, and the state can be used on.
+var ErrNotUTF8 = errors.New("not valid UTF-8")
+
+// ErrTooLarge is returned for a line or frame beyond what would be read back
+// (16 MiB). Nothing was written, and the state can be used on.
+var ErrTooLarge = errors.New("larger than 16 MiB")
+
+// Process is the one that holds, or last held, a state directory.
+type Process struct {
+	PID   int       `json:"pid"`   // 0: not known
+	Host  string    `json:"host"`  // its host's name, which may be another one on a shared file system
+	Since time.Time `json:"since"` // when it opened the directory
+}
+
+func (p Process) String() string {
+	if p.PID == 0 {
+		return "another process"
+	}
+	return fmt.Sprintf("process %d on %s since %s", p.PID, p.Host, p.Since.Format(time.RFC3339))
+}
+
+// LockedError says that another process has the directory open.
+type LockedError struct {
+	Dir string
+	Process
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("state directory %s is in use by %s; wait for it to end or stop it", e.Dir, e.Process)
+}
+
+// Is makes a LockedError an [ErrLocked].
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
+
+// Difference is a field of the job that is not what it was.
+type Difference struct {
+	Name    string
+	Was, Is string // "": not there. Values of one name are joined with commas
+}
+
+// OtherJobError says that the directory holds the state of another job. Its
+// watermarks and counts mean nothing to this one.
+type OtherJobError struct {
+	Dir         string
+	Differences []Difference
+}
+
+func (e *OtherJobError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "state directory %s belongs to another job: ", e.Dir)
+	for i, d := range e.Differences {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s was %q and is now %q", d.Name, d.Was, d.Is)
+	}
+	b.WriteString(". Give this job a state directory of its own, or the old values to go on with the old job")
+	return b.String()
+}
+
+// NotOursError says that a directory is full of something else. Nothing was
+// written to it.
+type NotOursError struct {
+	Dir   string
+	Found string // the name of a file that is no part of a state directory
+}
+
+func (e *NotOursError) Error() string {
+	return fmt.Sprintf("directory %s holds other files (%s) and no checkpoint.json, so it is not used as a state directory; name one that is empty or does not exist", e.Dir, e.Found)
+}
+
+// CorruptError says that a file is not what was made durable: the disk, or
+// somebody, has changed it.
+type CorruptError struct {
+	File   string // its path
+	Offset int64  // in bytes: where it stops making sense
+	Detail string // what is wrong, what that costs and what to do
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("%s is damaged at byte %d: %s", e.File, e.Offset, e.Detail)
+}
+
+// VersionError says that a file was written in a format newer than this
+// program knows.
+type VersionError struct {
+	File      string
+	Format    int // of the file
+	Supported int // the newest that can be read
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("%s is of format %d, and this version of the program knows formats up to %d; go on with the version that wrote it, or a later one", e.File, e.Format, e.Supported)
+}
+
+var errClosed = fmt.Errorf("checkpoint: state is closed: %w", os.ErrClosed)

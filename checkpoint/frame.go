@@ -1,0 +1,142 @@
+package checkpoint
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+)
+
+// The journal's bytes; the diagram is in the package documentation. All of
+// this is on people's disks: do not change it without a new version.
+const (
+	journalMagic   = "rewrap journal\n" // 15 bytes
+	journalVersion = 1
+	headerLen      = int64(len(journalMagic)) + 1
+
+	frameHead = 8 // length and checksum
+	// afterSync is the bit of a frame's length that says: when this frame was
+	// written, everything before it was durable.
+	afterSync = 1 << 31
+	// maxRecord bounds a frame's payload and a line, so that a damaged length
+	// cannot ask for all memory.
+	maxRecord = 16 << 20
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func journalHeader() []byte { return append([]byte(journalMagic), journalVersion) }
+
+// appendFrame appends payload as a frame. len(payload) is at most maxRecord.
+func appendFrame(buf, payload []byte, first bool) []byte {
+	size := uint32(len(payload))
+	if first {
+		size |= afterSync
+	}
+	var head [frameHead]byte
+	binary.BigEndian.PutUint32(head[:], size)
+	binary.BigEndian.PutUint32(head[4:], checksum(head[:4], payload))
+	return append(append(buf, head[:]...), payload...)
+}
+
+func checksum(size, payload []byte) uint32 {
+	return crc32.Update(crc32.Update(0, castagnoli, size), castagnoli, payload)
+}
+
+// errBadFrame says that the bytes are no frame: cut short, or damaged.
+var errBadFrame = errors.New("no intact frame")
+
+// readFrame reads the frame at off of a journal of the given size. It uses
+// buf if that is large enough. Errors other than errBadFrame are from r.
+func readFrame(r io.ReaderAt, off, size int64, buf []byte) (payload []byte, first bool, err error) {
+	var head [frameHead]byte
+	if off < headerLen || size-off < frameHead {
+		return nil, false, errBadFrame
+	}
+	if _, err := r.ReadAt(head[:], off); err != nil {
+		return nil, false, unexpected(err)
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	first, n = n&afterSync != 0, n&^afterSync
+	if n == 0 || n > maxRecord || int64(n) > size-off-frameHead {
+		return nil, false, errBadFrame
+	}
+	if uint32(cap(buf)) < n {
+		buf = make([]byte, n)
+	}
+	buf = buf[:n]
+	if _, err := r.ReadAt(buf, off+frameHead); err != nil {
+		return nil, false, unexpected(err)
+	}
+	if checksum(head[:4], buf) != binary.BigEndian.Uint32(head[4:]) {
+		return nil, false, errBadFrame
+	}
+	return buf, first, nil
+}
+
+// unexpected is for a read that the file's size had promised.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// findEnd walks the frames from off and returns where the intact ones end.
+//
+// What follows is torn: the last group of frames was being written when the
+// power went or the process was killed, so no Append of it had returned, and
+// it can be cut off. Any part of the group may have reached the disk, but
+// nothing after it was ever written. So if an intact frame is found later that
+// says it was written after a sync, the bytes between had been durable, and
+// were damaged since: lost is then the place of that frame, else -1.
+func findEnd(r io.ReaderAt, off, size int64) (end, lost int64, err error) {
+	var buf []byte
+	for off < size {
+		payload, _, err := readFrame(r, off, size, buf)
+		if errors.Is(err, errBadFrame) {
+			lost, err := findSynced(r, off+1, size)
+			return off, lost, err
+		}
+		if err != nil {
+			return off, -1, err
+		}
+		buf = payload
+		off += frameHead + int64(len(payload))
+	}
+	return off, -1, nil
+}
+
+// findSynced looks at every byte from off for an intact frame that was
+// written after a sync. Nearly every place is ruled out by its first bytes:
+// the bit in the length, and the brace that a payload begins with.
+func findSynced(r io.ReaderAt, off, size int64) (int64, error) {
+	const window = 1 << 16
+	var (
+		chunk = make([]byte, window+frameHead)
+		buf   []byte
+	)
+	for ; size-off > frameHead; off += window {
+		n := min(size-off, int64(len(chunk)))
+		if _, err := r.ReadAt(chunk[:n], off); err != nil {
+			return -1, unexpected(err)
+		}
+		for i := 0; i < window && int64(i)+frameHead < n; i++ {
+			if chunk[i]&0x80 == 0 || chunk[i+frameHead] != '{' {
+				continue
+			}
+			payload, first, err := readFrame(r, off+int64(i), size, buf)
+			if errors.Is(err, errBadFrame) {
+				continue
+			}
+			if err != nil {
+				return -1, err
+			}
+			if first {
+				return off + int64(i), nil
+			}
+			buf = payload
+		}
+	}
+	return -1, nil
+}

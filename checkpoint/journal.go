@@ -1,0 +1,268 @@
+package checkpoint
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"sync"
+	"unicode/utf8"
+)
+
+// Journal is the undo journal of a state directory. All methods may be called
+// from many goroutines at once.
+type Journal struct {
+	f    file
+	name string
+
+	// writing is held, by putting something in, by the one Append that
+	// writes and syncs a batch for all that wait for it.
+	writing chan struct{}
+
+	mu      sync.Mutex
+	open    *batch // takes in frames
+	size    int64  // where the next frame will begin
+	durable int64  // what was synced
+	err     error  // the first error; every later Append fails with it
+}
+
+// batch is a group of frames that is written and synced at once.
+type batch struct {
+	frames []byte
+	done   chan struct{} // closed when err is set
+	err    error
+}
+
+func newBatch() *batch { return &batch{done: make(chan struct{})} }
+
+// openJournal opens the journal, makes it if create is set, and cuts off what
+// a crash has torn. Frames are looked at from the offset from; everything
+// before it is known to be durable.
+func openJournal(fs fsys, dir string, from int64, create bool) (_ *Journal, err error) {
+	name := filepath.Join(dir, journalFile)
+	if create {
+		if missing(name) {
+			// Whole or not at all, so that a journal always has its header.
+			if err := replaceFile(fs, dir, journalFile, journalHeader()); err != nil {
+				return nil, err
+			}
+		}
+		from = headerLen
+	}
+	f, err := fs.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, &CorruptError{name, 0, "it is missing. " + undoLost(0)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	size := info.Size()
+	if err := checkHeader(f, name, size); err != nil {
+		return nil, err
+	}
+	if size < from {
+		return nil, &CorruptError{name, size, fmt.Sprintf("it ends here, and %d bytes had been durable. %s", from, undoLost(size))}
+	}
+	end, lost, err := findEnd(f, from, size)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if lost >= 0 {
+		return nil, &CorruptError{name, end, fmt.Sprintf("the bytes up to %d are no frames, though they had been durable. %s", lost, undoLost(end))}
+	}
+	if end < size {
+		if err := f.Truncate(end); err != nil {
+			return nil, fmt.Errorf("cut %s: %w", name, err)
+		}
+	}
+	// The last frames may have been written by a process that was killed
+	// before it could sync them. From here on they are taken as durable.
+	if err := f.Sync(); err != nil {
+		return nil, fmt.Errorf("sync %s: %w", name, err)
+	}
+	return &Journal{
+		f:       f,
+		name:    name,
+		writing: make(chan struct{}, 1),
+		open:    newBatch(),
+		size:    end,
+		durable: end,
+	}, nil
+}
+
+func undoLost(off int64) string {
+	return fmt.Sprintf("What was changed after byte %d of the journal cannot be undone by rewrap unless the file is restored from a copy. "+
+		"The items themselves are safe: to go on with the job, use a new state directory; what is on target already is recognised", off)
+}
+
+func checkHeader(r io.ReaderAt, name string, size int64) error {
+	head := make([]byte, min(size, headerLen))
+	if _, err := r.ReadAt(head, 0); err != nil {
+		return fmt.Errorf("read %s: %w", name, unexpected(err))
+	}
+	want := journalHeader()
+	if int64(len(head)) < headerLen || string(head[:headerLen-1]) != journalMagic || head[headerLen-1] == 0 {
+		return &CorruptError{name, 0, "it does not begin as an undo journal does. " + undoLost(0)}
+	}
+	if v := head[headerLen-1]; v > want[headerLen-1] {
+		return &VersionError{name, int(v), journalVersion}
+	}
+	return nil
+}
+
+// Append adds a frame and returns where it begins. It is durable when Append
+// returns without error; frames of callers that come together are synced
+// together. A context that is done before the frame has its place prevents
+// it; after that Append waits for the disk, whatever the context says.
+//
+// After an error of the disk nobody knows what of the file is durable, so
+// every later Append fails with the same error; what had returned before is
+// safe, and the next Open cuts off the rest. ErrNotUTF8 and ErrTooLarge
+// concern this entry alone.
+func (j *Journal) Append(ctx context.Context, e Entry) (int64, error) {
+	if !utf8.ValidString(e.ID) || !utf8.ValidString(e.Rev) {
+		return 0, fmt.Errorf("journal entry of %q: id or revision is %w", e.ID, ErrNotUTF8)
+	}
+	payload, err := encode(e)
+	if err != nil {
+		return 0, fmt.Errorf("journal entry of %q: %w", e.ID, err)
+	}
+
+	j.mu.Lock()
+	if err := cmp.Or(j.err, ctx.Err()); err != nil {
+		j.mu.Unlock()
+		return 0, err
+	}
+	b := j.open
+	off := j.size
+	b.frames = appendFrame(b.frames, payload, len(b.frames) == 0)
+	j.size += frameHead + int64(len(payload))
+	j.mu.Unlock()
+
+	select {
+	case <-b.done: // another Append has written it
+	case j.writing <- struct{}{}:
+		j.flush(b)
+		<-j.writing
+	}
+	return off, b.err
+}
+
+// flush writes and syncs b and lets the next batch fill meanwhile. Its caller
+// holds writing. A process that dies in here loses frames whose Append has
+// not returned, so nothing was changed on the strength of them.
+func (j *Journal) flush(b *batch) {
+	select {
+	case <-b.done:
+		return
+	default:
+	}
+	j.mu.Lock()
+	j.open = newBatch() // b was the open one: batches are written in order, one at a time
+	err := j.err
+	j.mu.Unlock()
+
+	if err == nil {
+		if _, err = j.f.Write(b.frames); err == nil {
+			err = j.f.Sync()
+		}
+		if err != nil {
+			err = fmt.Errorf("append to undo journal: %w", err)
+		}
+	}
+
+	j.mu.Lock()
+	if err == nil {
+		j.durable += int64(len(b.frames))
+	} else if j.err == nil {
+		j.err = err
+	}
+	j.mu.Unlock()
+	b.err = err
+	close(b.done)
+}
+
+// Size is where the next frame would begin, behind those that wait to be
+// written: a later Append never returns less.
+func (j *Journal) Size() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.size
+}
+
+func (j *Journal) durableSize() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.durable
+}
+
+// Entries yields the entries from the frame at offset from on (0: the first)
+// that are durable at this moment, oldest first. Damage and errors of the
+// disk end it; what lies behind damage is not looked for.
+func (j *Journal) Entries(from int64) iter.Seq2[EntryAt, error] {
+	return func(yield func(EntryAt, error) bool) {
+		end := j.durableSize()
+		var buf []byte
+		for off := max(from, headerLen); off < end; {
+			e, payload, err := j.entry(off, end, buf)
+			if err != nil {
+				yield(EntryAt{}, err)
+				return
+			}
+			buf = payload
+			at := EntryAt{e, off, off + frameHead + int64(len(payload))}
+			if !yield(at, nil) {
+				return
+			}
+			off = at.Next
+		}
+	}
+}
+
+// At returns the entry whose frame begins at offset, as Append returned it.
+func (j *Journal) At(offset int64) (Entry, error) {
+	e, _, err := j.entry(offset, j.durableSize(), nil)
+	return e, err
+}
+
+func (j *Journal) entry(off, end int64, buf []byte) (Entry, []byte, error) {
+	payload, _, err := readFrame(j.f, off, end, buf)
+	if errors.Is(err, errBadFrame) {
+		return Entry{}, nil, &CorruptError{j.name, off, "no intact frame begins here. " + undoLost(off)}
+	}
+	if err != nil {
+		return Entry{}, nil, fmt.Errorf("read %s: %w", j.name, err)
+	}
+	var e Entry
+	if err := json.Unmarshal(payload, &e); err != nil {
+		// The checksum fits, so these bytes are what was written.
+		return Entry{}, nil, &CorruptError{j.name, off, fmt.Sprintf("the frame is not an entry (%v). %s", err, undoLost(off))}
+	}
+	return e, payload, nil
+}
+
+// close waits for the batch that is being written; those behind it fail.
+func (j *Journal) close() error {
+	j.mu.Lock()
+	if j.err == nil {
+		j.err = errClosed
+	}
+	j.mu.Unlock()
+	j.writing <- struct{}{}
+	defer func() { <-j.writing }()
+	return j.f.Close()
+}

@@ -1,0 +1,248 @@
+package checkpoint
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"sync"
+	"unicode/utf8"
+)
+
+// encode is JSON on one line, with < and > left readable.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	if b.Len() > maxRecord {
+		return nil, ErrTooLarge
+	}
+	return b.Bytes()[:b.Len()-1], nil
+}
+
+// lines is an append-only file of JSON lines. A crash may leave any part of
+// what was written since the last snapshot; Open cuts all of that off.
+type lines struct {
+	f    file
+	name string
+
+	mu     sync.Mutex // sync overlaps the rest
+	w      *bufio.Writer
+	size   int64 // with what is buffered
+	synced int64
+	err    error // the first error; sticky: after a failed write or sync nobody knows what the file holds
+}
+
+// openLines opens a file that has been cut to size, or makes an empty one.
+func openLines(fs fsys, dir, name string, size int64) (*lines, error) {
+	f, err := fs.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &lines{f: f, name: f.Name(), w: bufio.NewWriterSize(f, 1<<16), size: size, synced: size}, nil
+}
+
+func (l *lines) add(v any) error {
+	data, err := encode(v)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return l.err
+	}
+	if _, err := l.w.Write(append(data, '\n')); err != nil {
+		return l.fail("write", err)
+	}
+	l.size += int64(len(data)) + 1
+	return nil
+}
+
+// flush hands everything to the file, and returns its length.
+func (l *lines) flush() (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return 0, l.err
+	}
+	if err := l.w.Flush(); err != nil {
+		return 0, l.fail("write", err)
+	}
+	return l.size, nil
+}
+
+// sync makes the first size bytes durable, which flush has written.
+func (l *lines) sync(size int64) error {
+	l.mu.Lock()
+	err, synced := l.err, l.synced
+	l.mu.Unlock()
+	if err != nil || size <= synced {
+		return err
+	}
+	err = l.f.Sync() // without mu: Audit and Owe do not wait for the disk
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		return l.fail("sync", err)
+	}
+	l.synced = size
+	return nil
+}
+
+func (l *lines) fail(what string, err error) error {
+	if l.err == nil {
+		l.err = fmt.Errorf("%s %s: %w", what, l.name, err)
+	}
+	return l.err
+}
+
+func (l *lines) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = errClosed
+	}
+	return l.f.Close()
+}
+
+// cutFile shortens a file to size, durably; a file that is shorter has lost
+// what was durable. With size 0 the file may be missing.
+func cutFile(fs fsys, name string, size int64, loss string) error {
+	info, err := os.Stat(name)
+	if errors.Is(err, os.ErrNotExist) {
+		if size == 0 {
+			return nil
+		}
+		return &CorruptError{name, 0, fmt.Sprintf("it is missing, and %d bytes of it had been durable. %s", size, loss)}
+	}
+	if err != nil {
+		return err
+	}
+	if info.Size() < size {
+		return &CorruptError{name, info.Size(), fmt.Sprintf("it ends here, and %d bytes had been durable. %s", size, loss)}
+	}
+	f, err := fs.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if info.Size() > size {
+		err = f.Truncate(size)
+	}
+	if err == nil {
+		// Also where nothing was cut now: an Open that was killed may have
+		// cut it and not come so far.
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("cut %s: %w", name, err)
+	}
+	return nil
+}
+
+// wholeLines is the length of a file up to the end of its last whole line; 0
+// if there is no file.
+func wholeLines(name string) (int64, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	buf := make([]byte, 1<<16)
+	for end := info.Size(); end > 0; {
+		n := min(end, int64(len(buf)))
+		if _, err := f.ReadAt(buf[:n], end-n); err != nil {
+			return 0, fmt.Errorf("read %s: %w", name, unexpected(err))
+		}
+		if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
+			return end - n + int64(i) + 1, nil
+		}
+		end -= n
+	}
+	return 0, nil
+}
+
+// checkText refuses what JSON would change: a cursor that comes back as
+// another one makes a watermark lie.
+func checkText(what string, texts ...string) error {
+	for _, t := range texts {
+		if !utf8.ValidString(t) {
+			return fmt.Errorf("%s: %q is %w", what, t, ErrNotUTF8)
+		}
+	}
+	return nil
+}
+
+// readOwed yields the lines of a retry file from an offset on.
+func readOwed(dir string, r Retry) iter.Seq2[OwedAt, error] {
+	return func(yield func(OwedAt, error) bool) {
+		name := filepath.Join(dir, r.File)
+		f, err := os.Open(name)
+		if err != nil {
+			yield(OwedAt{}, err)
+			return
+		}
+		defer f.Close()
+		if _, err := f.Seek(r.Offset, io.SeekStart); err != nil {
+			yield(OwedAt{}, err)
+			return
+		}
+		in := bufio.NewReaderSize(f, 1<<16)
+		var line []byte
+		for off := r.Offset; ; {
+			line, err = readLine(in, line[:0])
+			if errors.Is(err, io.EOF) && len(line) == 0 {
+				return
+			}
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, ErrTooLarge) {
+				yield(OwedAt{}, fmt.Errorf("read %s: %w", name, err))
+				return
+			}
+			var o OwedAt
+			if err == nil {
+				err = json.Unmarshal(line, &o.Owed)
+			} else if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF // a line without its end
+			}
+			if err != nil {
+				yield(OwedAt{}, &CorruptError{name, off, fmt.Sprintf("the line is not an owed item (%v). %s", err, owedLost)})
+				return
+			}
+			off += int64(len(line))
+			o.Next = off
+			if !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
+
+// readLine appends a line with its end to buf. With io.EOF what it returns
+// has no end.
+func readLine(in *bufio.Reader, buf []byte) ([]byte, error) {
+	for {
+		part, err := in.ReadSlice('\n')
+		buf = append(buf, part...)
+		if len(buf) > maxRecord+1 {
+			return buf, ErrTooLarge
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return buf, err
+		}
+	}
+}

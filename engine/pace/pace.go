@@ -3,10 +3,12 @@
 // for its turn before each attempt and says afterwards whether it was
 // throttled.
 //
-// A pacer spaces requests evenly up to a ceiling. When the service throttles,
-// the rate falls by a third at once, and then climbs back by a fixed step a
-// second: additive increase, multiplicative decrease, so that several users of
-// one shared quota end up with fair shares of it.
+// A pacer spaces requests evenly up to a ceiling. It looks at what became of
+// them in windows of half a second. A window with throttles lowers the rate by
+// their share, by a tenth at least and by half at most; a window without wins
+// back a fixed part of the ceiling: additive increase, multiplicative
+// decrease, so that several users of one shared quota end up with fair shares
+// of it, and a few stray throttles cost little.
 package pace
 
 import (
@@ -17,14 +19,15 @@ import (
 )
 
 const (
-	decrease = 0.7 // what is left of the rate after a throttle
-	floor    = 1.0 // requests a second that are always tried
+	leastCut = 0.1
+	mostCut  = 0.5
+	floor    = 10.0 // requests a second that are always tried, if the ceiling allows them
 	// climb is the part of the reference rate (the ceiling; without one the
-	// rate at the last cut) that is won back each second.
+	// rate at the first cut) that is won back each second.
 	climb = 1.0 / 20
-	// hold is how long after a cut further throttles are taken for echoes of
-	// the same overload: requests that were already on their way.
-	hold = 500 * time.Millisecond
+	// A window is judged after this time, if enough requests ended in it for
+	// a share to mean something, and in any case after the longer one.
+	window, enough, longest = 500 * time.Millisecond, 5, 5 * time.Second
 	// slack is how far behind its schedule a pacer may catch up, so that the
 	// grain of timers costs no throughput.
 	slack = 20 * time.Millisecond
@@ -40,14 +43,11 @@ type Pacer struct {
 	rate    float64 // requests a second; 0: not limited
 	ref     float64 // the rate that climb is a part of
 	next    time.Time
-	cut     time.Time // of the last decrease
-	climbed time.Time // of the last increase
 
-	// The throughput of the last full second: where to cut from when there
-	// was no limit before.
-	second   time.Time
-	count    int
-	measured float64
+	// The window that is going on: since when, and how the requests that
+	// ended in it did.
+	since          time.Time
+	ended, refused int
 
 	requests, throttled atomic.Int64
 }
@@ -92,10 +92,6 @@ func (p *Pacer) Wait(ctx context.Context) error {
 func (p *Pacer) reserve(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now.Sub(p.second) >= time.Second {
-		p.measured, p.second, p.count = float64(p.count), now, 0
-	}
-	p.count++
 	if p.rate == 0 {
 		return 0
 	}
@@ -109,35 +105,49 @@ func (p *Pacer) reserve(now time.Time) time.Duration {
 
 // Done reports how a request ended.
 func (p *Pacer) Done(throttled bool) {
-	if throttled {
-		p.throttled.Add(1)
-	}
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.since.IsZero() {
+		p.since = now
+	}
+	p.ended++
 	if throttled {
-		if now.Sub(p.cut) < hold {
+		p.throttled.Add(1)
+		p.refused++
+	}
+	took := now.Sub(p.since)
+	if took < window || p.ended < enough && took < longest {
+		return
+	}
+	p.judge(took.Seconds())
+	p.since, p.ended, p.refused = now, 0, 0
+}
+
+// judge sets the rate by the window that has ended.
+func (p *Pacer) judge(seconds float64) {
+	switch {
+	case p.refused > 0:
+		if p.rate == 0 { // what the service allowed is what was answered
+			p.rate = max(float64(p.ended-p.refused)/seconds, p.least())
+			p.ref = p.rate
 			return
 		}
-		from := p.rate
-		if from == 0 {
-			from = max(p.measured, float64(p.count))
+		share := float64(p.refused) / float64(p.ended)
+		p.rate = max(p.rate*(1-min(max(share, leastCut), mostCut)), p.least())
+	case p.rate > 0:
+		p.rate += max(p.ref*climb, 1) * min(seconds, longest.Seconds())
+		if p.ceiling > 0 {
+			p.rate = min(p.rate, p.ceiling)
 		}
-		if p.ceiling == 0 {
-			p.ref = from
-		}
-		p.rate = max(from*decrease, floor)
-		p.cut, p.climbed = now, now
-		return
 	}
-	if p.rate == 0 || p.rate == p.ceiling {
-		return
-	}
-	p.rate += max(p.ref*climb, floor) * now.Sub(p.climbed).Seconds()
-	p.climbed = now
+}
+
+func (p *Pacer) least() float64 {
 	if p.ceiling > 0 {
-		p.rate = min(p.rate, p.ceiling)
+		return min(floor, p.ceiling)
 	}
+	return floor
 }
 
 // Stats is what a pacer has seen and where it stands.

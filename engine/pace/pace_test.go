@@ -94,28 +94,48 @@ func TestFindsAQuota(t *testing.T) {
 func TestThrottleCutsAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(100)
-		drive(t, p, time.Second, never)
-		p.Done(true)
-		p.Done(true) // an echo of the same overload
-		within(t, "rate after a throttle", p.Stats().Rate, 70, 0.001)
-		time.Sleep(hold)
-		p.Done(true)
-		within(t, "rate after a second one", p.Stats().Rate, 49, 0.001)
+		end := func(n, throttled int) {
+			for i := range n {
+				if i == n-1 {
+					time.Sleep(window)
+				}
+				p.Done(i < throttled)
+			}
+		}
+		end(10, 0)
+		within(t, "rate without throttles", p.Stats().Rate, 100, 0.001)
+		end(10, 3)
+		within(t, "rate after a window with 30 % throttled", p.Stats().Rate, 70, 0.001)
+		end(100, 1)
+		within(t, "rate after one with 1 %", p.Stats().Rate, 63, 0.001)
+		end(10, 10)
+		within(t, "rate after nothing but throttles", p.Stats().Rate, 31.5, 0.001)
 		drive(t, p, 20*time.Second, never)
 		within(t, "rate 20 s later", p.Stats().Rate, 100, 0.001)
-		if got := p.Stats().Throttled; got != 3 {
-			t.Errorf("throttled: %d, want 3", got)
+		if got := p.Stats().Throttled; got != 14 {
+			t.Errorf("throttled: %d, want 14", got)
 		}
 	})
+}
+
+// Throttles that no rate can avoid, as from one hot partition of a store, slow
+// a run down by their share and do not bring it to a halt.
+func TestConstantShareOfThrottles(t *testing.T) {
+	for _, tc := range []struct{ every, atLeast int }{{100, 100}, {20, 40}, {4, 10}} {
+		synctest.Test(t, func(t *testing.T) {
+			p := New(500)
+			n := drive(t, p, 100*time.Second, func(n int) bool { return n%tc.every == 0 })
+			if n < tc.atLeast*100 {
+				t.Errorf("one of %d throttled: %d requests a second of 500", tc.every, n/100)
+			}
+		})
+	}
 }
 
 func TestNeverStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(100)
-		for range 100 {
-			p.Done(true)
-			time.Sleep(time.Second)
-		}
+		drive(t, p, 1000*time.Second, func(int) bool { return true })
 		within(t, "rate under nothing but throttles", p.Stats().Rate, floor, 0.001)
 	})
 }

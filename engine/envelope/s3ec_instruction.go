@@ -1,0 +1,71 @@
+package envelope
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"rewrap/sources"
+)
+
+// instructionSuffix is the default of every client; a writer may be
+// configured with another, and then only the marker tells.
+const instructionSuffix = ".instruction"
+
+// instructionHead is how much of a body is looked at to know an instruction
+// file. They hold one object's metadata, about 1 KB.
+const instructionHead = 16 << 10
+
+// errInstructionElsewhere is the fate of an object whose metadata say that it
+// is encrypted and do not hold the key.
+var errInstructionElsewhere = &SkipError{
+	Reason: "instruction-file",
+	Detail: "encrypted by the S3 Encryption Client with its wrapped key in an instruction file beside it, which is not re-wrapped; rewrite the object with a client that keeps the key in the object's metadata",
+}
+
+var errInstructionFile = &SkipError{
+	Reason: "instruction-file",
+	Detail: "an instruction file of the S3 Encryption Client: the wrapped key in it is not re-wrapped; rewrite the object that it belongs to with a client that keeps the key in the object's metadata",
+}
+
+// refuseInstructionFile returns a *SkipError for an instruction file, and a
+// *ShortError where only the body can tell.
+func refuseInstructionFile(v sources.View) error {
+	if _, ok := v.Meta[metaInstruction]; ok {
+		return errInstructionFile
+	}
+	if !strings.HasSuffix(v.ID, instructionSuffix) {
+		return nil
+	}
+	if int64(len(v.Head)) < min(v.Size, instructionHead) {
+		return &ShortError{Need: instructionHead}
+	}
+	if namesWrappedKey(v.Head) {
+		return errInstructionFile
+	}
+	return nil
+}
+
+// namesWrappedKey says whether b begins a JSON object with a wrapped key at
+// its top. What follows that name does not matter: values of old files may be
+// numbers, and b may be the beginning of more.
+func namesWrappedKey(b []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(b))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return false
+	}
+	for {
+		name, err := d.Token()
+		if err != nil {
+			return false
+		}
+		switch name {
+		case metaKeyV1, metaKeyV2, metaKeyV3:
+			return true
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return false
+		}
+	}
+}

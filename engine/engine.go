@@ -1,0 +1,410 @@
+// Package engine is the run: it takes the items of a source one way (list,
+// read, parse, re-wrap, plan, journal, apply), many at a time, and keeps the
+// account. It knows no format, store or key service by name; cmd hands them
+// to it.
+//
+// The parts: [Worker] takes one item its way and needs nothing else; [Run]
+// lists the spans side by side, gives the items to a pool of workers, moves a
+// watermark per span in the checkpoint, and stops the run when it cannot go
+// on. What is bounded is the number of key calls in work (Job.Workers), over
+// all items: an item with a thousand keys has them re-wrapped beside those of
+// other items, and holds nobody up.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"rewrap/checkpoint"
+	"rewrap/sources"
+)
+
+// Results of a run, as the summary names them.
+const (
+	ResultComplete  = "complete"  // reached the end, and nothing in scope is known to be under an old key
+	ResultRemaining = "remaining" // reached the end, but some items failed or were skipped
+	ResultStopped   = "stopped"   // stopped before the end; the same command goes on
+	ResultFailed    = "failed"    // could not go on, or met nothing that is its business
+)
+
+const (
+	// itemsPerWorker is how many items are on their way for each key call in
+	// work: the others read or write meanwhile.
+	itemsPerWorker = 4
+	commitEvery    = time.Second
+)
+
+// Job is what a run is made of.
+type Job struct {
+	// Worker is how one item is done. Run sets its Journal and Keys.
+	Worker Worker
+	// State keeps the run; nil: nothing is kept (and nothing should be
+	// written, so that is for ReadOnly workers).
+	State *checkpoint.State
+	// Targets are the keys met so far and the key material of each that the
+	// run counts as on target; kept in the checkpoint. nil: none.
+	Targets func() map[string]string
+
+	Workers int                    // key calls in work at once; 0: 64
+	Spans   int                    // how many spans to ask the source for; 0: 8
+	Match   func(name string) bool // which items are in scope; nil: all
+
+	// MaxItems stops the run after that many items; 0: no limit.
+	MaxItems int64
+	// Stop, when done, ends the run in order: no further items, what is in
+	// work is finished and kept; its cause says why. nil: never. The context
+	// of Run ends it at once.
+	Stop context.Context
+
+	// Observe sees every settled item, one call at a time, in the order of
+	// settling. It must be quick.
+	Observe func(Event)
+}
+
+// Report is how a run ended. The sums are of the whole pass, over all the
+// runs that share the state directory.
+type Report struct {
+	checkpoint.Tally
+	Result  string
+	Why     string // stopped, failed: in a few words
+	Resumed bool
+	Elapsed time.Duration // of this run
+}
+
+// now is the time that goes into the audit log.
+func now() time.Time { return time.Now().UTC() }
+
+// Run does the job. A report comes with every error: what was done is kept.
+// The error is why the run could not go on; items that failed are in the
+// report and no error.
+func Run(ctx context.Context, j Job) (Report, error) {
+	if j.Workers <= 0 {
+		j.Workers = 64
+	}
+	if j.Spans <= 0 {
+		j.Spans = 8
+	}
+	began := time.Now()
+	r := &run{job: j, ledger: newLedger(j.State), worker: j.Worker, halt: make(chan struct{})}
+	r.worker.Keys = semaphore.NewWeighted(int64(j.Workers))
+	r.worker.KeysPerItem = j.Workers
+	if j.State != nil {
+		r.worker.Journal = j.State.Journal()
+	}
+	resumed := r.ledger.snap.Session > 1 && r.ledger.snap.Spans != nil
+
+	err := r.run(ctx)
+	rep := Report{Resumed: resumed}
+	rep.Result, rep.Why = r.result(ctx, err)
+	if cerr := r.commit(rep.Result); err == nil && cerr != nil {
+		err = cerr
+		rep.Result, rep.Why = ResultFailed, "the state could not be kept"
+	}
+	rep.Tally = r.ledger.tally()
+	rep.Elapsed = time.Since(began)
+	return rep, err
+}
+
+type run struct {
+	job    Job
+	worker Worker
+	ledger *ledger
+
+	// tried are the edits of earlier processes that may have landed, by item.
+	tried map[string][]checkpoint.Entry
+
+	observing sync.Mutex
+
+	handing sync.Mutex
+	handed  int64
+	strikes atomic.Int64
+
+	once sync.Once
+	halt chan struct{} // closed when nothing more is to be handed out
+	err  error         // why, if it is an error; written before halt is closed
+	why  string
+}
+
+// stop ends the handing out of items; err is nil for an orderly stop.
+func (r *run) stop(why string, err error) {
+	r.once.Do(func() {
+		r.why, r.err = why, err
+		close(r.halt)
+		r.ledger.close()
+	})
+}
+
+func (r *run) stopped() bool {
+	select {
+	case <-r.halt:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *run) result(ctx context.Context, err error) (result, why string) {
+	t := r.ledger.tally()
+	i := t.Items
+	switch {
+	case errors.Is(err, sources.ErrCredentials):
+		return ResultStopped, sources.ErrCredentials.Error()
+	case err != nil && ctx.Err() == nil:
+		return ResultFailed, ""
+	case r.stopped() || ctx.Err() != nil:
+		return ResultStopped, r.why
+	case i.Failed+i.Skipped > 0:
+		return ResultRemaining, ""
+	case i.Seen > 0 && i.Rewrapped+i.Current+i.Gone == 0:
+		return ResultFailed, fmt.Sprintf("saw %d items, and none of them is under a source key or on target", i.Seen)
+	}
+	return ResultComplete, ""
+}
+
+func (r *run) run(ctx context.Context) error {
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	// Whatever ends the context also ends the waiting for room and for work.
+	defer context.AfterFunc(ctx, func() { r.stop("told to stop at once", nil) })()
+	if stop := r.job.Stop; stop != nil {
+		defer context.AfterFunc(stop, func() { r.stop(context.Cause(stop).Error(), nil) })()
+	}
+
+	ticking, quit := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ticking)
+		r.keep(quit)
+	}()
+
+	work := make(chan *item)
+	var pool sync.WaitGroup
+	for range r.job.Workers * itemsPerWorker {
+		pool.Go(func() {
+			for it := range work {
+				r.do(ctx, it)
+			}
+		})
+	}
+	r.list(ctx, work)
+	close(work)
+	pool.Wait()
+	close(quit)
+	<-ticking
+	if r.stopped() && r.err != nil {
+		return r.err
+	}
+	return ctx.Err()
+}
+
+// open asks for the spans, once per pass, and finds the edits of earlier
+// processes whose fate is not known.
+func (r *run) open(ctx context.Context) error {
+	l := r.ledger
+	if l.snap.Spans == nil {
+		spans, err := r.job.Worker.Source.Spans(ctx, r.job.Spans)
+		if err != nil {
+			return fmt.Errorf("splitting the source: %w", err)
+		}
+		for _, s := range spans {
+			l.snap.Spans = append(l.snap.Spans, checkpoint.SpanState{ID: s.ID, Data: s.Data})
+		}
+	}
+	if r.job.State == nil {
+		return nil
+	}
+	r.tried = make(map[string][]checkpoint.Entry)
+	for e, err := range r.job.State.Journal().Entries(l.snap.JournalFrom) {
+		if err != nil {
+			return stateError(err)
+		}
+		e.Entry.Inverse = nil // not needed to recognise an edit
+		r.tried[e.Entry.ID] = append(r.tried[e.Entry.ID], e.Entry)
+	}
+	return r.commit("")
+}
+
+// keep commits until quit is closed.
+func (r *run) keep(quit <-chan struct{}) {
+	t := time.NewTicker(commitEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			if err := r.commit(""); err != nil {
+				r.stop("", err)
+				return
+			}
+		case <-quit:
+			return
+		}
+	}
+}
+
+func (r *run) commit(result string) error {
+	if r.job.State == nil {
+		return nil
+	}
+	snap, cut, kept, err := r.ledger.cut()
+	if err != nil {
+		return err
+	}
+	snap.Result = result
+	snap.Ended = result == ResultComplete || result == ResultFailed && r.err == nil && !r.stopped()
+	if r.job.Targets != nil {
+		snap.Targets = r.job.Targets()
+	}
+	if err := r.job.State.Commit(snap, cut); err != nil {
+		return stateError(err)
+	}
+	kept()
+	return nil
+}
+
+// list hands out everything there is to do: the spans side by side, then what
+// earlier sessions parked, then what they failed.
+func (r *run) list(ctx context.Context, work chan<- *item) {
+	l := r.ledger
+	retries := append([]checkpoint.Retry(nil), l.snap.Retries...)
+	parked := append([]checkpoint.Parked(nil), l.snap.Parked...)
+
+	var spans errgroup.Group
+	for i, s := range l.snap.Spans {
+		if s.Done {
+			continue
+		}
+		ln := l.span(i)
+		spans.Go(func() error { return r.listSpan(ctx, ln, s, work) })
+	}
+	if err := spans.Wait(); err != nil {
+		r.stop("", err)
+		return
+	}
+	for _, p := range parked {
+		it := l.readmit(p)
+		if it == nil || !r.hand(it, work) {
+			return
+		}
+	}
+	for _, rt := range retries {
+		ln := l.retry(rt.File)
+		for o, err := range r.job.State.Owed(rt) {
+			if err != nil {
+				r.stop("", stateError(err))
+				return
+			}
+			ref := sources.Ref{ID: o.Owed.ID, Cursor: sources.Cursor(fmt.Sprint(o.Next))}
+			it := l.admit(ln, ref, &o.Owed)
+			if it == nil || !r.hand(it, work) {
+				return
+			}
+		}
+		l.end(ln)
+	}
+}
+
+func (r *run) listSpan(ctx context.Context, ln *line, s checkpoint.SpanState, work chan<- *item) error {
+	for ref, err := range r.job.Worker.Source.List(ctx, sources.Span{ID: s.ID, Data: s.Data}, sources.Cursor(s.After)) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("listing stopped: %w", err)
+		}
+		if r.job.Match != nil && !r.job.Match(ref.ID) {
+			continue
+		}
+		it := r.ledger.admit(ln, ref, nil)
+		if it == nil || !r.hand(it, work) {
+			return nil
+		}
+	}
+	if !r.stopped() && ctx.Err() == nil {
+		r.ledger.end(ln)
+	}
+	return nil
+}
+
+// hand gives an item to the pool. false: the run is over.
+func (r *run) hand(it *item, work chan<- *item) bool {
+	limit := r.job.MaxItems
+	if limit > 0 { // one at a time, so that it is exactly that many
+		r.handing.Lock()
+		defer r.handing.Unlock()
+		if r.handed == limit {
+			return false
+		}
+	}
+	select {
+	case <-r.halt:
+		return false
+	case work <- it:
+	}
+	if limit > 0 {
+		if r.handed++; r.handed == limit {
+			r.stop(fmt.Sprintf("reached --max-items %d", limit), nil)
+		}
+	}
+	return true
+}
+
+// do takes one item its way and settles it, or ends the run.
+func (r *run) do(ctx context.Context, it *item) {
+	ref := it.ref
+	tried := r.tried[ref.ID]
+	if it.owed != nil {
+		ref.Cursor = sources.Cursor(it.owed.Cursor)
+		if it.owed.Journal >= 0 {
+			if e, err := r.job.State.Journal().At(it.owed.Journal); err != nil {
+				r.stop("", stateError(err))
+				return
+			} else if e.ID == ref.ID {
+				tried = append(tried[:len(tried):len(tried)], e)
+			}
+		}
+	}
+	ev := r.worker.do(ctx, ref, tried)
+	if ev.Outcome == Unsettled {
+		var re *sources.RunError
+		if !errors.As(ev.Err, &re) {
+			return // the run was stopped at once
+		}
+		if r.stopped() {
+			return
+		}
+		if n := r.strikes.Add(1); n >= int64(re.Strikes) {
+			r.stop("", fmt.Errorf("%q: %w", ref.ID, ev.Err))
+			return
+		}
+		ev.Outcome, ev.Reason = Failed, ReasonRead
+		if ev.Format != "" {
+			ev.Reason = ReasonKey
+		}
+	} else if reached(ev) {
+		r.strikes.Store(0)
+	}
+	r.ledger.settle(it, ev)
+	if r.job.Observe != nil {
+		r.observing.Lock()
+		defer r.observing.Unlock()
+		r.job.Observe(ev)
+	}
+}
+
+// reached says that the item got an answer from the key service, which shows
+// that the run as such works.
+func reached(ev Event) bool {
+	for _, k := range ev.Keys {
+		if k.Outcome == Rewrapped || k.Outcome == Current || k.Outcome == Foreign {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,652 @@
+package engine_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"rewrap/checkpoint"
+	"rewrap/engine"
+	"rewrap/sources"
+)
+
+func TestRun(t *testing.T) {
+	items := stale(500)
+	items["b/current"] = map[string]string{"k": "v2/x"}
+	items["b/foreign"] = map[string]string{"k": "x/x"}
+	items["b/nothing"] = map[string]string{"other": "x"}
+	items["b/broken"] = map[string]string{"k": "rubbish"}
+	items["b/refused"] = map[string]string{"k": "v1/x", "refuse": ""}
+	items["b/several"] = map[string]string{"k1": "v1/a", "k2": "v2/b", "k3": "x/c", "k4": "v1/d"}
+	m := newMemory(items)
+	dir := t.TempDir()
+	st := openState(t, dir)
+
+	seen := 0
+	j := job(m, st)
+	j.Observe = func(engine.Event) { seen++ } // not atomic: the calls come one at a time
+	rep, err := engine.Run(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantItems(t, rep.Items, checkpoint.Items{Seen: 506, Rewrapped: 501, Current: 1, Foreign: 2, Skipped: 1, Failed: 1})
+	if rep.Result != engine.ResultRemaining {
+		t.Errorf("result %q", rep.Result)
+	}
+	if seen != 506 {
+		t.Errorf("observed %d items", seen)
+	}
+	if want := (checkpoint.KeyCounts{Rewrapped: 502, Current: 2}); rep.Keys != want {
+		t.Errorf("keys: got %+v, want %+v", rep.Keys, want)
+	}
+	if got := rep.SkippedByReason["archived"]; got != 1 {
+		t.Errorf("skipped by reason: %v", rep.SkippedByReason)
+	}
+	census := checkpoint.Census{{Key: "key", Material: "v2", How: "kms"}: 504, {Key: "key", Material: "v1", How: "kms"}: 1, {How: "unknown"}: 3}
+	for h, n := range census {
+		if rep.Census[h] != n {
+			t.Errorf("census of %+v: got %d, want %d", h, rep.Census[h], n)
+		}
+	}
+	for id, it := range items {
+		if got := m.get(id, "other"); got != it["other"] {
+			t.Errorf("%s: other metadata is %q, was %q", id, got, it["other"])
+		}
+	}
+	if got := m.get("b/several", "k3"); got != "x/c" {
+		t.Errorf("a foreign key beside others was changed to %q", got)
+	}
+	if st.Snapshot().Session != 1 {
+		t.Errorf("session %d", st.Snapshot().Session)
+	}
+	if lines := audit(t, dir); len(lines) != 502 {
+		t.Errorf("%d lines of audit for 502 changed keys", len(lines))
+	}
+	owed := failures(t, dir)
+	if len(owed) != 2 || owed["b/broken"].Outcome != "failed" || owed["b/refused"].Reason != "archived" {
+		t.Errorf("failures: %+v", owed)
+	}
+}
+
+func audit(t *testing.T, dir string) []checkpoint.AuditLine {
+	return jsonLines[checkpoint.AuditLine](t, filepath.Join(dir, "audit.jsonl"))
+}
+
+func failures(t *testing.T, dir string) map[string]checkpoint.Owed {
+	m := make(map[string]checkpoint.Owed)
+	for _, o := range jsonLines[checkpoint.Owed](t, filepath.Join(dir, "failures.jsonl")) {
+		m[o.ID] = o
+	}
+	return m
+}
+
+func jsonLines[T any](t *testing.T, name string) (all []T) {
+	t.Helper()
+	f, err := os.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var v T
+		if err := json.Unmarshal(s.Bytes(), &v); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// TestFaults is the matrix of what can become of a write: not made, made and
+// the answer lost, made by somebody else first. Whatever happens, the item is
+// written exactly once, nothing of the other writer is lost, and the account
+// says what is true.
+func TestFaults(t *testing.T) {
+	const id = "b/item"
+	lost := errors.New("connection reset")
+	for _, tc := range []struct {
+		name   string
+		before func(m *memory) error
+		after  error
+		once   bool
+		want   checkpoint.Items
+		value  string
+		writes int
+	}{
+		{name: "not written, once", before: func(*memory) error { return lost }, once: true,
+			want: checkpoint.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
+		{name: "not written, each time", before: func(*memory) error { return lost },
+			want: checkpoint.Items{Seen: 1, Failed: 1}, value: "v1/1"},
+		{name: "written, answer lost once", after: lost, once: true,
+			want: checkpoint.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
+		{name: "written, answer says conflict", after: sources.ErrConflict, once: true,
+			want: checkpoint.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
+		{name: "other writer with an old key", once: true,
+			before: func(m *memory) error { m.put(id, map[string]string{"k": "v1/other"}); return nil },
+			want:   checkpoint.Items{Seen: 1, Rewrapped: 1}, value: "v2/other", writes: 1},
+		{name: "other writer with a new key", once: true,
+			before: func(m *memory) error { m.put(id, map[string]string{"k": "v2/other#0"}); return nil },
+			want:   checkpoint.Items{Seen: 1, Current: 1}, value: "v2/other"},
+		{name: "other writer, each time",
+			before: func(m *memory) error { m.put(id, map[string]string{"k": "v1/other"}); return nil },
+			want:   checkpoint.Items{Seen: 1, Failed: 1}, value: "v1/other"},
+		{name: "deleted before the write", once: true,
+			before: func(m *memory) error { m.mu.Lock(); defer m.mu.Unlock(); delete(m.items, id); return nil },
+			want:   checkpoint.Items{Seen: 1, Gone: 1}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := newMemory(map[string]map[string]string{id: {"k": "v1/1"}})
+			times := 0
+			again := func() bool { times++; return times == 1 || !tc.once }
+			m.before = func(string) error {
+				if tc.before != nil && again() {
+					return tc.before(m)
+				}
+				return nil
+			}
+			m.after = func(string) error {
+				if tc.after != nil && again() {
+					return tc.after
+				}
+				return nil
+			}
+			dir := t.TempDir()
+			rep, err := engine.Run(t.Context(), job(m, openState(t, dir)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantItems(t, rep.Items, tc.want)
+			value, _, _ := strings.Cut(m.get(id, "k"), "#")
+			if value != tc.value {
+				t.Errorf("the key is %q, want %q", value, tc.value)
+			}
+			if m.writes[id] != tc.writes {
+				t.Errorf("written %d times, want %d", m.writes[id], tc.writes)
+			}
+			if got := len(audit(t, dir)); got != tc.writes {
+				t.Errorf("%d lines of audit for %d writes", got, tc.writes)
+			}
+		})
+	}
+}
+
+// TestKilled kills the machine at random moments and goes on from what is on
+// its disk, until the job is done. Every item is written exactly once and
+// counted as rewrapped, since this job changed it, whichever process did.
+func TestKilled(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			const n = 600
+			m := newMemory(stale(n))
+			dir := t.TempDir()
+			for life := 1; ; life++ {
+				if life > 100 {
+					t.Fatal("no progress")
+				}
+				left := rnd.IntN(200)
+				var mu sync.Mutex
+				die := func(string) error {
+					mu.Lock()
+					defer mu.Unlock()
+					if left--; left == 0 {
+						m.mu.Lock()
+						m.frozen = true
+						m.mu.Unlock()
+					}
+					return nil
+				}
+				// Half of the deaths come between the write and its answer.
+				if rnd.IntN(2) == 0 {
+					m.before = die
+				} else {
+					m.after = func(id string) error {
+						_ = die(id)
+						if m.dead() {
+							return errDied
+						}
+						return nil
+					}
+				}
+				disk, died := live(t, m, dir)
+				if !died {
+					break
+				}
+				dir, m = disk, m.thaw()
+			}
+			st, err := checkpoint.Read(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantItems(t, st.Snapshot.Tally.Items, checkpoint.Items{Seen: n, Rewrapped: n})
+			if got := st.Snapshot.Tally.Keys.Rewrapped; got != n {
+				t.Errorf("keys rewrapped: %d", got)
+			}
+			lines := make(map[string]int)
+			for _, a := range audit(t, dir) {
+				lines[a.ID]++
+			}
+			for id := range m.items {
+				if m.writes[id] != 1 {
+					t.Errorf("%s was written %d times", id, m.writes[id])
+				}
+				if lines[id] != 1 {
+					t.Errorf("%s has %d lines of audit", id, lines[id])
+				}
+			}
+		})
+	}
+}
+
+func (m *memory) dead() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.frozen
+}
+
+// live runs until the job is done or the machine dies. What a dead machine
+// leaves is a copy of its disk, made at that moment: nothing of what its
+// process would still do counts.
+func live(t *testing.T, m *memory, dir string) (disk string, died bool) {
+	t.Helper()
+	st := openState(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	j := job(m, st)
+	var once sync.Once
+	disk = t.TempDir()
+	j.Observe = func(engine.Event) {
+		if m.dead() {
+			once.Do(func() { copyDir(t, dir, disk); died = true; cancel() })
+		}
+	}
+	m.onRead = func(string) error {
+		if m.dead() {
+			cancel()
+		}
+		return nil
+	}
+	rep, err := engine.Run(ctx, j)
+	_ = st.Close()
+	if !m.dead() {
+		if err != nil || rep.Result != engine.ResultComplete {
+			t.Fatalf("result %q, error %v", rep.Result, err)
+		}
+		return dir, false
+	}
+	if !died { // it died with nothing settled afterwards
+		copyDir(t, dir, disk)
+	}
+	return disk, true
+}
+
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFailuresAreTriedAgain(t *testing.T) {
+	const n = 300
+	items := stale(n)
+	for i := range n / 10 {
+		id := fmt.Sprintf("%c/%05d", "az"[i%2], i)
+		items[id]["k"] = "rubbish"
+	}
+	m := newMemory(items)
+	dir := t.TempDir()
+	for attempt := 1; attempt <= 2; attempt++ {
+		st := openState(t, dir)
+		rep, err := engine.Run(t.Context(), job(m, st))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = st.Close()
+		wantItems(t, rep.Items, checkpoint.Items{Seen: n, Rewrapped: n - n/10, Failed: n / 10})
+		owed := failures(t, dir)
+		if len(owed) != n/10 {
+			t.Fatalf("run %d: %d failures are listed", attempt, len(owed))
+		}
+		for id, o := range owed {
+			if o.Attempts != attempt {
+				t.Errorf("run %d: %s was attempted %d times", attempt, id, o.Attempts)
+			}
+		}
+	}
+	for i := range n / 10 {
+		m.put(fmt.Sprintf("%c/%05d", "az"[i%2], i), map[string]string{"k": "v1/mended"})
+	}
+	st := openState(t, dir)
+	rep, err := engine.Run(t.Context(), job(m, st))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = st.Close()
+	wantItems(t, rep.Items, checkpoint.Items{Seen: n, Rewrapped: n})
+	if rep.Result != engine.ResultComplete || !rep.Resumed {
+		t.Errorf("result %q, resumed %v", rep.Result, rep.Resumed)
+	}
+	if got := rep.Census[checkpoint.Holder{How: "unknown"}]; got != 0 {
+		t.Errorf("the census still has %d keys under unknown keys", got)
+	}
+	if left := failures(t, dir); len(left) != 0 {
+		t.Errorf("still listed: %v", left)
+	}
+
+	// After a complete pass the same command begins a new one.
+	rep, err = engine.Run(t.Context(), job(m, openState(t, dir)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantItems(t, rep.Items, checkpoint.Items{Seen: n, Current: n})
+	if rep.Resumed {
+		t.Error("a new pass is called resumed")
+	}
+}
+
+// TestFailedButWritten: the write landed, and neither its answer nor any
+// later reading came through, so the item is owed. The next run recognises
+// its own write.
+func TestFailedButWritten(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}})
+	down := errors.New("service unavailable")
+	m.after = func(string) error {
+		m.onRead = func(string) error { return down }
+		return down
+	}
+	dir := t.TempDir()
+	st := openState(t, dir)
+	rep, err := engine.Run(t.Context(), job(m, st))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = st.Close()
+	wantItems(t, rep.Items, checkpoint.Items{Seen: 1, Failed: 1})
+
+	m.after, m.onRead = nil, nil
+	rep, err = engine.Run(t.Context(), job(m, openState(t, dir)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantItems(t, rep.Items, checkpoint.Items{Seen: 1, Rewrapped: 1})
+	if m.writes["b/item"] != 1 || len(audit(t, dir)) != 1 {
+		t.Errorf("%d writes, %d lines of audit", m.writes["b/item"], len(audit(t, dir)))
+	}
+}
+
+// TestParked: one item that takes very long does not hold the watermark, and
+// is not forgotten when the process dies meanwhile.
+func TestParked(t *testing.T) {
+	const n = 5000
+	items := stale(n)
+	items["a/00000"]["k"] = "v1/slow"
+	m := newMemory(items)
+	dir, disk := t.TempDir(), t.TempDir()
+	st := openState(t, dir)
+	release := make(chan struct{})
+	var settled atomic.Int64
+	j := job(m, st)
+	j.Worker.Rewrapper = &versions{on: func(blob string) error {
+		if blob == "v1/slow" {
+			<-release
+		}
+		return nil
+	}}
+	j.Observe = func(engine.Event) {
+		if settled.Add(1) == n-1 {
+			// Everything but the slow one. Its note must be on disk with the
+			// watermark that passed it.
+			close(release)
+		}
+	}
+	stop, end := context.WithCancelCause(t.Context())
+	j.Stop = stop
+	defer end(nil)
+	rep, err := engine.Run(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantItems(t, rep.Items, checkpoint.Items{Seen: n, Rewrapped: n})
+	_ = st.Close()
+
+	// The same, with a death while the slow one is parked.
+	m = newMemory(stale(n))
+	m.items["a/00000"].meta["k"] = "v1/slow"
+	st = openState(t, disk)
+	release = make(chan struct{})
+	ctx, kill := context.WithCancel(t.Context())
+	j = job(m, st)
+	j.Worker.Rewrapper = &versions{on: func(blob string) error {
+		if blob == "v1/slow" {
+			<-release
+			return ctx.Err()
+		}
+		return nil
+	}}
+	settled.Store(0)
+	j.Observe = func(engine.Event) {
+		if settled.Add(1) == n-1 {
+			kill()
+			close(release)
+		}
+	}
+	if _, err := engine.Run(ctx, j); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	_ = st.Close()
+	status, err := checkpoint.Read(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := status.Snapshot.Parked; len(p) != 1 || p[0].ID != "a/00000" {
+		t.Fatalf("parked: %+v", p)
+	}
+	rep, err = engine.Run(t.Context(), job(m, openState(t, disk)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantItems(t, rep.Items, checkpoint.Items{Seen: n, Rewrapped: n})
+	if m.writes["a/00000"] != 1 {
+		t.Errorf("the slow item was written %d times", m.writes["a/00000"])
+	}
+}
+
+func TestRunErrors(t *testing.T) {
+	disabled := &sources.RunError{Err: errors.New("the key is disabled"), Hint: "Enable it"}
+	t.Run("at once", func(t *testing.T) {
+		m := newMemory(stale(500))
+		st := openState(t, t.TempDir())
+		j := job(m, st)
+		var calls atomic.Int64
+		j.Worker.Rewrapper = &versions{on: func(string) error {
+			if calls.Add(1) > 100 {
+				return disabled
+			}
+			return nil
+		}}
+		rep, err := engine.Run(t.Context(), j)
+		if !errors.Is(err, disabled) {
+			t.Fatalf("got %v", err)
+		}
+		if rep.Result != engine.ResultFailed || rep.Items.Failed != 0 {
+			t.Errorf("result %q, %d items failed", rep.Result, rep.Items.Failed)
+		}
+		if got := calls.Load(); got > 100+8*4 {
+			t.Errorf("%d calls were made though the key was disabled at the 100th", got)
+		}
+	})
+	t.Run("in a row", func(t *testing.T) {
+		m := newMemory(stale(500))
+		st := openState(t, t.TempDir())
+		j := job(m, st)
+		j.Workers = 1
+		stray := &sources.RunError{Err: errors.New("denied"), Hint: "Allow it", Strikes: 50}
+		n := 0
+		j.Worker.Rewrapper = &versions{on: func(string) error {
+			if n++; n%40 == 0 || n > 400 { // one now and then is the item's; from 400 on it is the run's
+				return stray
+			}
+			return nil
+		}}
+		rep, err := engine.Run(t.Context(), j)
+		if !errors.Is(err, stray) {
+			t.Fatalf("got %v", err)
+		}
+		if rep.Items.Failed < 55 || rep.Items.Failed > 80 || rep.Items.Rewrapped != 390 {
+			t.Errorf("items: %+v", rep.Items)
+		}
+	})
+	t.Run("credentials", func(t *testing.T) {
+		j := job(newMemory(stale(10)), openState(t, t.TempDir()))
+		expired := &sources.RunError{Err: fmt.Errorf("ReEncrypt: %w", sources.ErrCredentials), Hint: "Log in"}
+		j.Worker.Rewrapper = &versions{on: func(string) error { return expired }}
+		rep, err := engine.Run(t.Context(), j)
+		if rep.Result != engine.ResultStopped || !errors.Is(err, sources.ErrCredentials) {
+			t.Errorf("result %q, error %v", rep.Result, err)
+		}
+	})
+}
+
+func TestStops(t *testing.T) {
+	t.Run("max items", func(t *testing.T) {
+		m := newMemory(stale(500))
+		dir := t.TempDir()
+		for i := 1; i <= 5; i++ {
+			st := openState(t, dir)
+			j := job(m, st)
+			j.MaxItems = 120
+			rep, err := engine.Run(t.Context(), j)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = st.Close()
+			if i < 5 {
+				wantItems(t, rep.Items, checkpoint.Items{Seen: int64(120 * i), Rewrapped: int64(120 * i)})
+				if rep.Result != engine.ResultStopped {
+					t.Errorf("result %q", rep.Result)
+				}
+				continue
+			}
+			wantItems(t, rep.Items, checkpoint.Items{Seen: 500, Rewrapped: 500})
+			if rep.Result != engine.ResultComplete {
+				t.Errorf("result %q", rep.Result)
+			}
+		}
+	})
+	t.Run("in order", func(t *testing.T) {
+		m := newMemory(stale(2000))
+		stop, end := context.WithCancelCause(t.Context())
+		j := job(m, openState(t, t.TempDir()))
+		j.Stop = stop
+		n := 0
+		j.Observe = func(engine.Event) {
+			if n++; n == 100 {
+				end(errors.New("it is morning"))
+			}
+		}
+		rep, err := engine.Run(t.Context(), j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rep.Result != engine.ResultStopped || rep.Why != "it is morning" {
+			t.Errorf("result %q: %s", rep.Result, rep.Why)
+		}
+		landed := 0
+		for _, w := range m.writes {
+			landed += w
+		}
+		if int64(landed) != rep.Items.Rewrapped || landed < 100 || landed > 1000 {
+			t.Errorf("%d writes landed, %d are reported", landed, rep.Items.Rewrapped)
+		}
+	})
+	t.Run("at once", func(t *testing.T) {
+		m := newMemory(stale(2000))
+		ctx, cancel := context.WithCancel(t.Context())
+		j := job(m, openState(t, t.TempDir()))
+		n := 0
+		j.Observe = func(engine.Event) {
+			if n++; n == 100 {
+				cancel()
+			}
+		}
+		rep, err := engine.Run(ctx, j)
+		if !errors.Is(err, context.Canceled) || rep.Result != engine.ResultStopped {
+			t.Errorf("result %q, error %v", rep.Result, err)
+		}
+		if rep.Items.Failed != 0 {
+			t.Errorf("%d items failed because the run was stopped", rep.Items.Failed)
+		}
+	})
+}
+
+func TestNothingInScope(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/1": {"k": "x/1"}, "b/2": {"other": ""}})
+	dir := t.TempDir()
+	st := openState(t, dir)
+	rep, err := engine.Run(t.Context(), job(m, st))
+	if err != nil || rep.Result != engine.ResultFailed || rep.Why == "" {
+		t.Fatalf("result %q (%s), error %v", rep.Result, rep.Why, err)
+	}
+	_ = st.Close()
+	m.put("b/1", map[string]string{"k": "v1/1"})
+	rep, err = engine.Run(t.Context(), job(m, openState(t, dir)))
+	if err != nil || rep.Result != engine.ResultComplete {
+		t.Fatalf("the next run does not look again: result %q, error %v", rep.Result, err)
+	}
+	wantItems(t, rep.Items, checkpoint.Items{Seen: 2, Rewrapped: 1, Foreign: 1})
+}
+
+func TestEmptySource(t *testing.T) {
+	rep, err := engine.Run(t.Context(), job(newMemory(nil), openState(t, t.TempDir())))
+	if err != nil || rep.Result != engine.ResultComplete {
+		t.Fatalf("result %q, error %v", rep.Result, err)
+	}
+}
+
+func TestListingError(t *testing.T) {
+	m := newMemory(stale(10))
+	j := job(m, openState(t, t.TempDir()))
+	broken := errors.New("listing broke")
+	j.Worker.Source = brokenListing{m, broken}
+	rep, err := engine.Run(t.Context(), j)
+	if !errors.Is(err, broken) || rep.Result != engine.ResultFailed {
+		t.Fatalf("result %q, error %v", rep.Result, err)
+	}
+}
+
+// TestReadOnly is verify: nothing is written, and what is not on target is
+// skipped with that reason.
+func TestReadOnly(t *testing.T) {
+	items := stale(20)
+	items["b/current"] = map[string]string{"k": "v2/x"}
+	m := newMemory(items)
+	j := job(m, nil)
+	j.Worker.ReadOnly = true
+	rep, err := engine.Run(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantItems(t, rep.Items, checkpoint.Items{Seen: 21, Current: 1, Skipped: 20})
+	if rep.SkippedByReason[engine.ReasonOldKey] != 20 || rep.Result != engine.ResultRemaining {
+		t.Errorf("result %q, skipped %v", rep.Result, rep.SkippedByReason)
+	}
+	if len(m.writes) != 0 {
+		t.Errorf("written: %v", m.writes)
+	}
+	if got := rep.Census[checkpoint.Holder{Key: "key", Material: "v1", How: "kms"}]; got != 20 {
+		t.Errorf("census: %v", rep.Census)
+	}
+}

@@ -1,0 +1,89 @@
+package engine
+
+import (
+	"rewrap/checkpoint"
+	"rewrap/engine/envelope"
+	"rewrap/sources"
+)
+
+// Outcome is how an item, or one wrapped key of it, ended.
+type Outcome int
+
+// The outcomes. An item's is the worst of its keys', in this order.
+const (
+	Unsettled Outcome = iota // the run stopped first; the item is done again
+	Failed
+	Rewrapped
+	Current // on target as it was
+	Foreign // under none of the source keys
+	Skipped // known, and left as it is for a reason
+	Gone    // deleted since it was listed
+)
+
+func (o Outcome) String() string {
+	switch o {
+	case Failed:
+		return "failed"
+	case Rewrapped:
+		return "rewrapped"
+	case Current:
+		return "current"
+	case Foreign:
+		return "foreign"
+	case Skipped:
+		return "skipped"
+	case Gone:
+		return "gone"
+	}
+	return "unsettled"
+}
+
+// Reasons of items that failed or were skipped, for counting. A source's
+// UnsupportedError and a format's SkipError bring their own.
+const (
+	ReasonOldKey     = "not-on-target"  // found under an old key by a run that only reads
+	ReasonConflict   = "conflict"       // other writers were faster, each time
+	ReasonKey        = "key"            // the key service refused the wrapped key
+	ReasonFormat     = "format"         // the item claims a format and is broken
+	ReasonRead       = "read"           // could not be read
+	ReasonWrite      = "write"          // could not be written
+	ReasonNotApplied = "not-undoable"   // the edit has no inverse
+	ReasonBusy       = "always-too-new" // written again and again while it was waited for
+)
+
+// KeyEvent is what became of one wrapped key.
+type KeyEvent struct {
+	Outcome      Outcome
+	From, To     envelope.KeyVersion
+	Newer        bool // To is newer key material than the target
+	Deduplicated bool
+}
+
+// Event is the whole fate of an item.
+type Event struct {
+	Ref     sources.Ref
+	Outcome Outcome
+	Reason  string // failed, skipped: one stable word
+	Err     error  // failed, skipped, unsettled: what happened and what to do
+	Format  string
+	Way     string // rewrapped: how the source made the edit
+	Keys    []KeyEvent
+
+	Unconditional bool // written without a condition on the revision
+
+	// Changes are the wrapped keys that this item's write changed, for the
+	// audit log. Recovered says that the write was made by an earlier attempt
+	// whose answer was lost, or by an earlier process that was killed.
+	Changes   []checkpoint.KeyChange
+	RevBefore string
+	RevAfter  string
+	Recovered bool
+
+	// Intent is where the undo journal holds the newest edit that was tried
+	// on the item; -1: none.
+	Intent int64
+}
+
+// owed says that the item's key is still under an old or an unknown key, so
+// that the item has to be tried again before a run is complete.
+func (e *Event) owed() bool { return e.Outcome == Failed || e.Outcome == Skipped }

@@ -1,0 +1,382 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+
+	"rewrap/checkpoint"
+	"rewrap/sources"
+)
+
+const (
+	// window is how many items of one line may be handed out beyond its
+	// watermark: what is done twice after a kill is bounded by it, and so is
+	// the memory for items that are settled out of order.
+	window = 1024
+	// frontier is how many items of one line may be handed out beyond its
+	// watermark on disk. After a kill, an edit whose fate is not known belongs
+	// to one of the first that many items, so that old entries of the undo
+	// journal need not be looked at for ever.
+	frontier = 4096
+	// parkedMax is how many items may be parked at once. An item that holds
+	// up a full window is parked: noted durably, so that the watermark may
+	// pass it while it is still in work.
+	parkedMax = 64
+)
+
+// line is one order of items with a watermark: a span, or the failures of an
+// earlier session. Its queue holds what is beyond the watermark, in order.
+type line struct {
+	queue  []*item
+	listed bool // the listing reached its end
+	// passed counts the items that the watermark has passed in this session;
+	// durable is how many of them a snapshot on disk knows of.
+	passed, durable int
+	// advance moves the durable watermark in the snapshot.
+	advance func(c sources.Cursor)
+	// finish notes in the snapshot that everything in the line is settled.
+	finish func()
+	retry  bool // failures of an earlier session
+}
+
+// item is one item that was handed out and is not yet behind the watermark.
+type item struct {
+	ref    sources.Ref
+	line   *line
+	event  *Event
+	parked bool
+	// journal is the size of the undo journal when the item was handed out:
+	// no entry about it stands before, but for those that owed knows of.
+	journal int64
+	// owed is what an earlier session noted of the item, when it is tried
+	// again.
+	owed *checkpoint.Owed
+}
+
+// ledger is the account of a run. It alone changes the snapshot: it knows what
+// was handed out, moves the watermarks over what is settled without a gap,
+// and adds up. One mutex guards it; nothing under it waits for a disk's sync.
+//
+// An item is in the tallies, in the audit log and among the failures if and
+// only if it is behind its watermark (or was parked, and is settled), so
+// every snapshot is a consistent cut: after a kill, what is beyond it is done
+// again and counted for the first time.
+type ledger struct {
+	mu    sync.Mutex
+	room  *sync.Cond // signalled when an item leaves a queue or the run ends
+	state *checkpoint.State
+	snap  checkpoint.Snapshot
+	lines []*line
+	park  []*item
+	over  bool  // admit nothing more
+	err   error // the first error of the state directory
+
+	// base is where the undo journal may hold edits of earlier sessions whose
+	// fate is not known, until the lines have moved on from there.
+	base  int64
+	moved bool
+	// retrying says that earlier sessions were trying failures again already.
+	retrying bool
+}
+
+func newLedger(st *checkpoint.State) *ledger {
+	l := &ledger{state: st}
+	l.room = sync.NewCond(&l.mu)
+	if st != nil {
+		l.snap = st.Snapshot()
+		l.base, l.retrying = l.snap.JournalFrom, true
+		for _, s := range l.snap.Spans {
+			l.retrying = l.retrying && s.Done
+		}
+	}
+	return l
+}
+
+// span makes the line of snap.Spans[i].
+func (l *ledger) span(i int) *line {
+	ln := &line{
+		advance: func(c sources.Cursor) { l.snap.Spans[i].After = string(c) },
+		finish:  func() { l.snap.Spans[i].Done = true },
+	}
+	l.add(ln)
+	return ln
+}
+
+// retry makes the line of a file of failures; the file, not its place among
+// the retries, is what stays the same.
+func (l *ledger) retry(file string) *line {
+	at := func() int {
+		for i, r := range l.snap.Retries {
+			if r.File == file {
+				return i
+			}
+		}
+		return -1
+	}
+	ln := &line{
+		retry: true,
+		advance: func(c sources.Cursor) {
+			if off, err := strconv.ParseInt(string(c), 10, 64); err == nil {
+				l.snap.Retries[at()].Offset = off
+			}
+		},
+		finish: func() {
+			i := at()
+			l.snap.Retries = append(l.snap.Retries[:i:i], l.snap.Retries[i+1:]...)
+		},
+	}
+	l.add(ln)
+	return ln
+}
+
+func (l *ledger) add(ln *line) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, ln)
+}
+
+// admit hands out the next item of a line, and waits for room in its window.
+// nil: the run is over.
+func (l *ledger) admit(ln *line, ref sources.Ref, owed *checkpoint.Owed) *item {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !l.over && (len(ln.queue) >= window && !l.parkHead(ln) || ln.passed-ln.durable+len(ln.queue) >= frontier && l.state != nil) {
+		l.room.Wait()
+	}
+	if l.over {
+		return nil
+	}
+	it := &item{ref: ref, line: ln, owed: owed, journal: l.journalSize()}
+	ln.queue = append(ln.queue, it)
+	return it
+}
+
+// readmit hands out an item that an earlier session parked. It stays parked
+// in the snapshot until it is settled.
+func (l *ledger) readmit(p checkpoint.Parked) *item {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return nil
+	}
+	it := &item{ref: sources.Ref{ID: p.ID, Cursor: sources.Cursor(p.Cursor)}, parked: true, journal: p.Journal}
+	l.park = append(l.park, it)
+	return it
+}
+
+func (l *ledger) journalSize() int64 {
+	if l.state == nil {
+		return 0
+	}
+	return l.state.Journal().Size()
+}
+
+// parkHead lets the watermark pass the item that holds it up. It is noted in
+// the same snapshot that has the watermark beyond it. An item that was owed
+// already is not parked: its line in the file of failures is its note.
+func (l *ledger) parkHead(ln *line) bool {
+	head := ln.queue[0]
+	if l.state == nil || head.owed != nil || len(l.park) >= parkedMax {
+		return false
+	}
+	head.parked = true
+	l.park = append(l.park, head)
+	l.snap.Parked = append(l.snap.Parked, checkpoint.Parked{ID: head.ref.ID, Cursor: string(head.ref.Cursor), Journal: head.journal})
+	l.pop(ln)
+	return true
+}
+
+// settle notes an item's fate. Unsettled items are not noted: they stay beyond
+// the watermark, or parked, and are done again by the next run.
+func (l *ledger) settle(it *item, ev Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	it.event = &ev
+	if it.parked {
+		l.unpark(it)
+		l.account(it)
+	} else {
+		l.pop(it.line)
+	}
+	l.room.Broadcast()
+}
+
+// end says that the listing of a line reached its end.
+func (l *ledger) end(ln *line) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ln.listed = true
+	l.pop(ln)
+}
+
+// pop moves the watermark over everything at the head of the line that is
+// settled or parked.
+func (l *ledger) pop(ln *line) {
+	n := 0
+	for ; n < len(ln.queue); n++ {
+		it := ln.queue[n]
+		if it.event == nil && !it.parked {
+			break
+		}
+		ln.advance(it.ref.Cursor)
+		if it.event != nil {
+			l.account(it)
+		}
+		ln.queue[n] = nil
+	}
+	if n > 0 {
+		ln.passed += n
+		ln.queue = append(ln.queue[:0], ln.queue[n:]...)
+		l.room.Broadcast()
+	}
+	if ln.listed && len(ln.queue) == 0 && ln.finish != nil {
+		ln.finish()
+		ln.finish = nil
+	}
+}
+
+func (l *ledger) unpark(it *item) {
+	for i, p := range l.park {
+		if p == it {
+			l.park = append(l.park[:i:i], l.park[i+1:]...)
+			break
+		}
+	}
+	for i, p := range l.snap.Parked {
+		if p.ID == it.ref.ID && p.Cursor == string(it.ref.Cursor) {
+			l.snap.Parked = append(l.snap.Parked[:i:i], l.snap.Parked[i+1:]...)
+			break
+		}
+	}
+}
+
+// account adds a settled item to the sums, once.
+func (l *ledger) account(it *item) {
+	ev, t := it.event, &l.snap.Tally
+	if it.owed != nil {
+		retract(t, it.owed)
+	}
+	under := add(t, ev)
+	if l.state == nil {
+		return
+	}
+	for _, c := range ev.Changes {
+		l.note(l.state.Audit(checkpoint.AuditLine{ID: ev.Ref.ID, Time: now(), KeyChange: c, RevisionBefore: ev.RevBefore, RevisionAfter: ev.RevAfter}))
+	}
+	if !ev.owed() {
+		return
+	}
+	o := checkpoint.Owed{ID: ev.Ref.ID, Error: ev.Err.Error(), Reason: ev.Reason, Attempts: 1, Outcome: ev.Outcome.String(),
+		Cursor: string(it.ref.Cursor), Under: under, Journal: ev.Intent}
+	if it.owed != nil {
+		o.Attempts += it.owed.Attempts
+		o.Cursor = it.owed.Cursor
+		if o.Journal < 0 {
+			o.Journal = it.owed.Journal
+		}
+	}
+	l.note(l.state.Owe(o))
+}
+
+func (l *ledger) note(err error) {
+	if err != nil && l.err == nil {
+		l.err = stateError(err)
+		l.over = true
+		l.room.Broadcast()
+	}
+}
+
+// close admits nothing more. What was handed out may still settle.
+func (l *ledger) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	l.room.Broadcast()
+}
+
+// cut makes a snapshot to be committed; kept has to be called when it is on
+// disk.
+func (l *ledger) cut() (snap checkpoint.Snapshot, c checkpoint.Cut, kept func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return snap, c, nil, l.err
+	}
+	l.snap.JournalFrom = l.journalFrom()
+	if c, err = l.state.Cut(); err != nil {
+		l.note(err)
+		return snap, c, nil, l.err
+	}
+	lines := slices.Clone(l.lines)
+	passed := make([]int, len(lines))
+	for i, ln := range lines {
+		passed[i] = ln.passed
+	}
+	return l.snap.Clone(), c, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for i, ln := range lines {
+			ln.durable = passed[i]
+		}
+		l.room.Broadcast()
+	}, nil
+}
+
+// journalFrom is the place in the undo journal before which no entry is about
+// an item that is not settled.
+func (l *ledger) journalFrom() int64 {
+	from := l.journalSize()
+	for _, ln := range l.lines {
+		if len(ln.queue) > 0 {
+			from = min(from, ln.queue[0].journal)
+		}
+	}
+	for _, it := range l.park {
+		from = min(from, it.journal)
+	}
+	for _, p := range l.snap.Parked { // also those that are not handed out yet
+		from = min(from, p.Journal)
+	}
+	if l.moved = l.moved || l.movedOn(); !l.moved {
+		from = min(from, l.base)
+	}
+	return from
+}
+
+// movedOn says that every item that an earlier session had handed out is
+// settled: each line has passed as many items as may have been on their way
+// there, or has reached its end.
+func (l *ledger) movedOn() bool {
+	open, retried := 0, 0
+	for _, s := range l.snap.Spans {
+		if !s.Done {
+			open++
+		}
+	}
+	for _, ln := range l.lines {
+		switch {
+		case ln.retry:
+			retried += ln.passed
+		case ln.finish != nil && ln.passed >= frontier:
+			open--
+		}
+	}
+	return open == 0 && (!l.retrying || retried >= frontier || len(l.snap.Retries) == 0)
+}
+
+// tally is the sums so far.
+func (l *ledger) tally() checkpoint.Tally {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.snap.Tally.Clone()
+}
+
+func stateError(err error) error {
+	var run *sources.RunError
+	if errors.As(err, &run) {
+		return err
+	}
+	return &sources.RunError{Err: err, Hint: "The state directory must be writable and have room; then run the same command again"}
+}

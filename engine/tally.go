@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"rewrap/checkpoint"
+)
+
+// How a census knows what a wrapped key is under.
+const (
+	howKMS     = "kms"     // the key service said so
+	howUnknown = "unknown" // nobody did
+)
+
+// add counts an item, and returns where the census put its keys.
+func add(t *checkpoint.Tally, ev *Event) (under []checkpoint.Holder) {
+	t.Items.Seen++
+	*field(&t.Items, ev.Outcome.String()) += 1
+	if ev.Outcome == Skipped {
+		if t.SkippedByReason == nil {
+			t.SkippedByReason = make(map[string]int64)
+		}
+		t.SkippedByReason[ev.Reason]++
+	}
+	if ev.Unconditional {
+		t.Unconditional++
+	}
+	for _, k := range ev.Keys {
+		h := checkpoint.Holder{Key: k.From.ARN, Material: k.From.Material, How: howKMS}
+		switch k.Outcome {
+		case Rewrapped:
+			t.Keys.Rewrapped++
+			h.Key, h.Material = k.To.ARN, k.To.Material
+			if k.Newer {
+				t.Newer++
+			}
+		case Current:
+			t.Keys.Current++
+		case Skipped:
+		default:
+			h = checkpoint.Holder{How: howUnknown}
+		}
+		if k.Deduplicated {
+			t.Keys.Deduplicated++
+		}
+		if t.Census == nil {
+			t.Census = make(checkpoint.Census)
+		}
+		t.Census[h]++
+		under = append(under, h)
+	}
+	return under
+}
+
+// retract takes back what was counted when the item was owed, because it is
+// counted anew.
+func retract(t *checkpoint.Tally, o *checkpoint.Owed) {
+	t.Items.Seen--
+	*field(&t.Items, o.Outcome) -= 1
+	if o.Outcome == Skipped.String() {
+		if t.SkippedByReason[o.Reason]--; t.SkippedByReason[o.Reason] == 0 {
+			delete(t.SkippedByReason, o.Reason)
+		}
+	}
+	for _, h := range o.Under {
+		if t.Census[h]--; t.Census[h] == 0 {
+			delete(t.Census, h)
+		}
+	}
+}
+
+func field(i *checkpoint.Items, outcome string) *int64 {
+	switch outcome {
+	case "rewrapped":
+		return &i.Rewrapped
+	case "current":
+		return &i.Current
+	case "foreign":
+		return &i.Foreign
+	case "skipped":
+		return &i.Skipped
+	case "gone":
+		return &i.Gone
+	}
+	return &i.Failed
+}

@@ -1,0 +1,429 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"rewrap/checkpoint"
+	"rewrap/engine/envelope"
+	"rewrap/sources"
+)
+
+const (
+	// readings is how often an item is read and tried before it is left to
+	// the other writers.
+	readings = 4
+	// waits is how often an item that was just written is waited for.
+	waits = 10
+	// maxHead is the most of a body that a format may ask to see.
+	maxHead = 64 << 20
+)
+
+// Rewrapper turns an old wrapped key into a new one: KMS ReEncrypt or a local
+// keyring. Called from many goroutines at once.
+//
+// envelope.ErrForeign says that the blob is under none of the source keys, a
+// *sources.RunError that the key service is unusable for the run; any other
+// error is this wrapped key's.
+type Rewrapper interface {
+	Rewrap(ctx context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error)
+}
+
+// Journal keeps the inverse of every edit. An edit is applied only after
+// Append has returned, so Append returns when the entry is durable.
+type Journal interface {
+	Append(ctx context.Context, e checkpoint.Entry) (offset int64, err error)
+}
+
+// Worker takes one item its whole way: read, parse, re-wrap, plan, journal,
+// apply. It needs neither pool nor checkpoint. Safe for concurrent use.
+type Worker struct {
+	Source    sources.Source
+	Format    envelope.Format
+	Rewrapper Rewrapper
+
+	// Journal is written before each edit; nil: no undo is kept.
+	Journal Journal
+	// Keys bounds the key calls in work at once, over all items; nil: no
+	// bound. KeysPerItem bounds those of one item; 0: one at a time.
+	Keys        *semaphore.Weighted
+	KeysPerItem int
+	// ReadOnly stops before the edit: what is not on target is skipped, with
+	// ReasonOldKey.
+	ReadOnly bool
+}
+
+// Do takes one item its way and tells its fate. An Event whose Err is a
+// *sources.RunError says that the run is in doubt, not the item; its Outcome
+// is Unsettled and the caller decides. Do never writes after ctx is done.
+func (w *Worker) Do(ctx context.Context, r sources.Ref) Event { return w.do(ctx, r, nil) }
+
+// do is Do with the edits of earlier processes that may have landed though
+// nobody was told.
+func (w *Worker) do(ctx context.Context, r sources.Ref, tried []checkpoint.Entry) Event {
+	j := job{w: w, ev: Event{Ref: r, Intent: -1}, tried: tried}
+	for reading, waited := 1, 0; ; {
+		err := j.once(ctx)
+		var wait *sources.NotYetError
+		var run *sources.RunError
+		switch {
+		case err == nil:
+			return j.ev
+		case ctx.Err() != nil, errors.As(err, &run):
+			return j.end(Unsettled, "", err)
+		case errors.As(err, &wait):
+			if waited++; waited > waits {
+				return j.end(Failed, ReasonBusy, fmt.Errorf("%w; it was waited for %d times", err, waits))
+			}
+			select {
+			case <-time.After(wait.Wait):
+			case <-ctx.Done():
+				return j.end(Unsettled, "", context.Cause(ctx))
+			}
+			continue
+		}
+		if reading++; reading > readings {
+			reason := ReasonWrite
+			if errors.Is(err, sources.ErrConflict) {
+				reason = ReasonConflict
+			}
+			return j.end(Failed, reason, fmt.Errorf("%w; tried %d times", err, readings))
+		}
+	}
+}
+
+// job is one item on its way.
+type job struct {
+	w  *Worker
+	ev Event
+	// tried are the edits that may have landed: those of earlier processes
+	// and, after an error, our own.
+	tried []checkpoint.Entry
+	// paid are the keys that cost a call at an earlier reading: asking again
+	// may be answered from memory, but is no repeat of another item's key.
+	paid map[int]bool
+}
+
+func (j *job) end(o Outcome, reason string, err error) Event {
+	j.ev.Outcome, j.ev.Reason, j.ev.Err = o, reason, err
+	return j.ev
+}
+
+// once goes the way from a fresh reading. It returns nil when the event is
+// complete, and an error when the item has to be read again.
+func (j *job) once(ctx context.Context) error {
+	j.ev = Event{Ref: j.ev.Ref, Intent: j.ev.Intent}
+	view, env, err := j.read(ctx)
+	if err != nil || env == nil {
+		return err
+	}
+	j.ev.Format, j.ev.RevBefore = env.Format(), view.Rev
+
+	keys := env.Keys()
+	answers, failure, err := j.rewrap(ctx, keys)
+	if err != nil {
+		return err
+	}
+	stale := 0
+	for i, a := range answers {
+		if a != nil && a.Current {
+			answers[i] = nil // leave
+		} else if a != nil {
+			stale++
+		}
+	}
+
+	switch {
+	case stale == 0 && j.landed(keys, view.Rev):
+	case stale > 0 && j.w.ReadOnly:
+		j.refuse(ReasonOldKey, errors.New("not on target"))
+	case stale > 0:
+		if done, err := j.write(ctx, view, env, keys, answers); !done {
+			return err
+		}
+	default:
+		j.end(worst(j.ev.Keys), "", nil)
+	}
+	if failure != nil {
+		j.end(Failed, ReasonKey, failure)
+	}
+	return nil
+}
+
+// read brings the item and its envelope; a nil envelope says that the event
+// is complete.
+func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error) {
+	var want sources.Want
+	for {
+		view, err := j.w.Source.Read(ctx, j.ev.Ref, want)
+		var run *sources.RunError
+		switch {
+		case errors.Is(err, sources.ErrGone):
+			j.end(Gone, "", nil)
+			return view, nil, nil
+		case err != nil && (ctx.Err() != nil || errors.As(err, &run)):
+			return view, nil, err
+		case err != nil:
+			j.end(Failed, ReasonRead, err)
+			return view, nil, nil
+		}
+		env, err := j.w.Format.Parse(view)
+		var short *envelope.ShortError
+		var skip *envelope.SkipError
+		switch {
+		case err == nil:
+			return view, env, nil
+		case errors.As(err, &short) && short.Need > want.Head && short.Need <= maxHead:
+			want.Head = short.Need
+			continue
+		case errors.Is(err, envelope.ErrForeign):
+			j.end(Foreign, "", nil)
+		case errors.As(err, &skip):
+			j.end(Skipped, skip.Reason, err)
+		default:
+			j.end(Failed, ReasonFormat, err)
+		}
+		return view, nil, nil
+	}
+}
+
+// rewrap asks the key service about every key of the item. A nil answer means
+// that the key stays as it is; failure is the first key's that failed.
+func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers []*envelope.Rewrapped, failure, err error) {
+	answers = make([]*envelope.Rewrapped, len(keys))
+	errs := make([]error, len(keys))
+	each(len(keys), max(j.w.KeysPerItem, 1), func(i int) (goOn bool) {
+		if j.w.Keys != nil {
+			if err := j.w.Keys.Acquire(ctx, 1); err != nil {
+				errs[i] = context.Cause(ctx)
+				return false
+			}
+			defer j.w.Keys.Release(1)
+		}
+		a, err := j.w.Rewrapper.Rewrap(ctx, keys[i])
+		if err != nil {
+			errs[i] = err
+			var run *sources.RunError
+			return !errors.As(err, &run) && ctx.Err() == nil
+		}
+		answers[i] = &a
+		return true
+	})
+
+	j.ev.Keys = make([]KeyEvent, len(keys))
+	for i := range keys {
+		k := &j.ev.Keys[i]
+		var run *sources.RunError
+		switch a, e := answers[i], errs[i]; {
+		case errors.As(e, &run), e != nil && ctx.Err() != nil:
+			return nil, nil, e
+		case errors.Is(e, envelope.ErrForeign):
+			k.Outcome = Foreign
+		case e != nil:
+			k.Outcome = Failed
+			if failure == nil {
+				failure = fmt.Errorf("%s: %w", keys[i].Locator, e)
+			}
+		case a == nil: // another key's run error ended the calls; it is returned above or below
+			k.Outcome = Unsettled
+		default:
+			*k = KeyEvent{Outcome: Rewrapped, From: a.From, To: a.To, Newer: a.Newer, Deduplicated: a.Deduplicated}
+			if a.Current {
+				k.Outcome = Current
+			}
+			k.Deduplicated = k.Deduplicated && !j.paid[i]
+			if !k.Deduplicated {
+				if j.paid == nil {
+					j.paid = make(map[int]bool)
+				}
+				j.paid[i] = true
+			}
+		}
+	}
+	return answers, failure, nil
+}
+
+// each calls f for 0..n-1 from at most limit goroutines until one says not to
+// go on. The calls of an item never hold more goroutines than that.
+func each(n, limit int, f func(i int) (goOn bool)) {
+	if n == 1 {
+		f(0)
+		return
+	}
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		next int
+	)
+	take := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return next - 1
+	}
+	for range min(n, limit) {
+		wg.Go(func() {
+			for i := take(); i < n; i = take() {
+				if !f(i) {
+					mu.Lock()
+					next = n
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// landed recognises an edit of ours whose answer nobody got: every key that
+// the edit changed is in the item, byte for byte. Then the item was rewrapped
+// by this job, though it is current now.
+func (j *job) landed(keys []envelope.WrappedKey, rev string) bool {
+	if len(j.tried) == 0 {
+		return false
+	}
+	present := make(map[string]string, len(keys))
+	for _, k := range keys {
+		present[k.Locator] = digest(k.Blob)
+	}
+	for i := len(j.tried) - 1; i >= 0; i-- {
+		e := j.tried[i]
+		if !holds(present, e.Keys) {
+			continue
+		}
+		j.end(Rewrapped, "", nil)
+		j.ev.Changes, j.ev.RevBefore, j.ev.RevAfter = e.Keys, e.Rev, rev
+		j.ev.Recovered = true
+		changed := make(map[string]checkpoint.KeyChange, len(e.Keys))
+		for _, c := range e.Keys {
+			changed[c.Locator] = c
+		}
+		for i, k := range keys {
+			if c, ok := changed[k.Locator]; ok && j.ev.Keys[i].Outcome == Current {
+				j.ev.Keys[i].Outcome = Rewrapped
+				j.ev.Keys[i].From = envelope.KeyVersion{ARN: c.KeyFrom, Material: c.MaterialFrom}
+			}
+		}
+		return true
+	}
+	return false
+}
+
+func holds(present map[string]string, changes []checkpoint.KeyChange) bool {
+	for _, c := range changes {
+		if present[c.Locator] != c.SHA256After {
+			return false
+		}
+	}
+	return len(changes) > 0
+}
+
+// write makes the edit. It returns true when the event is complete.
+func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelope, keys []envelope.WrappedKey, answers []*envelope.Rewrapped) (bool, error) {
+	edit, err := env.Replace(answers)
+	if err != nil {
+		j.end(Failed, ReasonFormat, err)
+		return true, nil
+	}
+	plan, err := j.w.Source.Plan(ctx, view, edit)
+	var refused *sources.UnsupportedError
+	switch {
+	case errors.As(err, &refused):
+		j.refuse(refused.Reason, err)
+		return true, nil
+	case errors.Is(err, sources.ErrGone):
+		j.end(Gone, "", nil)
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	inverse, err := edit.Inverse(view)
+	if err != nil {
+		j.refuse(ReasonNotApplied, err)
+		return true, nil
+	}
+
+	entry := checkpoint.Entry{ID: view.ID, Time: time.Now().UTC(), Rev: view.Rev, Keys: changes(keys, answers)}
+	if entry.Inverse, err = json.Marshal(inverse); err != nil {
+		return false, err
+	}
+	if j.w.Journal != nil {
+		// Before the first byte changes. Killed after this line and before
+		// the edit landed: the entry describes an edit that is not in the
+		// item, which whoever reads the journal finds out from the digests.
+		if j.ev.Intent, err = j.w.Journal.Append(ctx, entry); err != nil {
+			if ctx.Err() != nil {
+				return false, err
+			}
+			return false, &sources.RunError{Err: fmt.Errorf("the undo journal cannot be written, so nothing may be changed: %w", err),
+				Hint: "Make room for the state directory, then run the same command again"}
+		}
+	}
+	res, err := j.w.Source.Apply(ctx, plan)
+	if errors.Is(err, sources.ErrGone) {
+		j.end(Gone, "", nil)
+		return true, nil
+	}
+	if err != nil {
+		// Even a conflict may be our own write, whose answer was lost below
+		// us. The next reading tells.
+		j.tried = append(j.tried, entry)
+		return false, err
+	}
+	j.end(Rewrapped, "", nil)
+	j.ev.Way, j.ev.Unconditional = plan.Way, plan.Unconditional
+	j.ev.Changes, j.ev.RevAfter = entry.Keys, res.Rev
+	return true, nil
+}
+
+// refuse skips an item that is under an old key; the new key that was made for
+// it is let go.
+func (j *job) refuse(reason string, err error) {
+	for i := range j.ev.Keys {
+		if j.ev.Keys[i].Outcome == Rewrapped {
+			j.ev.Keys[i].Outcome = Skipped
+		}
+	}
+	j.end(Skipped, reason, err)
+}
+
+func changes(keys []envelope.WrappedKey, answers []*envelope.Rewrapped) []checkpoint.KeyChange {
+	var cs []checkpoint.KeyChange
+	for i, a := range answers {
+		if a == nil {
+			continue
+		}
+		cs = append(cs, checkpoint.KeyChange{
+			Locator: keys[i].Locator,
+			KeyFrom: a.From.ARN, MaterialFrom: a.From.Material,
+			KeyTo: a.To.ARN, MaterialTo: a.To.Material,
+			RequestID:    a.RequestID,
+			SHA256Before: digest(keys[i].Blob), SHA256After: digest(a.Blob),
+		})
+	}
+	return cs
+}
+
+func digest(blob []byte) string {
+	sum := sha256.Sum256(blob)
+	return hex.EncodeToString(sum[:])
+}
+
+// worst is the outcome of an item of which no key changed.
+func worst(keys []KeyEvent) Outcome {
+	o := Foreign
+	for _, k := range keys {
+		if k.Outcome != Unsettled && k.Outcome < o {
+			o = k.Outcome
+		}
+	}
+	return o
+}

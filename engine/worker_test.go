@@ -1,0 +1,194 @@
+package engine_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"rewrap/checkpoint"
+	"rewrap/engine"
+	"rewrap/sources"
+)
+
+type brokenListing struct {
+	*memory
+	err error
+}
+
+func (b brokenListing) List(ctx context.Context, s sources.Span, after sources.Cursor) iter.Seq2[sources.Ref, error] {
+	return func(yield func(sources.Ref, error) bool) {
+		n := 0
+		for r, err := range b.memory.List(ctx, s, after) {
+			if n++; n == 3 {
+				yield(sources.Ref{}, b.err)
+				return
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+func ref(id string) sources.Ref { return sources.Ref{ID: id, Cursor: sources.Cursor(id)} }
+
+// TestWorkerAlone: one item, with neither pool nor checkpoint.
+func TestWorkerAlone(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}})
+	w := engine.Worker{Source: m, Format: tags{}, Rewrapper: &versions{}}
+	ev := w.Do(t.Context(), ref("b/item"))
+	if ev.Outcome != engine.Rewrapped || ev.Err != nil || ev.Way != "put" || len(ev.Changes) != 1 || ev.RevBefore != "1" || ev.RevAfter != "2" {
+		t.Errorf("%+v", ev)
+	}
+	if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != engine.Current {
+		t.Errorf("a second time: %v", ev.Outcome)
+	}
+	if ev := w.Do(t.Context(), ref("b/none")); ev.Outcome != engine.Gone {
+		t.Errorf("an item that does not exist: %v", ev.Outcome)
+	}
+}
+
+type journal struct {
+	entries []checkpoint.Entry
+	err     error
+}
+
+func (j *journal) Append(_ context.Context, e checkpoint.Entry) (int64, error) {
+	j.entries = append(j.entries, e)
+	return int64(len(j.entries)), j.err
+}
+
+// TestJournalFirst: before the edit is applied, what undoes it is in the
+// journal; and an edit whose inverse cannot be kept is not made.
+func TestJournalFirst(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/item": {"k": "v1/1", "other": "x"}})
+	kept := &journal{}
+	m.before = func(string) error {
+		if len(kept.entries) != 1 {
+			t.Error("applied before it was in the journal")
+		}
+		return nil
+	}
+	w := engine.Worker{Source: m, Format: tags{}, Rewrapper: &versions{}, Journal: kept}
+	if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != engine.Rewrapped || ev.Intent != 1 {
+		t.Fatalf("%+v", ev)
+	}
+	var inverse sources.Edit
+	if err := json.Unmarshal(kept.entries[0].Inverse, &inverse); err != nil {
+		t.Fatal(err)
+	}
+	if len(inverse.Meta) != 1 || string(inverse.Meta["k"]) != "v1/1" {
+		t.Errorf("the inverse is %v", inverse)
+	}
+
+	m = newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}})
+	w.Source, w.Journal = m, &journal{err: errors.New("no space left on device")}
+	ev := w.Do(t.Context(), ref("b/item"))
+	var run *sources.RunError
+	if ev.Outcome != engine.Unsettled || !errors.As(ev.Err, &run) {
+		t.Errorf("%+v", ev)
+	}
+	if len(m.writes) != 0 {
+		t.Error("it was applied though the journal failed")
+	}
+}
+
+// TestKeysAreTheUnit: an item with many keys shares the key calls with
+// others, and never has more of them in work than the bound.
+func TestKeysAreTheUnit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		big := make(map[string]string)
+		for i := range 1000 {
+			big[fmt.Sprintf("k%04d", i)] = fmt.Sprintf("v1/%d", i)
+		}
+		m := newMemory(map[string]map[string]string{"b/big": big, "b/small": {"k": "v1/small"}})
+		var inWork, most atomic.Int64
+		slow := &versions{on: func(string) error {
+			if n := inWork.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			time.Sleep(time.Second)
+			inWork.Add(-1)
+			return nil
+		}}
+		w := engine.Worker{Source: m, Format: tags{}, Rewrapper: slow, Keys: semaphore.NewWeighted(10), KeysPerItem: 10}
+		began := time.Now()
+		bigDone := make(chan time.Duration)
+		go func() {
+			if ev := w.Do(t.Context(), ref("b/big")); ev.Outcome != engine.Rewrapped || len(ev.Changes) != 1000 {
+				t.Errorf("%v, %d changes", ev.Outcome, len(ev.Changes))
+			}
+			bigDone <- time.Since(began)
+		}()
+		time.Sleep(1500 * time.Millisecond)
+		at := time.Now()
+		if ev := w.Do(t.Context(), ref("b/small")); ev.Outcome != engine.Rewrapped {
+			t.Error(ev.Outcome)
+		}
+		if took := time.Since(at); took > 3*time.Second {
+			t.Errorf("the small item waited %v behind the big one", took)
+		}
+		if took := <-bigDone; took > 102*time.Second {
+			t.Errorf("1000 calls of a second, ten at once, took %v", took)
+		}
+		if most.Load() > 10 {
+			t.Errorf("%d calls at once", most.Load())
+		}
+		if m.writes["b/big"] != 1 {
+			t.Errorf("the big item was written %d times", m.writes["b/big"])
+		}
+	})
+}
+
+type notYet struct {
+	*memory
+	times int
+}
+
+func (n *notYet) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
+	if n.times--; n.times >= 0 {
+		return sources.Plan{}, &sources.NotYetError{Wait: 2 * time.Second, Detail: "too young"}
+	}
+	return n.memory.Plan(ctx, v, e)
+}
+
+func TestTooYoungIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}})
+		w := engine.Worker{Source: &notYet{m, 3}, Format: tags{}, Rewrapper: &versions{}}
+		began := time.Now()
+		if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != engine.Rewrapped {
+			t.Errorf("%+v", ev)
+		}
+		if waited := time.Since(began); waited != 6*time.Second {
+			t.Errorf("waited %v", waited)
+		}
+		m.put("b/item", map[string]string{"k": "v1/1"})
+		w.Source = &notYet{m, 1000}
+		if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != engine.Failed || ev.Reason != engine.ReasonBusy {
+			t.Errorf("%+v", ev)
+		}
+	})
+}
+
+// TestPartlyFailed: one broken key does not keep the others of its item from
+// being moved; the item has failed all the same.
+func TestPartlyFailed(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/item": {"k1": "v1/1", "k2": "rubbish", "k3": "v1/3"}})
+	w := engine.Worker{Source: m, Format: tags{}, Rewrapper: &versions{}}
+	ev := w.Do(t.Context(), ref("b/item"))
+	if ev.Outcome != engine.Failed || len(ev.Changes) != 2 || ev.Err == nil {
+		t.Errorf("%+v", ev)
+	}
+	if m.get("b/item", "k2") != "rubbish" || m.get("b/item", "k1")[:2] != "v2" {
+		t.Errorf("%v", m.items["b/item"])
+	}
+}

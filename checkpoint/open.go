@@ -57,8 +57,8 @@ type Options struct {
 
 // Open takes the directory's lock and brings its files to the last snapshot;
 // a directory that does not exist is made, with its parents. If the last pass
-// is over (Snapshot.Ended), or with Options.Restart, a new pass begins; else the pass goes
-// on in a new session.
+// is over (Snapshot.Ended), or with Options.Restart, a new pass begins; else
+// the pass goes on in a new session.
 //
 // Its errors are a *LockedError, *OtherJobError, *NotOursError,
 // *CorruptError or *VersionError, or the file system's. After an error the

@@ -165,9 +165,13 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 	for {
 		view, err := j.w.Source.Read(ctx, j.ev.Ref, want)
 		var run *sources.RunError
+		var refused *sources.UnsupportedError
 		switch {
 		case errors.Is(err, sources.ErrGone):
 			j.end(Gone, "", nil)
+			return view, nil, nil
+		case errors.As(err, &refused):
+			j.end(Skipped, refused.Reason, err)
 			return view, nil, nil
 		case err != nil && (ctx.Err() != nil || errors.As(err, &run)):
 			return view, nil, err
@@ -368,11 +372,15 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 		}
 	}
 	res, err := j.w.Source.Apply(ctx, plan)
-	if errors.Is(err, sources.ErrGone) {
+	switch {
+	case err == nil:
+	case errors.Is(err, sources.ErrGone):
 		j.end(Gone, "", nil)
 		return true, nil
-	}
-	if err != nil {
+	case errors.As(err, &refused):
+		j.refuse(refused.Reason, err)
+		return true, nil
+	default:
 		// Even a conflict may be our own write, whose answer was lost below
 		// us. The next reading tells.
 		j.tried = append(j.tried, entry)

@@ -192,3 +192,34 @@ func TestPartlyFailed(t *testing.T) {
 		t.Errorf("%v", m.items["b/item"])
 	}
 }
+
+type refusing struct {
+	*memory
+	read, apply error
+}
+
+func (r refusing) Read(ctx context.Context, ref sources.Ref, w sources.Want) (sources.View, error) {
+	if r.read != nil {
+		return sources.View{}, r.read
+	}
+	return r.memory.Read(ctx, ref, w)
+}
+
+func (r refusing) Apply(context.Context, sources.Plan) (sources.Result, error) {
+	return sources.Result{}, r.apply
+}
+
+// TestRefused: what the store refuses to hand out or to write is skipped with
+// the store's reason, and not tried again and again.
+func TestRefused(t *testing.T) {
+	archived := fmt.Errorf("b/item: %w", &sources.UnsupportedError{Reason: "archived", Detail: "restore it first"})
+	for _, src := range []refusing{{read: archived}, {apply: archived}} {
+		src.memory = newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}})
+		calls := &versions{}
+		w := engine.Worker{Source: src, Format: tags{}, Rewrapper: calls}
+		ev := w.Do(t.Context(), ref("b/item"))
+		if ev.Outcome != engine.Skipped || ev.Reason != "archived" || ev.Err == nil || calls.calls > 1 {
+			t.Errorf("%+v after %d key calls", ev, calls.calls)
+		}
+	}
+}

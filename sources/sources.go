@@ -132,7 +132,8 @@ type Source interface {
 	List(ctx context.Context, s Span, after Cursor) iter.Seq2[Ref, error]
 
 	// Read brings what Want asks for, all metadata and the revision, from one
-	// revision. ErrGone if the item does not exist any more.
+	// revision. ErrGone if the item does not exist any more,
+	// [UnsupportedError] if the store does not hand it out.
 	Read(ctx context.Context, r Ref, w Want) (View, error)
 
 	// Plan decides how the edit would be made on the item as it was read. It
@@ -143,8 +144,8 @@ type Source interface {
 
 	// Apply makes the edit, whole or not at all, and only if the item is
 	// still at the revision of the view. The change is durable when Apply
-	// returns without error. ErrConflict and ErrGone mean that nothing was
-	// written; after any other error the edit may or may not have landed, and
+	// returns without error. ErrConflict, ErrGone and [UnsupportedError] mean
+	// that nothing was written; after any other error the edit may or may not have landed, and
 	// the item has to be read again. A context that is done before the write
 	// began prevents it.
 	Apply(ctx context.Context, p Plan) (Result, error)

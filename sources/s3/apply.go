@@ -1,0 +1,230 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"rewrap/sources"
+)
+
+// maxBuffered is up to which size a body goes through memory and not through
+// a pipe: so the client can send it again, and can tell its checksum before.
+const maxBuffered = 512 << 10
+
+// request is what a write sends, whichever of the two it is.
+type request struct {
+	key             string
+	ifMatch         string     // "" for none
+	unmodifiedSince *time.Time // of the source of a copy
+	meta            map[string]string
+	headers         map[string]string // as they are, see carried
+	grants          grants
+	tagging         *string // PutObject; a copy takes the tags along
+}
+
+// Apply implements [sources.Source].
+//
+// A process that dies after the request was sent leaves the object old or
+// new, whole in both cases; reading it tells which.
+func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, error) {
+	w, ok := p.State.(planned)
+	if !ok {
+		return sources.Result{}, fmt.Errorf("changing %s: the plan was not made by S3", s.name(p.View.ID))
+	}
+	if err := ctx.Err(); err != nil {
+		return sources.Result{}, fmt.Errorf("changing %s: %w", s.name(p.View.ID), err)
+	}
+	if p.Way == wayPut {
+		return s.applyPut(ctx, w, p.Edit.Splices)
+	}
+	var n attempts
+	out, err := s.copy(ctx, w.request, &n)
+	if err != nil {
+		return sources.Result{}, s.writeError("copying", w.request.key, n.count(), err)
+	}
+	res := sources.Result{RequestID: requestID(out.ResultMetadata)}
+	if r := out.CopyObjectResult; r != nil && r.LastModified != nil && strings.HasPrefix(aws.ToString(r.ETag), `"`) {
+		res.Rev = revision(*r.ETag, r.LastModified.UTC().Format(http.TimeFormat), aws.ToString(out.VersionId))
+	}
+	return res, nil
+}
+
+// applyPut fetches the body and writes it anew with the splices in it.
+//
+// The answer of the GET is also the last look before the write: it has to
+// name the very revision of the view. What is left is another writer who
+// changes metadata alone between that answer and the end of the PUT; only
+// under SSE-KMS does that change the ETag, and PutObject knows no condition
+// but the ETag. Every change of content is refused.
+func (s *Source) applyPut(ctx context.Context, w planned, splices []sources.Splice) (sources.Result, error) {
+	key := w.request.key
+	got, err := s.api.GetObject(ctx, &s3.GetObjectInput{
+		Bucket:       &s.c.Bucket,
+		Key:          &key,
+		IfMatch:      &w.request.ifMatch,
+		ChecksumMode: types.ChecksumModeEnabled,
+	}, quiet)
+	if err != nil {
+		if status(err) == http.StatusPreconditionFailed {
+			err = sources.ErrConflict
+		}
+		return sources.Result{}, s.objectError("fetching", key, "s3:GetObject", err)
+	}
+	defer got.Body.Close()
+	o, err := newObject(got.ResultMetadata)
+	if err != nil {
+		return sources.Result{}, fmt.Errorf("fetching %s: %w", s.name(key), err)
+	}
+	if o.rev() != w.object.rev() || o.size != w.object.size {
+		return sources.Result{}, fmt.Errorf("fetching %s: %w", s.name(key), sources.ErrConflict)
+	}
+	size, err := splicedSize(o.size, splices)
+	if err != nil {
+		return sources.Result{}, fmt.Errorf("changing %s: %w", s.name(key), err)
+	}
+	var n attempts
+	out, err := s.put(ctx, w.request, splice(got.Body, o.size, splices), size, o.checksum(), &n)
+	if err != nil {
+		return sources.Result{}, s.writeError("writing", key, n.count(), err)
+	}
+	// S3 does not say Last-Modified here, so the revision is not known.
+	return sources.Result{RequestID: requestID(out.ResultMetadata)}, nil
+}
+
+func (s *Source) copy(ctx context.Context, r request, n *attempts) (*s3.CopyObjectOutput, error) {
+	return s.api.CopyObject(ctx, &s3.CopyObjectInput{
+		Bucket:                      &s.c.Bucket,
+		Key:                         &r.key,
+		CopySource:                  aws.String(copySource(s.c.Bucket, r.key)),
+		IfMatch:                     nonEmpty(r.ifMatch),
+		CopySourceIfUnmodifiedSince: r.unmodifiedSince,
+		MetadataDirective:           types.MetadataDirectiveReplace,
+		Metadata:                    r.meta,
+		TaggingDirective:            types.TaggingDirectiveCopy,
+		GrantFullControl:            r.grants.header(types.PermissionFullControl),
+		GrantRead:                   r.grants.header(types.PermissionRead),
+		GrantReadACP:                r.grants.header(types.PermissionReadAcp),
+		GrantWriteACP:               r.grants.header(types.PermissionWriteAcp),
+	}, n.watch, r.setHeaders)
+}
+
+// put sends size bytes of body. A body that ends before makes the request
+// fail, and S3 writes nothing of a request that it did not get whole.
+func (s *Source) put(ctx context.Context, r request, body io.Reader, size int64, checksum types.ChecksumAlgorithm, n *attempts) (*s3.PutObjectOutput, error) {
+	in := &s3.PutObjectInput{
+		Bucket:           &s.c.Bucket,
+		Key:              &r.key,
+		IfMatch:          nonEmpty(r.ifMatch),
+		Metadata:         r.meta,
+		Tagging:          r.tagging,
+		ContentLength:    &size,
+		GrantFullControl: r.grants.header(types.PermissionFullControl),
+		GrantRead:        r.grants.header(types.PermissionRead),
+		GrantReadACP:     r.grants.header(types.PermissionReadAcp),
+		GrantWriteACP:    r.grants.header(types.PermissionWriteAcp),
+	}
+	if !s.c.Canary {
+		in.ChecksumAlgorithm = checksum
+	}
+	if size > maxBuffered {
+		in.Body = body
+		return s.api.PutObject(ctx, in, n.watch, r.setHeaders, func(o *s3.Options) { stream(o, in) })
+	}
+	whole := make([]byte, size)
+	if _, err := io.ReadFull(body, whole); err != nil {
+		return nil, fmt.Errorf("the body ended early: %w", err)
+	}
+	in.Body = bytes.NewReader(whole)
+	return s.api.PutObject(ctx, in, n.watch, r.setHeaders)
+}
+
+// stream makes the SDK take a body that it cannot read twice. Over TLS it
+// does so by itself, with a checksum behind the body; without TLS it wants to
+// know a hash of the body first, and is told to do without. Only the options
+// know which of the two it is.
+func stream(o *s3.Options, in *s3.PutObjectInput) {
+	if !o.EndpointOptions.DisableHTTPS && !strings.HasPrefix(strings.ToLower(aws.ToString(o.BaseEndpoint)), "http:") {
+		return
+	}
+	in.ChecksumAlgorithm = ""
+	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
+}
+
+// checksum is the algorithm under which S3 keeps the object's checksum, as
+// far as the SDK can compute it; else S3 picks its default.
+func (o object) checksum() types.ChecksumAlgorithm {
+	for _, a := range []types.ChecksumAlgorithm{
+		types.ChecksumAlgorithmCrc32, types.ChecksumAlgorithmCrc32c, types.ChecksumAlgorithmCrc64nvme,
+		types.ChecksumAlgorithmSha1, types.ChecksumAlgorithmSha256,
+	} {
+		if o.header.Get("X-Amz-Checksum-"+string(a)) != "" {
+			return a
+		}
+	}
+	return ""
+}
+
+// setHeaders sends the carried headers as they came. The typed fields would
+// not do: Expires, for one, may be anything, and is a time there.
+func (r request) setHeaders(o *s3.Options) {
+	for name, value := range r.headers {
+		o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue(name, value))
+	}
+}
+
+// attempts counts how often the client sent a request. One that was sent
+// again may have been refused because of what its first sending wrote.
+type attempts struct{ n atomic.Int32 }
+
+func (a *attempts) count() int { return int(a.n.Load()) }
+
+func (a *attempts) watch(o *s3.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("rewrap.Attempts", func(
+			ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+		) (middleware.DeserializeOutput, middleware.Metadata, error) {
+			a.n.Add(1)
+			return next.HandleDeserialize(ctx, in)
+		}), middleware.Before)
+	})
+}
+
+// writeError says what an error of a write means for the object. Only an
+// answer to the first and only sending proves that nothing was written.
+func (s *Source) writeError(doing, key string, attempts int, err error) error {
+	doing += " " + s.name(key)
+	st := status(err)
+	conflict := st == http.StatusPreconditionFailed || st == http.StatusConflict
+	switch {
+	case code(err) == "NoSuchBucket":
+		return runError(fmt.Errorf("%s: %w", doing, err))
+	case (conflict || st == http.StatusNotFound) && attempts > 1:
+		return fmt.Errorf("%s: refused at attempt %d, perhaps because an earlier one was done and its answer lost: %w", doing, attempts, err)
+	case conflict:
+		return fmt.Errorf("%s: %w (%s)", doing, sources.ErrConflict, code(err))
+	case st == http.StatusNotFound:
+		return fmt.Errorf("%s: %w", doing, sources.ErrGone)
+	case code(err) == "MetadataTooLarge":
+		return &sources.UnsupportedError{Reason: "metadata-too-large", Detail: s.name(key) + " would have more user metadata than S3 allows; remove some entries"}
+	case code(err) == "InvalidObjectState", code(err) == "ObjectNotInActiveTierError":
+		return archivedError(s.name(key))
+	case errors.Is(err, sources.ErrConflict):
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return s.objectError(strings.TrimSuffix(doing, " "+s.name(key)), key, "s3:PutObject, s3:GetObject, s3:GetObjectTagging and s3:PutObjectTagging", err)
+}

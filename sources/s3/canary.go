@@ -1,0 +1,298 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"rewrap/sources"
+)
+
+// ways is what an endpoint honours.
+type ways struct {
+	Copy, Put                 bool // the way is conditional
+	CopyVerbatim, PutVerbatim bool // it takes metadata values as it gives them
+}
+
+// choose picks the way for an edit, or refuses.
+func (w *ways) choose(key string, meta map[string]string, body bool) (string, error) {
+	encoded := needsVerbatim(meta)
+	copies := w.Copy && !body
+	switch {
+	case !copies && !w.Put:
+		return "", &sources.UnsupportedError{Reason: "no-conditional-write",
+			Detail: fmt.Sprintf("%s: this endpoint does not refuse a write when the object has changed, so a concurrent writer's change could be lost", key)}
+	case copies && (w.CopyVerbatim || !encoded):
+		return wayCopy, nil
+	case w.Put && (w.PutVerbatim || !encoded):
+		return wayPut, nil
+	}
+	return "", &sources.UnsupportedError{Reason: "metadata-encoding",
+		Detail: fmt.Sprintf("%s has metadata that is not plain ASCII, and this endpoint changes such values when the object is written again", key)}
+}
+
+// needsVerbatim: the value has been encoded, or has bytes that may be.
+func needsVerbatim(meta map[string]string) bool {
+	for _, value := range meta {
+		for i := 0; i < len(value); i++ {
+			if value[i] >= 0x80 || value[i] == '=' && i+1 < len(value) && value[i+1] == '?' {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// cleanUp is how long the removal of the canary may take, also where the run
+// was told to stop meanwhile.
+const cleanUp = 10 * time.Second
+
+const wrongETag = `"00000000000000000000000000000000"`
+
+var canaryBody = []byte("written by rewrap to see which conditions this endpoint honours; safe to delete\n")
+
+func (s *Source) canaryKey() string {
+	if s.c.CanaryID == "" {
+		return ""
+	}
+	return s.c.Prefix + ".rewrap-canary-" + s.c.CanaryID
+}
+
+// Prepare comes before the first write of a run. On AWS it does nothing. On
+// any other endpoint it writes a canary object, tries on it which conditions
+// are honoured and whether metadata survives, and deletes it again, also in
+// case of errors. Conditions that are ignored are why: several servers copy
+// regardless of a destination If-Match, some take any write.
+//
+// A process that dies in here leaves the canary behind. It is never listed
+// by its own job, and the next Prepare of the same job removes it.
+func (s *Source) Prepare(ctx context.Context) error {
+	if !s.c.Canary {
+		return nil
+	}
+	p := probe{s: s, key: s.canaryKey()}
+	w, err := p.run(ctx)
+	p.clean(ctx)
+	if err != nil {
+		return err
+	}
+	s.ways.Store(&w)
+	switch {
+	case !w.Copy && !w.Put:
+		return &sources.RunError{
+			Err:  fmt.Errorf("bucket %s: this endpoint honours neither If-Match on PutObject nor the conditions of CopyObject", s.c.Bucket),
+			Hint: "Nothing can be changed here without the risk of undoing a concurrent writer's change; use an endpoint with conditional writes",
+		}
+	case !w.Copy:
+		s.notice("CopyObject is no safe conditional write on this endpoint: every object that changes is fetched and written again (GetObject, PutObject with If-Match), and a concurrent change of its metadata alone may go unseen")
+	case !w.Put:
+		s.notice("PutObject is no safe conditional write on this endpoint: objects whose wrapped key is in the body are skipped")
+	}
+	if w.Copy && !w.CopyVerbatim || !w.Copy && !w.PutVerbatim {
+		s.notice("this endpoint changes metadata that is not plain ASCII when an object is written again: such objects are written another way, or skipped")
+	}
+	return nil
+}
+
+// probe is one canary and what was written of it.
+type probe struct {
+	s        *Source
+	key      string
+	step     int
+	versions []string
+	written  bool
+}
+
+func (p *probe) run(ctx context.Context) (ways, error) {
+	var w ways
+	first := request{
+		key:     p.key,
+		meta:    map[string]string{stepName: "0", "rewrap-text": "Größe"},
+		headers: map[string]string{"Content-Type": "text/plain", "Cache-Control": "no-store", "Content-Language": "en", "Expires": "Thu, 01 Dec 1994 16:00:00 GMT"},
+	}
+	if _, err := p.try(ctx, first, wayPut); err != nil {
+		return w, p.fail(err)
+	}
+	// What was stored may be another body than was sent: older servers keep the
+	// framing that the SDK puts around it. That rules out PutObject, not copies.
+	_, stored, err := p.s.read(ctx, p.key, 2*int64(len(canaryBody)))
+	if err != nil {
+		return w, p.fail(err)
+	}
+	if w.Copy, w.CopyVerbatim, err = p.way(ctx, wayCopy, stored); err != nil {
+		return w, p.fail(err)
+	}
+	if w.Put, w.PutVerbatim, err = p.way(ctx, wayPut, canaryBody); err != nil {
+		return w, p.fail(err)
+	}
+	return w, nil
+}
+
+const stepName = "rewrap-step"
+
+// way tries the conditions of one way: each alone has to refuse what it
+// should, and all together have to let through what they should, and leave
+// the body and the headers as they are.
+func (p *probe) way(ctx context.Context, way string, body []byte) (conditional, verbatim bool, err error) {
+	conditional = true
+	refusals := []func(*request, time.Time){
+		func(r *request, _ time.Time) { r.ifMatch = wrongETag },
+	}
+	if way == wayCopy {
+		refusals = append(refusals, func(r *request, modified time.Time) {
+			past := modified.Add(-time.Hour)
+			r.unmodifiedSince = &past
+		})
+	}
+	for _, spoil := range refusals {
+		before, modified, err := p.look(ctx)
+		if err != nil {
+			return false, false, err
+		}
+		r := p.next(before)
+		spoil(&r, modified)
+		honoured, err := p.try(ctx, r, way)
+		if err != nil && !refusedOtherwise(err) {
+			return false, false, err
+		}
+		after, _, err := p.look(ctx)
+		if err != nil {
+			return false, false, err
+		}
+		// A refusal counts only if it really left everything as it was.
+		conditional = conditional && honoured && maps.Equal(text(after), text(before))
+	}
+
+	before, modified, err := p.look(ctx)
+	if err != nil {
+		return false, false, err
+	}
+	r := p.next(before)
+	r.ifMatch = before.etag()
+	if way == wayCopy {
+		r.unmodifiedSince = &modified
+	}
+	refused, err := p.try(ctx, r, way)
+	if err != nil && !refusedOtherwise(err) {
+		return false, false, err
+	}
+	taken := !refused && err == nil
+	after, got, err := p.s.read(ctx, p.key, 2*int64(len(canaryBody)))
+	if err != nil {
+		return false, false, err
+	}
+	done := taken && text(after)[stepName] == r.meta[stepName] && bytes.Equal(got, body) && maps.Equal(after.carried(), r.headers)
+	return conditional && done, done && maps.Equal(text(after), r.meta), nil
+}
+
+// look reads the canary as it is now.
+func (p *probe) look(ctx context.Context) (object, time.Time, error) {
+	o, err := p.s.head(ctx, p.key)
+	if err != nil {
+		return o, time.Time{}, err
+	}
+	modified, err := o.modified()
+	return o, modified, err
+}
+
+// next is a write that differs from what is there by the step alone.
+func (p *probe) next(o object) request {
+	p.step++
+	meta := text(o)
+	meta[stepName] = fmt.Sprint(p.step)
+	return request{key: p.key, meta: meta, headers: o.carried()}
+}
+
+// try makes one write; refused is the answer that a condition failed.
+func (p *probe) try(ctx context.Context, r request, way string) (refused bool, err error) {
+	var (
+		n       attempts
+		version *string
+	)
+	p.written = true
+	if way == wayCopy {
+		out, copyErr := p.s.copy(ctx, r, &n)
+		if err = copyErr; err == nil {
+			version = out.VersionId
+		}
+	} else {
+		out, putErr := p.s.put(ctx, r, bytes.NewReader(canaryBody), int64(len(canaryBody)), "", &n)
+		if err = putErr; err == nil {
+			version = out.VersionId
+		}
+	}
+	if version != nil {
+		p.versions = append(p.versions, *version)
+	}
+	if status(err) == http.StatusPreconditionFailed {
+		return true, nil
+	}
+	return false, err
+}
+
+// refusedOtherwise: the endpoint does not take the request at all, which
+// rules the way out and not the run.
+func refusedOtherwise(err error) bool {
+	st := status(err)
+	return st == http.StatusNotImplemented || st >= 400 && st < 500 && st != http.StatusUnauthorized && st != http.StatusForbidden && runCode(code(err)) == nil
+}
+
+func text(o object) map[string]string {
+	m := make(map[string]string)
+	for name, value := range o.meta() {
+		m[name] = string(value)
+	}
+	return m
+}
+
+func (p *probe) fail(err error) error {
+	var run *sources.RunError
+	if errors.As(err, &run) {
+		run.Strikes = 0
+		return run
+	}
+	err = fmt.Errorf("trying what the endpoint honours on %s: %w", p.s.name(p.key), err)
+	if denied(err) {
+		return &sources.RunError{Err: err, Hint: "Allow s3:PutObject, s3:GetObject and s3:DeleteObject on " + p.s.arn()}
+	}
+	return runError(err)
+}
+
+// clean removes the canary: every version that the answers named, and then
+// what is still seen, which is an unversioned object, or a version whose
+// answer was lost. It leaves no delete marker where there are versions.
+func (p *probe) clean(ctx context.Context) {
+	if !p.written {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUp)
+	defer cancel()
+	for _, v := range p.versions {
+		p.delete(ctx, v)
+	}
+	for range 3 {
+		o, err := p.s.head(ctx, p.key)
+		if errors.Is(err, sources.ErrGone) {
+			return
+		}
+		if err != nil || !p.delete(ctx, o.header.Get("X-Amz-Version-Id")) {
+			break
+		}
+	}
+	p.s.notice("the canary %s is left behind; it may be deleted", p.s.name(p.key))
+}
+
+func (p *probe) delete(ctx context.Context, version string) bool {
+	_, err := p.s.api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &p.s.c.Bucket, Key: &p.key, VersionId: nonEmpty(version)})
+	if err != nil && status(err) != http.StatusNotFound {
+		p.s.notice("deleting the canary %s (s3:DeleteObject, and s3:DeleteObjectVersion where there are versions): %v", p.s.name(p.key), err)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,283 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"rewrap/sources"
+	"rewrap/sources/sourcetest"
+)
+
+// writer is another writer in the sense of sourcetest: the plain SDK.
+type writer struct {
+	c       *s3.Client
+	bucket  string
+	acl     bool              // objects have ACLs to be looked at
+	headers map[string]string // with every write, beside attributes
+}
+
+// attributes go with everything that the other writer writes, so that a
+// source that forgets one is seen.
+var attributes = map[string]string{
+	"Content-Type":                    "application/x-rewrap-test; charset=odd",
+	"Cache-Control":                   "max-age=60, private",
+	"Content-Disposition":             `attachment; filename="a b.bin"`,
+	"Content-Encoding":                "identity",
+	"Content-Language":                "de, en",
+	"Expires":                         "Thu, 01 Dec 2033 16:00:00 GMT",
+	"X-Amz-Website-Redirect-Location": "/elsewhere",
+}
+
+func setHeaders(h map[string]string) func(*s3.Options) {
+	return func(o *s3.Options) {
+		for name, value := range h {
+			o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue(name, value))
+		}
+	}
+}
+
+func (w writer) put(name string, body []byte, meta map[string]string) error {
+	_, err := w.c.PutObject(context.Background(), &s3.PutObjectInput{
+		Bucket: &w.bucket, Key: &name, Body: bytes.NewReader(body), Metadata: meta, Tagging: aws.String("team=a%2Bb+c&cost%3Acentre=%3D%2F%40"),
+	}, setHeaders(attributes), setHeaders(w.headers))
+	return err
+}
+
+func (w writer) delete(name string) error {
+	_, err := w.c.DeleteObject(context.Background(), &s3.DeleteObjectInput{Bucket: &w.bucket, Key: &name})
+	return err
+}
+
+// passing headers change at every write, or belong to the answer.
+var passing = map[string]bool{
+	"Last-Modified": true, "Date": true, "Etag": true, "X-Amz-Version-Id": true, "X-Amz-Request-Id": true, "X-Amz-Id-2": true,
+	"Content-Length": true, "X-Amz-Checksum-Crc32": true, "X-Amz-Checksum-Crc64nvme": true, "X-Amz-Checksum-Type": true,
+	"X-Amzn-Requestid": true, "X-Amz-Content-Sha256": true, // moto
+	"Accept-Ranges": true, "Server": true, "Connection": true, "Keep-Alive": true,
+}
+
+func (w writer) snapshot(name string) (map[string]string, error) {
+	ctx := context.Background()
+	out, err := w.c.GetObject(ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: &name})
+	if status(err) == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer out.Body.Close()
+	body, err := io.ReadAll(out.Body)
+	if err != nil {
+		return nil, err
+	}
+	m := map[string]string{"body": string(body)}
+	for name, values := range awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response).Header {
+		if meta, ok := strings.CutPrefix(name, metaPrefix); ok {
+			m["meta:"+strings.ToLower(meta)] = strings.Join(values, "\n")
+		} else if !passing[name] {
+			m["header:"+name] = strings.Join(values, "\n")
+		}
+	}
+	tags, err := w.c.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &w.bucket, Key: &name})
+	if err != nil {
+		return nil, err
+	}
+	for _, tag := range tags.TagSet {
+		m["tag:"+*tag.Key] = *tag.Value
+	}
+	if w.acl {
+		acl, err := w.c.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &w.bucket, Key: &name})
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range acl.Grants {
+			m[fmt.Sprintf("grant:%s:%s%s", g.Permission, aws.ToString(g.Grantee.ID), aws.ToString(g.Grantee.URI))] = "yes"
+		}
+	}
+	return m, nil
+}
+
+// harness is one for a server that is not AWS. Its canary says what it can do.
+func harness(t *testing.T, c *s3.Client) sourcetest.Harness {
+	w := *open(t, Config{Client: c, Bucket: newBucket(t, c), Canary: true, CanaryID: "test"}).ways.Load()
+	t.Logf("it honours %+v", w)
+	h := sourcetest.Harness{
+		Metadata: true, Splices: w.Put, Folders: true, Names: fileNames, Unconditional: always,
+		Open: func(t *testing.T) sourcetest.Store {
+			w := writer{c: c, bucket: newBucket(t, c)}
+			s := open(t, Config{Client: c, Bucket: w.bucket, Canary: true, CanaryID: "test"})
+			return sourcetest.Store{Source: s, Put: w.put, Delete: w.delete, Snapshot: w.snapshot}
+		},
+	}
+	if w.Copy {
+		h.Unconditional = forBodies
+	}
+	return h
+}
+
+// PutObject has no condition but the ETag, which does not see metadata.
+func always(sources.Edit) bool      { return true }
+func forBodies(e sources.Edit) bool { return len(e.Splices) > 0 }
+func never(sources.Edit) bool       { return false }
+
+// open opens and prepares a source, as a run does.
+func open(t *testing.T, c Config) *Source {
+	t.Helper()
+	c.Notice = func(s string) { t.Log("notice:", s) }
+	s, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// oddNames are keys that S3 allows and that something between here and there
+// may get wrong: form encoding, paths, XML, the order of UTF-8 and UTF-16.
+var oddNames = []string{
+	" ", " leading and trailing ", "a b", "a+b", "a%20b", "a%2Fb", "100%", "?query=1&x=2", "#fragment", "semi;colon,comma", `back\slash`,
+	"quote\"'<xml>&amp;", "new\nline", "tab\tbed", "bell\a", "\x7f", "$&@=:*~!()[]{}|^`",
+	"/leading", "trailing/", "double//slash", "///", "a/../b", "a/./b", "..", ".",
+	"é", "e\u0301", "日本語/キー", "\uffff", "\U00010000", "😀", "\u200b", strings.Repeat("x", 1024), strings.Repeat("ü", 512),
+	"a", "a/", "a/b", "a!", "a0", "A",
+}
+
+// fileNames are those of them that a store of files can hold side by side,
+// less U+FFFF, which XML cannot, and which servers list in the raw (against
+// encoding-type=url).
+var fileNames = []string{
+	"a b", "a+b", "a%20b", "a%2Fb", "100%", "?query=1&x=2", "#fragment", "semi;colon,comma",
+	"quote\"'<xml>&amp;", "$&@=:*~!()[]{}|^`", "é", "e\u0301", "日本語/キー", "\U00010000", "😀", "a/b", "a!", "a0", "A",
+}
+
+func TestConformanceVersitygw(t *testing.T) { sourcetest.Run(t, harness(t, versitygw(t))) }
+func TestConformanceEndpoint(t *testing.T)  { sourcetest.Run(t, harness(t, elsewhere(t))) }
+
+// TestMoto: moto copies whatever the conditions, so what changes is fetched
+// and put. Short, since its clock is the real one; for the whole suite point
+// TestConformanceEndpoint at it.
+func TestMoto(t *testing.T) {
+	c := moto(t)
+	w := writer{c: c, bucket: newBucket(t, c)}
+	if err := w.put("item", []byte("body"), map[string]string{"kept": "as it is"}); err != nil {
+		t.Fatal(err)
+	}
+	want, err := w.snapshot("item")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Config{Client: c, Bucket: w.bucket, Canary: true, CanaryID: "test"})
+	if ways := *s.ways.Load(); ways.Copy || !ways.Put {
+		t.Errorf("moto honours %+v", ways)
+	}
+	edit := sources.Edit{Meta: map[string][]byte{"changed": []byte("new")}, Splices: []sources.Splice{{Off: 4, Ins: []byte("!")}}}
+	want["meta:changed"], want["body"] = "new", "body!"
+	p, err := plan(t, s, edit)
+	for notYet := new(sources.NotYetError); errors.As(err, &notYet); p, err = plan(t, s, edit) {
+		time.Sleep(notYet.Wait)
+	}
+	if err != nil || p.Way != wayPut {
+		t.Fatalf("Plan: %s, %v", p.Way, err)
+	}
+	if _, err := s.Apply(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.snapshot("item"); err != nil || !maps.Equal(got, want) {
+		t.Errorf("it is %v, should be %v; %v", got, want, err)
+	}
+	if _, err := s.Apply(t.Context(), p); !errors.Is(err, sources.ErrConflict) {
+		t.Errorf("the same again: %v", err)
+	}
+}
+
+// TestConformanceEmulator runs the suite against the project's own emulator,
+// on its clock, in every kind of bucket that makes a difference.
+func TestConformanceEmulator(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		canary        bool
+		unconditional func(sources.Edit) bool
+		set           func(*testing.T, *cloud, *writer)
+	}{
+		{name: "plain"},
+		{name: "canary", canary: true},
+		{name: "versioned", canary: true, set: func(t *testing.T, _ *cloud, w *writer) {
+			_, err := w.c.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: &w.bucket,
+				VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{name: "acl", set: func(t *testing.T, _ *cloud, w *writer) {
+			_, err := w.c.PutBucketOwnershipControls(t.Context(), &s3.PutBucketOwnershipControlsInput{Bucket: &w.bucket,
+				OwnershipControls: &types.OwnershipControls{Rules: []types.OwnershipControlsRule{{ObjectOwnership: types.ObjectOwnershipObjectWriter}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.put("first", nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			acl, err := w.c.GetObjectAcl(t.Context(), &s3.GetObjectAclInput{Bucket: &w.bucket, Key: aws.String("first")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.delete("first"); err != nil {
+				t.Fatal(err)
+			}
+			w.acl = true
+			w.headers = map[string]string{
+				"X-Amz-Grant-Full-Control": `id="` + *acl.Owner.ID + `"`,
+				"X-Amz-Grant-Read":         `uri="http://acs.amazonaws.com/groups/global/AuthenticatedUsers", id="` + strings.Repeat("a", 64) + `"`,
+				"X-Amz-Grant-Read-Acp":     `id="` + strings.Repeat("b", 64) + `"`,
+			}
+		}},
+		{name: "sse-kms", unconditional: never, set: func(t *testing.T, c *cloud, w *writer) {
+			w.headers = map[string]string{
+				"X-Amz-Server-Side-Encryption":                    "aws:kms",
+				"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id":     c.newKey(t),
+				"X-Amz-Server-Side-Encryption-Bucket-Key-Enabled": "true",
+				"X-Amz-Storage-Class":                             "STANDARD_IA",
+			}
+		}},
+		{name: "odd-expires", set: func(_ *testing.T, _ *cloud, w *writer) {
+			w.headers = map[string]string{"Expires": "0", "X-Amz-Storage-Class": "GLACIER_IR"}
+		}},
+		{name: "put-only", canary: true, unconditional: always, set: func(_ *testing.T, c *cloud, _ *writer) {
+			c.hook = ignore("CopyObject", "If-Match")
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.unconditional == nil {
+				test.unconditional = forBodies
+			}
+			sourcetest.Run(t, sourcetest.Harness{
+				Metadata: true, Splices: true, Folders: true, Names: oddNames, Unconditional: test.unconditional,
+				Open: func(t *testing.T) sourcetest.Store {
+					c := newCloud(t)
+					w := writer{c: c.client, bucket: c.bucket}
+					if test.set != nil {
+						test.set(t, c, &w)
+					}
+					s := open(t, Config{Client: c.client, Bucket: c.bucket, Canary: test.canary, CanaryID: "test"})
+					return sourcetest.Store{Source: s, Put: w.put, Delete: w.delete, Snapshot: w.snapshot, Wait: c.wait}
+				},
+			})
+		})
+	}
+}

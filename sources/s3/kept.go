@@ -1,0 +1,96 @@
+package s3
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"rewrap/sources"
+)
+
+// locks guards what Object Lock keeps. An answer shows an object's retention
+// and legal hold only to callers who may read them (S3 API Reference,
+// HeadObject), so to one who may not, locked objects look like any other, and
+// a write would leave the lock behind. In a bucket with Object Lock the first
+// plan therefore asks for both by their own calls.
+type locks struct {
+	bucket bool // the bucket has Object Lock
+	err    error
+	proven atomic.Bool // the caller may read retentions and holds
+}
+
+func (s *Source) openLocks(ctx context.Context) error {
+	out, err := s.api.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &s.c.Bucket})
+	switch {
+	case err == nil:
+		s.locks.bucket = out.ObjectLockConfiguration != nil && out.ObjectLockConfiguration.ObjectLockEnabled == types.ObjectLockEnabledEnabled
+	case code(err) == "ObjectLockConfigurationNotFoundError", unknownOperation(err):
+	case denied(err):
+		s.locks.err = &sources.RunError{
+			Err:  fmt.Errorf("reading whether bucket %s has Object Lock: %w", s.c.Bucket, err),
+			Hint: "Allow s3:GetBucketObjectLockConfiguration on arn:aws:s3:::" + s.c.Bucket,
+		}
+	case s.c.Canary && status(err) >= 400 && status(err) < 500 && runCode(code(err)) == nil:
+		// Some other way of saying that there is no such thing here.
+	default:
+		return s.bucketError(err)
+	}
+	return nil
+}
+
+// checkLocks makes sure that the object's answer was not silent about a lock.
+func (s *Source) checkLocks(ctx context.Context, key string) error {
+	if s.locks.err != nil || !s.locks.bucket || s.locks.proven.Load() {
+		return s.locks.err
+	}
+	const none = "NoSuchObjectLockConfiguration"
+	if _, err := s.api.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && code(err) != none {
+		return s.objectError("reading the retention of", key, "s3:GetObjectRetention", err)
+	}
+	if _, err := s.api.GetObjectLegalHold(ctx, &s3.GetObjectLegalHoldInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && code(err) != none {
+		return s.objectError("reading the legal hold of", key, "s3:GetObjectLegalHold", err)
+	}
+	s.locks.proven.Store(true)
+	return nil
+}
+
+// dropExpiredRetention takes a retention that is over out of what is carried:
+// S3 goes on showing it, and refuses to set it.
+func dropExpiredRetention(h map[string]string, date string) {
+	until, err := time.Parse(time.RFC3339, h["X-Amz-Object-Lock-Retain-Until-Date"])
+	if err != nil {
+		return
+	}
+	if now, err := http.ParseTime(date); err == nil && !until.After(now) {
+		delete(h, "X-Amz-Object-Lock-Mode")
+		delete(h, "X-Amz-Object-Lock-Retain-Until-Date")
+	}
+}
+
+// checkAnnotations refuses objects that a PutObject would take the annotations
+// from; a copy takes them along. No answer to a HEAD says that there are any.
+// Only AWS has annotations; elsewhere the request might be taken for another.
+func (s *Source) checkAnnotations(ctx context.Context, key string) error {
+	if s.c.Canary {
+		return nil
+	}
+	out, err := s.api.ListObjectAnnotations(ctx, &s3.ListObjectAnnotationsInput{
+		Bucket: &s.c.Bucket, Key: &key, MaxAnnotationResults: aws.Int32(1),
+	})
+	switch {
+	case unknownOperation(err):
+		return nil
+	case err != nil:
+		return s.objectError("reading the annotations of", key, "s3:ListObjectAnnotations", err)
+	case len(out.Annotations) > 0:
+		return &sources.UnsupportedError{Reason: "annotations", Detail: s.name(key) +
+			" has annotations, which are lost when its body is written anew; take them off and put them back afterwards"}
+	}
+	return nil
+}

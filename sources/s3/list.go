@@ -1,0 +1,230 @@
+package s3
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"rewrap/sources"
+)
+
+// keyRange is a span's Data: the keys k with after < k <= until, in the order
+// of their UTF-8 bytes. Part of the checkpoint's format: names and meaning
+// stay.
+type keyRange struct {
+	After string `json:"after,omitempty"`
+	Until string `json:"until,omitempty"` // "": no end
+}
+
+func (r keyRange) span(n int) (sources.Span, error) {
+	data, err := json.Marshal(r)
+	return sources.Span{ID: strconv.Itoa(n), Data: string(data)}, err
+}
+
+// Spans implements [sources.Source]. General purpose buckets list in UTF-8
+// byte order and StartAfter takes any string (S3 User Guide, "Listing object
+// keys"), so a span is a range of keys, and finding good borders costs one
+// look at the top of the hierarchy, or two where everything is under one
+// common prefix.
+func (s *Source) Spans(ctx context.Context, want int) ([]sources.Span, error) {
+	var borders []string
+	if want > 1 {
+		var err error
+		if borders, err = s.borders(ctx, want); err != nil {
+			return nil, err
+		}
+	}
+	spans := make([]sources.Span, 0, len(borders)+1)
+	after := ""
+	for i, b := range append(borders, "") {
+		span, err := keyRange{After: after, Until: b}.span(i)
+		if err != nil {
+			return nil, err
+		}
+		spans = append(spans, span)
+		after = b
+	}
+	return spans, nil
+}
+
+// borders are at most want-1 keys, ascending, that cut the listing into parts
+// of about as many names each.
+func (s *Source) borders(ctx context.Context, want int) ([]string, error) {
+	names, err := s.names(ctx, s.c.Prefix)
+	if err == nil && len(names) == 1 && strings.HasSuffix(names[0], "/") {
+		names, err = s.names(ctx, names[0])
+	}
+	if err != nil {
+		return nil, err
+	}
+	n := min(want, len(names))
+	var borders []string
+	for i := 1; i < n; i++ {
+		borders = append(borders, names[i*len(names)/n])
+	}
+	return borders, nil
+}
+
+// names are the keys and common prefixes right under prefix, as far as one
+// page shows them, in order and without what cannot be kept in a checkpoint.
+func (s *Source) names(ctx context.Context, prefix string) ([]string, error) {
+	out, err := s.api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+		Bucket:       &s.c.Bucket,
+		Prefix:       nonEmpty(prefix),
+		Delimiter:    aws.String("/"),
+		EncodingType: types.EncodingTypeUrl,
+	})
+	if err != nil {
+		return nil, s.listError(err)
+	}
+	var names []string
+	add := func(encoded *string) error {
+		name, err := decodeKey(out.EncodingType, aws.ToString(encoded))
+		if err == nil && strings.HasPrefix(name, prefix) && utf8.ValidString(name) {
+			names = append(names, name)
+		}
+		return err
+	}
+	for _, o := range out.Contents {
+		if err := add(o.Key); err != nil {
+			return nil, s.listError(err)
+		}
+	}
+	for _, p := range out.CommonPrefixes {
+		if err := add(p.Prefix); err != nil {
+			return nil, s.listError(err)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// List implements [sources.Source]. The cursor is the key.
+//
+// Every page is asked for by the last key of the page before and not by its
+// continuation token: how long a token lives is nowhere written, and the
+// workers may take hours for a page.
+func (s *Source) List(ctx context.Context, span sources.Span, after sources.Cursor) iter.Seq2[sources.Ref, error] {
+	return func(yield func(sources.Ref, error) bool) {
+		var r keyRange
+		if err := json.Unmarshal([]byte(span.Data), &r); err != nil {
+			yield(sources.Ref{}, &sources.RunError{Err: fmt.Errorf("span %s: %w", span.ID, err), Hint: "The checkpoint is not one of this source; start with a new --state"})
+			return
+		}
+		canary := s.canaryKey()
+		last := max(r.After, string(after))
+		var token *string
+		for {
+			out, err := s.api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+				Bucket:            &s.c.Bucket,
+				Prefix:            nonEmpty(s.c.Prefix),
+				StartAfter:        nonEmpty(last),
+				ContinuationToken: token,
+				EncodingType:      types.EncodingTypeUrl,
+			})
+			if err != nil {
+				yield(sources.Ref{}, s.listError(err))
+				return
+			}
+			for _, o := range out.Contents {
+				key, err := decodeKey(out.EncodingType, aws.ToString(o.Key))
+				if err != nil {
+					yield(sources.Ref{}, s.listError(err))
+					return
+				}
+				if err := s.checkOrder(last, key); err != nil {
+					yield(sources.Ref{}, err)
+					return
+				}
+				last = key
+				if r.Until != "" && key > r.Until {
+					return
+				}
+				if key == canary {
+					continue
+				}
+				if !yield(sources.Ref{ID: key, Cursor: sources.Cursor(key)}, nil) {
+					return
+				}
+			}
+			if !aws.ToBool(out.IsTruncated) {
+				return
+			}
+			// A page may be empty and not the last; only its token leads on.
+			token = nil
+			if len(out.Contents) == 0 {
+				if token = out.NextContinuationToken; token == nil {
+					yield(sources.Ref{}, s.listError(errors.New("a page without keys says that more follow, and not where")))
+					return
+				}
+			}
+		}
+	}
+}
+
+// checkOrder stands between a listing that is not in order and an item that
+// is passed over in silence.
+func (s *Source) checkOrder(last, key string) error {
+	switch {
+	case key <= last:
+		return &sources.RunError{
+			Err:  fmt.Errorf("listing bucket %s: key %q came after %q, which is not the order of UTF-8 bytes", s.c.Bucket, key, last),
+			Hint: "The endpoint does not list as S3's general purpose buckets do (directory buckets do not), and cannot be walked safely",
+		}
+	case !strings.HasPrefix(key, s.c.Prefix):
+		return &sources.RunError{
+			Err:  fmt.Errorf("listing bucket %s: key %q is not under the prefix %q that was asked for", s.c.Bucket, key, s.c.Prefix),
+			Hint: "The endpoint does not honour prefixes, and cannot be walked safely",
+		}
+	case !utf8.ValidString(key):
+		return &sources.RunError{
+			Err:  fmt.Errorf("listing bucket %s: key %q is not UTF-8", s.c.Bucket, key),
+			Hint: "S3's keys are UTF-8, and the checkpoint can keep no others; rename the object",
+		}
+	}
+	return nil
+}
+
+func (s *Source) listError(err error) error {
+	err = fmt.Errorf("listing bucket %s: %w", s.c.Bucket, err)
+	if denied(err) {
+		return &sources.RunError{Err: err, Hint: "Allow s3:ListBucket on arn:aws:s3:::" + s.c.Bucket}
+	}
+	if status(err) == http.StatusNotFound {
+		return &sources.RunError{Err: err, Hint: runCode("NoSuchBucket").hint}
+	}
+	return runError(err)
+}
+
+// decodeKey undoes encoding-type=url, which writes keys as forms do: "+" for
+// a space, %XX for everything that is special. A server that does not say
+// that it encoded has not.
+func decodeKey(e types.EncodingType, key string) (string, error) {
+	if e != types.EncodingTypeUrl {
+		return key, nil
+	}
+	decoded, err := url.QueryUnescape(key)
+	if err != nil {
+		return "", fmt.Errorf("key %q is not well encoded: %w", key, err)
+	}
+	return decoded, nil
+}
+
+func nonEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

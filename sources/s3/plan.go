@@ -1,0 +1,291 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"rewrap/sources"
+)
+
+const (
+	wayCopy = "CopyObject"
+	wayPut  = "GetObject and PutObject"
+
+	maxObject = 5 << 30 // of one CopyObject or PutObject (S3 User Guide, "Uploading objects")
+	maxMeta   = 2 << 10 // of user-defined metadata, names and values (S3 User Guide, "Working with object metadata")
+
+	// minAge is how long after its Last-Modified an object has to be read for
+	// every later write to show in Last-Modified: its grain of one second, and
+	// one more since Date and Last-Modified may come from two machines.
+	minAge = 2 * time.Second
+	// maxAhead is by how far Last-Modified may be ahead of the store's clock
+	// before it can tell nothing about later writes.
+	maxAhead = time.Minute
+)
+
+// carried are the headers that an answer shows and a write would reset. The
+// same names are used in both, so they are sent again byte for byte (S3 API
+// Reference, HeadObject and CopyObject).
+var carried = []string{
+	"Content-Type",
+	"Cache-Control",
+	"Content-Disposition",
+	"Content-Encoding",
+	"Content-Language",
+	"Expires",
+	"X-Amz-Storage-Class",
+	"X-Amz-Server-Side-Encryption",
+	"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
+	"X-Amz-Server-Side-Encryption-Bucket-Key-Enabled",
+	"X-Amz-Website-Redirect-Location",
+	"X-Amz-Object-Lock-Mode",
+	"X-Amz-Object-Lock-Retain-Until-Date",
+	"X-Amz-Object-Lock-Legal-Hold",
+	"X-Amz-Object-Lock-Event-Hold",
+	"X-Amz-Object-Lock-Event-Hold-Duration-Days",
+	"X-Amz-Object-Lock-Event-Hold-Duration-Years",
+}
+
+func (o object) carried() map[string]string {
+	h := make(map[string]string)
+	for _, name := range carried {
+		if values, ok := o.header[name]; ok {
+			h[name] = values[0]
+		}
+	}
+	// Not said in an answer means false there, and "as the bucket" in a request.
+	const bucketKey = "X-Amz-Server-Side-Encryption-Bucket-Key-Enabled"
+	if _, ok := h[bucketKey]; !ok && h["X-Amz-Server-Side-Encryption"] == "aws:kms" {
+		h[bucketKey] = "false"
+	}
+	dropExpiredRetention(h, o.header.Get("Date"))
+	return h
+}
+
+// planned is what Apply needs of a plan.
+type planned struct {
+	object  object
+	request request
+}
+
+// Plan implements [sources.Source]. The age that [sources.NotYetError] speaks
+// of is the one at the read: the object has to be read again after the wait.
+// Requests: none where only metadata changes and the bucket has no ACLs.
+func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
+	o, ok := v.State.(object)
+	if !ok {
+		return sources.Plan{}, fmt.Errorf("planning %s: the view was not read from S3", s.name(v.ID))
+	}
+	if len(e.Meta) == 0 && len(e.Splices) == 0 {
+		return sources.Plan{}, fmt.Errorf("planning %s: the edit changes nothing", s.name(v.ID))
+	}
+	ways := s.ways.Load()
+	if ways == nil {
+		return sources.Plan{}, &sources.UnsupportedError{Reason: "endpoint-unknown",
+			Detail: "what this endpoint does about conditional writes is found out by a canary object before the first write; commands that only read do not write one"}
+	}
+	size, err := splicedSize(o.size, e.Splices)
+	if err != nil {
+		return sources.Plan{}, fmt.Errorf("planning %s: %w", s.name(v.ID), err)
+	}
+	meta, err := editMeta(v.Meta, e.Meta)
+	if err != nil {
+		return sources.Plan{}, fmt.Errorf("planning %s: %w", s.name(v.ID), err)
+	}
+	if err := s.refuse(o, v.ID, max(size, o.size), meta); err != nil {
+		return sources.Plan{}, err
+	}
+	way, err := ways.choose(v.ID, meta, len(e.Splices) > 0)
+	if err != nil {
+		return sources.Plan{}, err
+	}
+	if err := oldEnough(o, s.name(v.ID)); err != nil {
+		return sources.Plan{}, err
+	}
+
+	if err := s.checkLocks(ctx, v.ID); err != nil {
+		return sources.Plan{}, err
+	}
+	r := request{key: v.ID, ifMatch: o.etag(), meta: meta, headers: o.carried()}
+	if r.grants, err = s.grants(ctx, v.ID); err != nil {
+		return sources.Plan{}, err
+	}
+	switch way {
+	case wayCopy:
+		modified, err := o.modified()
+		if err != nil {
+			return sources.Plan{}, fmt.Errorf("planning %s: last modified: %w", s.name(v.ID), err)
+		}
+		r.unmodifiedSince = &modified
+	case wayPut:
+		if r.tagging, err = s.tagging(ctx, v.ID); err != nil {
+			return sources.Plan{}, err
+		}
+		if err := s.checkAnnotations(ctx, v.ID); err != nil {
+			return sources.Plan{}, err
+		}
+	}
+	return sources.Plan{
+		View: v, Edit: e, Way: way, State: planned{object: o, request: r},
+		Unconditional: way == wayPut && !o.etagPerWrite(),
+	}, nil
+}
+
+// refuse says what could only be written with a loss, or not at all.
+func (s *Source) refuse(o object, key string, size int64, meta map[string]string) error {
+	name := s.name(key)
+	unsupported := func(reason, format string, args ...any) error {
+		return &sources.UnsupportedError{Reason: reason, Detail: name + " " + fmt.Sprintf(format, args...)}
+	}
+	switch class := o.header.Get("X-Amz-Storage-Class"); {
+	case o.header.Get("X-Amz-Server-Side-Encryption-Customer-Algorithm") != "":
+		return unsupported("sse-c", "is encrypted with a customer-provided key (SSE-C), which rewrap is not given; its owner has to re-wrap it")
+	case o.header.Get("X-Amz-Archive-Status") != "",
+		(class == "GLACIER" || class == "DEEP_ARCHIVE") && !strings.Contains(o.header.Get("X-Amz-Restore"), `ongoing-request="false"`):
+		return archivedError(name)
+	case size > maxObject:
+		return unsupported("too-large", "is bigger than the 5 GiB that S3 copies or takes in one request")
+	}
+	if n := o.header.Get("X-Amz-Missing-Meta"); n != "" && n != "0" {
+		return unsupported("missing-metadata", "has %s metadata entries that S3 cannot show in headers, and that writing it would lose", n)
+	}
+	if n := metaSize(meta); n > maxMeta {
+		return unsupported("metadata-too-large", "would have %d bytes of user metadata, and S3 allows %d; remove some entries", n, maxMeta)
+	}
+	return nil
+}
+
+func archivedError(name string) error {
+	return &sources.UnsupportedError{Reason: "archived", Detail: name + " is archived; restore it (RestoreObject) and run again"}
+}
+
+// oldEnough puts off an object whose next change Last-Modified might not show.
+func oldEnough(o object, name string) error {
+	modified, err := o.modified()
+	if err != nil {
+		return fmt.Errorf("planning %s: last modified: %w", name, err)
+	}
+	now, err := http.ParseTime(o.header.Get("Date"))
+	if err != nil {
+		return &sources.UnsupportedError{Reason: "no-date",
+			Detail: name + ": the endpoint's answers have no Date, so it cannot be told whether Last-Modified would show another writer's change"}
+	}
+	age := now.Sub(modified)
+	switch {
+	case age < -maxAhead:
+		return &sources.UnsupportedError{Reason: "last-modified-ahead",
+			Detail: fmt.Sprintf("%s: its Last-Modified is %v ahead of the store's clock, so it would not show another writer's change", name, -age)}
+	case age < minAge:
+		return &sources.NotYetError{Wait: minAge - age,
+			Detail: fmt.Sprintf("%s was written %v before it was read; S3's Last-Modified tells writes apart from %v on", name, age, minAge)}
+	}
+	return nil
+}
+
+// etagPerWrite: the ETag is new at every write, and so is a condition on the
+// whole object; else it is one on the content alone (S3 API Reference,
+// "Object", ETag).
+func (o object) etagPerWrite() bool {
+	return strings.HasPrefix(o.header.Get("X-Amz-Server-Side-Encryption"), "aws:kms")
+}
+
+// editMeta is the metadata after the edit, as header values.
+func editMeta(have, edit map[string][]byte) (map[string]string, error) {
+	meta := make(map[string]string, len(have))
+	for name, value := range have {
+		meta[name] = string(value)
+	}
+	for name, value := range edit {
+		if value == nil {
+			delete(meta, name)
+			continue
+		}
+		if !validMetaName(name) {
+			return nil, fmt.Errorf("metadata name %q cannot stand in a header", name)
+		}
+		if !validMetaValue(string(value)) {
+			return nil, fmt.Errorf("the new value of metadata %q cannot stand in a header as it is", name)
+		}
+		meta[name] = string(value)
+	}
+	return meta, nil
+}
+
+// validMetaName: a token of RFC 9110, section 5.6.2, in lower case, since S3
+// stores names so.
+func validMetaName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		if c <= ' ' || c >= 0x7f || 'A' <= c && c <= 'Z' || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// validMetaValue: a field value of RFC 9110, section 5.5, that no recipient
+// trims.
+func validMetaValue(value string) bool {
+	for i := 0; i < len(value); i++ {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return strings.Trim(value, " \t") == value
+}
+
+// metaSize is what S3 counts: the bytes of names and values, where values in
+// encoded words (RFC 2047) count as what they stand for. It may come out too
+// low, never too high; S3 has the last word (MetadataTooLarge).
+func metaSize(meta map[string]string) int {
+	n := 0
+	var d mime.WordDecoder
+	for name, value := range meta {
+		if decoded, err := d.DecodeHeader(value); err == nil && len(decoded) < len(value) {
+			value = decoded
+		}
+		n += len(name) + len(value)
+	}
+	return n
+}
+
+// tagging is the object's tags as PutObject takes them; nil for none. They
+// are always asked for: a caller that may not read them is not told how many
+// there are either, and no number would be taken for no tags.
+func (s *Source) tagging(ctx context.Context, key string) (*string, error) {
+	out, err := s.api.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &s.c.Bucket, Key: &key})
+	if unknownOperation(err) || code(err) == "NoSuchTagSet" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.objectError("reading the tags of", key, "s3:GetObjectTagging", err)
+	}
+	tags := make(url.Values, len(out.TagSet))
+	for _, t := range out.TagSet {
+		tags.Set(aws.ToString(t.Key), aws.ToString(t.Value))
+	}
+	return nonEmpty(tags.Encode()), nil
+}
+
+// splicedSize checks that the splices are in order and within the body, and
+// says how long the body is after them.
+func splicedSize(size int64, splices []sources.Splice) (int64, error) {
+	end, grown := int64(0), int64(0)
+	for _, sp := range splices {
+		if sp.Off < end || sp.Del < 0 || sp.Del > size-sp.Off {
+			return 0, errors.New("splices overlap, are out of order or reach beyond the body")
+		}
+		end = sp.Off + sp.Del
+		grown += int64(len(sp.Ins)) - sp.Del
+	}
+	return size + grown, nil
+}

@@ -1,0 +1,123 @@
+package s3_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+)
+
+func conflict(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == "PreconditionFailed"
+}
+
+// Of writers that all saw the same version exactly one wins, round after round,
+// whether they put or copy.
+func TestOneWinner(t *testing.T) {
+	w := newWorld(t)
+	etag := w.put("k", "0").ETag
+	for round := range 20 {
+		var wins atomic.Int32
+		var group sync.WaitGroup
+		for writer := range 8 {
+			group.Go(func() {
+				var err error
+				if body := fmt.Sprintf("%d by %d", round, writer); writer%2 == 0 {
+					_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Body: strings.NewReader(body), IfMatch: etag})
+				} else {
+					source := "source-" + strconv.Itoa(writer)
+					if _, err := w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: &source, Body: strings.NewReader(body)}); err != nil {
+						t.Error(err)
+					}
+					_, err = w.s3.CopyObject(w.ctx, &s3.CopyObjectInput{Bucket: &w.bucket, Key: aws.String("k"), CopySource: aws.String("bucket-a/" + source), IfMatch: etag})
+				}
+				switch {
+				case err == nil:
+					wins.Add(1)
+				case !conflict(err):
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		is(w, "winners", wins.Load(), 1)
+		etag = w.head("k").ETag
+	}
+}
+
+// A counter in the metadata, moved on by copies in place under a condition on
+// what was read, counts every copy that succeeded: no write is lost. Writers
+// that put the object anew in between are not lost either.
+func TestNoLostUpdate(t *testing.T) {
+	w := newWorld(t)
+	arn := w.newKey()
+	w.putWith("k", "body", func(in *s3.PutObjectInput) {
+		in.Metadata = map[string]string{"n": "0"}
+		in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &arn
+	})
+	var done atomic.Int64
+	var group sync.WaitGroup
+	for writer := range 6 {
+		group.Go(func() {
+			for range 30 {
+				h, err := w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("k")})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				n, _ := strconv.Atoi(h.Metadata["n"])
+				meta := map[string]string{"n": strconv.Itoa(n + 1)}
+				if writer == 0 {
+					_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Metadata: meta, IfMatch: h.ETag, ServerSideEncryption: "aws:kms", SSEKMSKeyId: &arn})
+				} else {
+					_, err = w.s3.CopyObject(w.ctx, &s3.CopyObjectInput{Bucket: &w.bucket, Key: aws.String("k"), CopySource: aws.String("bucket-a/k"),
+						MetadataDirective: "REPLACE", Metadata: meta, IfMatch: h.ETag, ServerSideEncryption: "aws:kms", SSEKMSKeyId: &arn})
+				}
+				switch {
+				case err == nil:
+					done.Add(1)
+				case !conflict(err):
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	is(w, "count", w.head("k").Metadata["n"], strconv.FormatInt(done.Load(), 10))
+	t.Logf("%d of 180 writes won", done.Load())
+}
+
+// A copy in place without any condition, against writers of the content: the
+// copy keeps what is there at its instant, and never brings back older content.
+func TestCopyIsOneInstant(t *testing.T) {
+	w := newWorld(t)
+	w.put("k", "0")
+	var group sync.WaitGroup
+	group.Go(func() {
+		for i := range 200 {
+			w.put("k", strconv.Itoa(i))
+		}
+	})
+	var last atomic.Int64
+	group.Go(func() {
+		for range 400 {
+			if _, err := w.copyOnto("k", func(in *s3.CopyObjectInput) { in.MetadataDirective = "REPLACE" }); err != nil {
+				t.Error(err)
+			}
+			n, err := strconv.ParseInt(w.body("k"), 10, 64)
+			if err != nil || n < last.Load() {
+				t.Errorf("read %d after %d (%v)", n, last.Load(), err)
+			}
+			last.Store(n)
+		}
+	})
+	group.Wait()
+}

@@ -1,0 +1,401 @@
+package s3_test
+
+import (
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/hex"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+func TestBuckets(t *testing.T) {
+	w := newWorld(t)
+
+	// s01. API, CreateBucket: an owner may repeat it in us-east-1 only, elsewhere
+	// the answer is 409 BucketAlreadyOwnedByYou.
+	t.Run("s01 CreateBucket", func(t *testing.T) {
+		_, err := w.s3.CreateBucket(w.ctx, &s3.CreateBucketInput{Bucket: &w.bucket})
+		w.ok(err)
+		west := &s3.CreateBucketInput{Bucket: aws.String("bucket-west"), CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: "us-west-2"}}
+		_, err = w.s3.CreateBucket(w.ctx, west)
+		w.ok(err)
+		_, err = w.s3.CreateBucket(w.ctx, west)
+		w.fails(err, 409, "BucketAlreadyOwnedByYou")
+		_, err = w.s3.CreateBucket(w.ctx, &s3.CreateBucketInput{Bucket: aws.String("Not_A_Name")})
+		w.fails(err, 400, "InvalidBucketName")
+	})
+
+	// s81. API, GetBucketLocation: the constraint of us-east-1 is empty.
+	t.Run("s81 GetBucketLocation", func(t *testing.T) {
+		out, err := w.s3.GetBucketLocation(w.ctx, &s3.GetBucketLocationInput{Bucket: &w.bucket})
+		w.ok(err)
+		is(w, "constraint", out.LocationConstraint, "")
+	})
+
+	// API, HeadBucket: the answer names the bucket's Region, also where the
+	// request was sent to another one and is redirected.
+	t.Run("HeadBucket", func(t *testing.T) {
+		out, err := w.s3.HeadBucket(w.ctx, &s3.HeadBucketInput{Bucket: &w.bucket})
+		w.ok(err)
+		is(w, "Region", *out.BucketRegion, "us-east-1")
+		_, err = w.s3.HeadBucket(w.ctx, &s3.HeadBucketInput{Bucket: aws.String("bucket-none")})
+		w.fails(err, 404, "NotFound")
+		_, err = w.s3.ListObjectsV2(w.ctx, &s3.ListObjectsV2Input{Bucket: aws.String("bucket-west")})
+		w.fails(err, 301, "PermanentRedirect")
+		header := http.Header{"Authorization": {"AWS4-HMAC-SHA256 Credential=any/20261120/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"}}
+		response, _ := w.raw("HEAD", "/bucket-west", header, nil)
+		is(w, "status", response.StatusCode, 301)
+		is(w, "Region", response.Header.Get("x-amz-bucket-region"), "us-west-2")
+		inRegion, err := w.s3.HeadBucket(w.ctx, &s3.HeadBucketInput{Bucket: aws.String("bucket-west")}, func(o *s3.Options) { o.Region = "us-west-2" })
+		w.ok(err)
+		is(w, "Region", *inRegion.BucketRegion, "us-west-2")
+	})
+
+	// API, ListBuckets and DeleteBucket: a bucket that is not empty stays.
+	t.Run("ListBuckets DeleteBucket", func(t *testing.T) {
+		out, err := w.s3.ListBuckets(w.ctx, &s3.ListBucketsInput{})
+		w.ok(err)
+		is(w, "buckets", len(out.Buckets), 2)
+		is(w, "first", *out.Buckets[0].Name, "bucket-a")
+		w.put("x", "")
+		_, err = w.s3.DeleteBucket(w.ctx, &s3.DeleteBucketInput{Bucket: &w.bucket})
+		w.fails(err, 409, "BucketNotEmpty")
+		_, err = w.s3.DeleteObject(w.ctx, &s3.DeleteObjectInput{Bucket: &w.bucket, Key: aws.String("x")})
+		w.ok(err)
+		_, err = w.s3.DeleteBucket(w.ctx, &s3.DeleteBucketInput{Bucket: &w.bucket})
+		w.ok(err)
+		_, err = w.s3.ListObjectsV2(w.ctx, &s3.ListObjectsV2Input{Bucket: &w.bucket})
+		w.fails(err, 404, "NoSuchBucket")
+	})
+}
+
+// s02, s02b, s56. The SDK sends a CRC32 by default (SDK, RequestChecksumCalculation);
+// S3 stores it, and gives it back where checksum mode is on (API, HeadObject).
+// The ETag of plain content is its MD5 (API, Object: ETag).
+func TestPutGet(t *testing.T) {
+	w := newWorld(t)
+	body := strings.Repeat("0123456789", 1000)
+	digest := md5.Sum([]byte(body))
+	out := w.put("k", body)
+	is(w, "ETag", *out.ETag, `"`+hex.EncodeToString(digest[:])+`"`)
+	is(w, "body", w.body("k"), body)
+	is(w, "encryption", out.ServerSideEncryption, "AES256") // Guide: every object, since January 2023
+	h, err := w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("k"), ChecksumMode: "ENABLED"})
+	w.ok(err)
+	is(w, "length", *h.ContentLength, 10000)
+	is(w, "type", *h.ContentType, "application/octet-stream") // what the SDK sends
+	is(w, "CRC32", aws.ToString(h.ChecksumCRC32), aws.ToString(out.ChecksumCRC32))
+	is(w, "checksum type", h.ChecksumType, "FULL_OBJECT")
+	is(w, "Last-Modified", *h.LastModified, w.clock())
+	is(w, "checksum without checksum mode", w.head("k").ChecksumCRC32 == nil, true)
+
+	// Recorded: without a Content-Type the object gets binary/octet-stream, and
+	// without any checksum S3 computes CRC64NVME (Guide, "Checking object
+	// integrity"); its check value over "123456789" is published as
+	// 0xae8b14860a799888.
+	response, _ := w.raw("PUT", "/bucket-a/plain", nil, []byte("123456789"))
+	is(w, "status", response.StatusCode, 200)
+	is(w, "CRC64NVME", response.Header.Get("x-amz-checksum-crc64nvme"), base64.StdEncoding.EncodeToString([]byte{0xae, 0x8b, 0x14, 0x86, 0x0a, 0x79, 0x98, 0x88}))
+	is(w, "type", *w.head("plain").ContentType, "binary/octet-stream")
+
+	// API, Common Response Headers: every answer has a request id and a date.
+	is(w, "request id", len(response.Header.Get("x-amz-request-id")), 16)
+	is(w, "date", response.Header.Get("Date"), w.clock().Format(http.TimeFormat))
+	_, err = w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("none")})
+	w.fails(err, 404, "NoSuchKey")
+}
+
+// s06. Guide, "Naming Amazon S3 objects": a key is any UTF-8 of up to 1,024
+// bytes; nothing in it is a path.
+func TestOddKeys(t *testing.T) {
+	w := newWorld(t)
+	keys := []string{
+		"a b", "a+b", "a%20b", "a?b=c&d", "a#b", "line\nfeed", "tab\tbell\x07", "//", "/leading", "trailing/", "a//b",
+		".", "..", "a/./b", "a/../b", "../up", "ünïcödé", "日本語/鍵", "emoji-🔑", `quote"'<&>`, "back\\slash", "a;b", "~*!()", "%", "%zz",
+		strings.Repeat("k", 1024), strings.Repeat("é", 512), "\x7f", "_emulator/counters",
+	}
+	for _, key := range keys {
+		w.put(key, "body of "+key)
+		_, err := w.copyOnto(escapeSource(key), func(in *s3.CopyObjectInput) {
+			in.Key, in.MetadataDirective, in.Metadata = &key, "REPLACE", map[string]string{"copied": "yes"}
+		})
+		w.ok(err)
+		is(w, "body", w.body(key), "body of "+key)
+		is(w, "metadata", w.head(key).Metadata["copied"], "yes")
+	}
+	// s06b. Where asked, keys are listed escaped as in a form, with slashes kept.
+	p := s3.NewListObjectsV2Paginator(w.s3, &s3.ListObjectsV2Input{Bucket: &w.bucket, EncodingType: "url"})
+	found := make(map[string]bool)
+	last := ""
+	for p.HasMorePages() {
+		out, err := p.NextPage(w.ctx)
+		w.ok(err)
+		for _, o := range out.Contents {
+			key := unescapeListed(w, *o.Key)
+			if key <= last {
+				t.Errorf("%q is listed after %q", key, last)
+			}
+			found[key], last = true, key
+		}
+	}
+	for _, key := range keys {
+		if !found[key] {
+			t.Errorf("%q is not listed", key)
+		}
+		_, err := w.s3.DeleteObject(w.ctx, &s3.DeleteObjectInput{Bucket: &w.bucket, Key: &key})
+		w.ok(err)
+		_, err = w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: &key})
+		w.fails(err, 404, "NotFound")
+	}
+	is(w, "keys", len(found), len(keys))
+	_, err := w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String(strings.Repeat("k", 1025))})
+	w.fails(err, 400, "KeyTooLongError")
+}
+
+// Recorded: the example of the API's documentation, "test_file(3).png", is
+// listed as "test_file%283%29.png", and a space as "+".
+func TestListEncoding(t *testing.T) {
+	w := newWorld(t)
+	w.put("test_file(3).png", "")
+	w.put("a b/c", "")
+	out, err := w.s3.ListObjectsV2(w.ctx, &s3.ListObjectsV2Input{Bucket: &w.bucket, EncodingType: "url"})
+	w.ok(err)
+	is(w, "first", *out.Contents[0].Key, "a+b/c")
+	is(w, "second", *out.Contents[1].Key, "test_file%283%29.png")
+}
+
+func TestEncryption(t *testing.T) {
+	w := newWorld(t)
+	arn := w.newKey()
+	under := func(in *s3.PutObjectInput) {
+		in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &arn
+		in.Metadata = map[string]string{"Mixed-Case": "v"}
+		in.Tagging = aws.String("a=1&b=two%20words")
+		in.ContentType, in.CacheControl, in.ContentLanguage = aws.String("text/x"), aws.String("no-store"), aws.String("de")
+		in.ContentEncoding, in.ContentDisposition = aws.String("identity"), aws.String(`attachment; filename="x"`)
+		in.WebsiteRedirectLocation = aws.String("/elsewhere")
+	}
+	// s10, s11. API, PutObject and HeadObject.
+	put := w.putWith("k", "body", under)
+	h := w.head("k")
+	is(w, "s11 algorithm", h.ServerSideEncryption, "aws:kms")
+	is(w, "s11 key", *h.SSEKMSKeyId, arn)
+	is(w, "s12 metadata", h.Metadata["mixed-case"], "v")
+	is(w, "s12b type", *h.ContentType, "text/x")
+	is(w, "s12b cache", *h.CacheControl, "no-store")
+	is(w, "s12b language", *h.ContentLanguage, "de")
+	is(w, "s12b encoding", *h.ContentEncoding, "identity")
+	is(w, "s12b disposition", *h.ContentDisposition, `attachment; filename="x"`)
+	is(w, "redirect", *h.WebsiteRedirectLocation, "/elsewhere")
+	is(w, "s13b tags", aws.ToInt32(h.TagCount), 2)
+	tags, err := w.s3.GetObjectTagging(w.ctx, &s3.GetObjectTaggingInput{Bucket: &w.bucket, Key: aws.String("k")})
+	w.ok(err)
+	is(w, "s13 tag", *tags.TagSet[1].Value, "two words")
+	// s14. API, Object: the ETag under KMS keys is not the MD5 of the content.
+	digest := md5.Sum([]byte("body"))
+	is(w, "s14 ETag is the MD5", strings.Trim(*put.ETag, `"`) == hex.EncodeToString(digest[:]), false)
+	is(w, "body", w.body("k"), "body")
+
+	// EMULATORS, Findings: metadata names go out in lower case.
+	response := w.rawHead("/bucket-a/k")
+	if !strings.Contains(response, "\r\nx-amz-meta-mixed-case: v\r\n") || !strings.Contains(response, "\r\nETag: ") {
+		t.Errorf("names on the wire:\n%s", response)
+	}
+
+	// s15. Recorded: KMS.NotFoundException, 400.
+	_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("none"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: aws.String("00000000-0000-0000-0000-000000000000")})
+	w.fails(err, 400, "KMS.NotFoundException")
+	_, err = w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("none")})
+	w.fails(err, 404, "NotFound")
+
+	// s16. API, PutObject: context and bucket key; the context is in the answer
+	// to the PUT only.
+	out := w.putWith("bk", "body", func(in *s3.PutObjectInput) {
+		in.ServerSideEncryption, in.SSEKMSKeyId, in.BucketKeyEnabled = "aws:kms", &arn, aws.Bool(true)
+		in.SSEKMSEncryptionContext = aws.String(base64.StdEncoding.EncodeToString([]byte(`{"who":"me"}`)))
+	})
+	context, _ := base64.StdEncoding.DecodeString(aws.ToString(out.SSEKMSEncryptionContext))
+	is(w, "s16 context", string(context), `{"aws:s3:arn":"arn:aws:s3:::bucket-a","who":"me"}`)
+	is(w, "s16 bucket key", aws.ToBool(w.head("bk").BucketKeyEnabled), true)
+	is(w, "s16 body", w.body("bk"), "body")
+
+	// Guide, "Using server-side encryption with AWS KMS keys": aws:kms without
+	// a key is the managed key of S3; an alias is resolved.
+	managed := w.putWith("managed", "", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "aws:kms" })
+	described, err := w.kms.DescribeKey(w.ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/s3")})
+	w.ok(err)
+	is(w, "managed key", *managed.SSEKMSKeyId, *described.KeyMetadata.Arn)
+
+	// AWS.md B5: S3 answers with the code of KMS behind "KMS.". Reads of the body
+	// fail too; HEAD needs no key (API, HeadObject, permissions).
+	_, err = w.kms.DisableKey(w.ctx, &kms.DisableKeyInput{KeyId: &arn})
+	w.ok(err)
+	_, err = w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("k")})
+	w.fails(err, 400, "KMS.DisabledException")
+	_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: &arn})
+	w.fails(err, 400, "KMS.DisabledException")
+	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) { in.ServerSideEncryption = "AES256" })
+	w.fails(err, 400, "KMS.DisabledException")
+	is(w, "ETag after refusals", *w.head("k").ETag, *put.ETag)
+}
+
+// s17. API, PutBucketEncryption: the default applies to writes that ask for
+// nothing, the key is not looked up when it is set (AWS.md B5), and without a
+// setting it is SSE-S3 (Guide, January 2023).
+func TestBucketEncryption(t *testing.T) {
+	w := newWorld(t)
+	arn := w.newKey()
+	get := func() types.ServerSideEncryptionRule {
+		out, err := w.s3.GetBucketEncryption(w.ctx, &s3.GetBucketEncryptionInput{Bucket: &w.bucket})
+		w.ok(err)
+		return out.ServerSideEncryptionConfiguration.Rules[0]
+	}
+	set := func(key string) {
+		_, err := w.s3.PutBucketEncryption(w.ctx, &s3.PutBucketEncryptionInput{Bucket: &w.bucket, ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{
+			Rules: []types.ServerSideEncryptionRule{{BucketKeyEnabled: aws.Bool(true), ApplyServerSideEncryptionByDefault: &types.ServerSideEncryptionByDefault{SSEAlgorithm: "aws:kms", KMSMasterKeyID: &key}}},
+		}})
+		w.ok(err)
+	}
+	is(w, "first default", get().ApplyServerSideEncryptionByDefault.SSEAlgorithm, "AES256")
+	set("no-such-key")
+	_, err := w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k")})
+	w.fails(err, 400, "KMS.NotFoundException")
+	set(arn)
+	is(w, "key", *get().ApplyServerSideEncryptionByDefault.KMSMasterKeyID, arn)
+	out := w.put("k", "v")
+	is(w, "s17 key", aws.ToString(out.SSEKMSKeyId), arn)
+	is(w, "s17 bucket key", aws.ToBool(out.BucketKeyEnabled), true)
+	out = w.putWith("k", "v", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "AES256" })
+	is(w, "asked otherwise", out.SSEKMSKeyId == nil, true)
+	// AWS.md B2: aws:kms without a key is not the default's key, but without the
+	// bucket-key header it is the default's bucket key.
+	copied, err := w.copyOnto("k", func(in *s3.CopyObjectInput) { in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &arn })
+	w.ok(err)
+	is(w, "inherited bucket key", aws.ToBool(copied.BucketKeyEnabled), true)
+	out = w.putWith("k", "v", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "aws:kms" })
+	is(w, "default's key used", *out.SSEKMSKeyId == arn, false)
+	_, err = w.s3.DeleteBucketEncryption(w.ctx, &s3.DeleteBucketEncryptionInput{Bucket: &w.bucket})
+	w.ok(err)
+	is(w, "default again", get().ApplyServerSideEncryptionByDefault.SSEAlgorithm, "AES256")
+}
+
+// AWS.md B5: with bucket keys S3 keeps the data key for a while; what hits it
+// makes no call to KMS, and a disabled key is not noticed until it is forgotten.
+func TestBucketKeyCache(t *testing.T) {
+	w := newWorld(t)
+	arn := w.newKey()
+	under := func(in *s3.PutObjectInput) {
+		in.ServerSideEncryption, in.SSEKMSKeyId, in.BucketKeyEnabled = "aws:kms", &arn, aws.Bool(true)
+	}
+	for _, key := range []string{"a", "b", "c"} {
+		w.putWith(key, key, under)
+		is(w, "body", w.body(key), key)
+	}
+	c := w.e.Counters()
+	is(w, "data keys", c["s3:kms:GenerateDataKey"], 1)
+	is(w, "decrypts", c["s3:kms:Decrypt"], 0)
+	_, err := w.kms.DisableKey(w.ctx, &kms.DisableKeyInput{KeyId: &arn})
+	w.ok(err)
+	is(w, "body", w.body("a"), "a")
+	w.pass(time.Hour)
+	_, err = w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("a")})
+	w.fails(err, 400, "KMS.DisabledException")
+}
+
+// s65. API, PutObject: storage classes; STANDARD is not shown (HeadObject,
+// x-amz-storage-class), archived ones cannot be read (Guide, "Working with
+// archived objects").
+func TestStorageClass(t *testing.T) {
+	w := newWorld(t)
+	w.putWith("ia", "", func(in *s3.PutObjectInput) { in.StorageClass = "STANDARD_IA" })
+	is(w, "class", w.head("ia").StorageClass, "STANDARD_IA")
+	w.putWith("std", "", func(in *s3.PutObjectInput) { in.StorageClass = "STANDARD" })
+	is(w, "class", w.head("std").StorageClass, "")
+	_, err := w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), StorageClass: "WARM"})
+	w.fails(err, 400, "InvalidStorageClass")
+	w.putWith("cold", "", func(in *s3.PutObjectInput) { in.StorageClass = "GLACIER" })
+	_, err = w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("cold")})
+	w.fails(err, 403, "InvalidObjectState")
+	_, err = w.copyOnto("cold", func(in *s3.CopyObjectInput) { in.StorageClass = "STANDARD" })
+	w.fails(err, 403, "ObjectNotInActiveTierError")
+}
+
+// s40. API, GetObject: Range is RFC 9110's, one range at a time.
+func TestRange(t *testing.T) {
+	w := newWorld(t)
+	w.put("k", "0123456789")
+	w.put("empty", "")
+	for _, c := range []struct{ header, body, contentRange string }{
+		{"bytes=0-0", "0", "bytes 0-0/10"},
+		{"bytes=2-4", "234", "bytes 2-4/10"},
+		{"bytes=7-", "789", "bytes 7-9/10"},
+		{"bytes=-3", "789", "bytes 7-9/10"},
+		{"bytes=-30", "0123456789", "bytes 0-9/10"},
+		{"bytes=5-99", "56789", "bytes 5-9/10"},
+		{"bytes=0-9", "0123456789", "bytes 0-9/10"},
+		{"bytes=4-2", "0123456789", ""}, // not a valid range: ignored
+		{"lines=1-2", "0123456789", ""},
+	} {
+		out, err := w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Range: &c.header})
+		w.ok(err)
+		is(w, c.header, w.read(out.Body), c.body)
+		is(w, c.header+" Content-Range", aws.ToString(out.ContentRange), c.contentRange)
+		h, err := w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Range: &c.header})
+		w.ok(err)
+		is(w, c.header+" HEAD length", *h.ContentLength, int64(len(c.body)))
+	}
+	for _, c := range []struct{ key, header string }{{"k", "bytes=10-"}, {"k", "bytes=-0"}, {"k", "bytes=10-20"}, {"empty", "bytes=0-0"}, {"empty", "bytes=-1"}} {
+		_, err := w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: &c.key, Range: &c.header})
+		w.fails(err, 416, "InvalidRange")
+	}
+	is(w, "empty", w.body("empty"), "")
+}
+
+// s27, s27b. API, GetObject: If-Match 412, If-None-Match 304, and a true
+// If-Match beats a false If-Unmodified-Since.
+func TestReadConditions(t *testing.T) {
+	w := newWorld(t)
+	etag := w.put("k", "v").ETag
+	past, future := aws.Time(w.clock().Add(-time.Hour)), aws.Time(w.clock().Add(time.Hour))
+	for _, c := range []struct {
+		in     s3.GetObjectInput
+		status int
+		code   string
+	}{
+		{s3.GetObjectInput{IfMatch: aws.String(`"wrong"`)}, 412, "PreconditionFailed"},
+		{s3.GetObjectInput{IfMatch: etag}, 200, ""},
+		{s3.GetObjectInput{IfMatch: aws.String(`"wrong", ` + *etag)}, 200, ""},
+		{s3.GetObjectInput{IfMatch: aws.String("*")}, 200, ""},
+		{s3.GetObjectInput{IfNoneMatch: etag}, 304, "NotModified"},
+		{s3.GetObjectInput{IfNoneMatch: aws.String(`"wrong"`)}, 200, ""},
+		{s3.GetObjectInput{IfUnmodifiedSince: past}, 412, "PreconditionFailed"},
+		{s3.GetObjectInput{IfUnmodifiedSince: aws.Time(w.clock())}, 200, ""},
+		{s3.GetObjectInput{IfModifiedSince: past}, 200, ""},
+		{s3.GetObjectInput{IfModifiedSince: future}, 304, "NotModified"},
+		{s3.GetObjectInput{IfMatch: etag, IfUnmodifiedSince: past}, 200, ""},
+		{s3.GetObjectInput{IfNoneMatch: aws.String(`"wrong"`), IfModifiedSince: future}, 200, ""},
+	} {
+		c.in.Bucket, c.in.Key = &w.bucket, aws.String("k")
+		out, err := w.s3.GetObject(w.ctx, &c.in)
+		if c.status == 200 {
+			w.ok(err)
+			is(w, "body", w.read(out.Body), "v")
+		} else {
+			w.fails(err, c.status, c.code)
+		}
+		_, err = w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("k"),
+			IfMatch: c.in.IfMatch, IfNoneMatch: c.in.IfNoneMatch, IfModifiedSince: c.in.IfModifiedSince, IfUnmodifiedSince: c.in.IfUnmodifiedSince})
+		if c.status == 200 {
+			w.ok(err)
+		} else {
+			w.fails(err, c.status, strings.ReplaceAll(http.StatusText(c.status), " ", "")) // made of the status by the SDK
+		}
+	}
+}

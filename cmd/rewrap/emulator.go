@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"rewrap/bench/emulator"
+)
+
+func newEmulator(s streams) *cobra.Command {
+	var listen string
+	var o emulator.Options
+	cmd := &cobra.Command{
+		Use:   "emulator --listen ADDR",
+		Short: "S3 and KMS on one loopback port, for trying things out and for benchmarks",
+		Long: `emulator serves S3 and KMS in memory on one loopback port, with key material,
+rotation, quotas and latency. It takes any credentials, keeps nothing when it
+ends, and listens on loopback addresses only. GET /_emulator/counters answers
+with the number of requests by operation.`,
+		Example: `  rewrap emulator --listen 127.0.0.1:9000
+  rewrap emulator --listen 127.0.0.1:9000 --kms-quota 1000 --kms-latency 5ms --rotation-delay 2m`,
+		Args: argsAre(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			switch {
+			case listen == "":
+				return usage("say where to listen, for example --listen 127.0.0.1:9000")
+			case o.KMSQuota < 0 || o.S3Quota < 0 || o.KMSLatency < 0 || o.S3Latency < 0 || o.RotationDelay < 0:
+				return usage("quotas and times are 0 or more")
+			case o.KMSWindow != "second" && o.KMSWindow != "bucket":
+				return usage("--kms-window %q: it is second or bucket", o.KMSWindow)
+			}
+			say := func(format string, args ...any) { fmt.Fprintf(s.err, "rewrap: "+format+"\n", args...) }
+			_, stop, _, release := interruptible(func(string, ...any) {})
+			defer release()
+			srv, err := emulator.New(o).Listen(stop, listen)
+			if err != nil {
+				return err
+			}
+			say("S3 and KMS on %s until Ctrl-C; in another terminal:", srv.URL())
+			fmt.Fprintf(s.out, "export AWS_ENDPOINT_URL=%s AWS_REGION=%s AWS_ACCESS_KEY_ID=emulator AWS_SECRET_ACCESS_KEY=emulator\n", srv.URL(), o.Region)
+			return srv.Wait()
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&listen, "listen", "", "loopback `ADDR` to listen on, for example 127.0.0.1:9000; port 0 takes a free one")
+	f.StringVar(&o.Region, "region", "us-east-1", "the Region it takes itself for")
+	f.IntVar(&o.KMSQuota, "kms-quota", 0, "cryptographic KMS requests a second before ThrottlingException; 0: no quota")
+	f.StringVar(&o.KMSWindow, "kms-window", "second", "how the quota is counted: second (windows of one second) or bucket (token bucket)")
+	f.IntVar(&o.S3Quota, "s3-quota", 0, "S3 requests a second before 503 SlowDown; 0: no quota")
+	f.DurationVar(&o.KMSLatency, "kms-latency", 0, "time added to each KMS request")
+	f.DurationVar(&o.S3Latency, "s3-latency", 0, "time added to each S3 request")
+	f.DurationVar(&o.RotationDelay, "rotation-delay", 0, "how long an on-demand rotation takes (on AWS up to a few minutes)")
+	return cmd
+}

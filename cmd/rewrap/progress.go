@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cheggaaa/pb/v3"
+	"golang.org/x/term"
+
+	"rewrap/checkpoint"
+	"rewrap/engine"
+	"rewrap/engine/pace"
+)
+
+const (
+	barEvery  = 200 * time.Millisecond
+	lineEvery = 10 * time.Second
+	jsonEvery = time.Second
+)
+
+// progress shows how far a run is, on standard error. Its counters follow
+// what is settled, a little ahead of the checkpoint.
+type progress struct {
+	kms  *pace.Pacer
+	show func(standing) // nil: nothing is shown
+	last func(standing) // at the end
+
+	mu    sync.Mutex
+	items checkpoint.Items
+	total int64 // 0: not known yet
+
+	began time.Time
+	since int64 // items that were settled before this run
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+}
+
+// standing is one look at a run.
+type standing struct {
+	Items     checkpoint.Items `json:"items"`
+	Total     int64            `json:"total,omitempty"` // items in scope; 0: still counting
+	Rate      float64          `json:"items_per_second"`
+	ETA       float64          `json:"eta_seconds,omitempty"`
+	Throttled int64            `json:"throttled"`
+	Elapsed   float64          `json:"elapsed_seconds"`
+}
+
+// newProgress begins to show. earlier is what was settled before this run.
+func newProgress(se *session, s streams, earlier checkpoint.Tally) *progress {
+	p := &progress{kms: se.cloud.kms, items: earlier.Items, since: earlier.Items.Seen, began: time.Now()}
+	mode := se.job.progress
+	if mode == "auto" {
+		mode = "log"
+		if f, ok := s.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			mode = "bar"
+		}
+	}
+	every := lineEvery
+	switch mode {
+	case "none":
+		p.stop = func() {}
+		return p
+	case "bar":
+		every = barEvery
+		p.bar(s.err)
+	case "json":
+		every = jsonEvery
+		enc := json.NewEncoder(s.err)
+		p.show = func(st standing) { _ = enc.Encode(st) }
+		p.last = p.show
+	case "log":
+		p.show = func(st standing) { fmt.Fprintln(s.err, "rewrap: "+st.line()) }
+		p.last = func(standing) {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	p.done.Go(func() { p.count(ctx, se) })
+	p.done.Go(func() {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				p.show(p.standing())
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return p
+}
+
+// count finds out how many items there are, for the ETA: one request for each
+// thousand of them, which is little beside the two or more for each one.
+func (p *progress) count(ctx context.Context, se *session) {
+	spans, err := se.source.Spans(ctx, 1)
+	if err != nil {
+		return // the run itself says what is wrong with the source
+	}
+	n := int64(0)
+	for _, span := range spans {
+		for ref, err := range se.source.List(ctx, span, "") {
+			if err != nil {
+				return
+			}
+			if se.match == nil || se.match(ref.ID) {
+				n++
+			}
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total = n
+}
+
+func (p *progress) observe(ev engine.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.items.Seen++
+	switch ev.Outcome {
+	case engine.Rewrapped:
+		p.items.Rewrapped++
+	case engine.Current:
+		p.items.Current++
+	case engine.Foreign:
+		p.items.Foreign++
+	case engine.Skipped:
+		p.items.Skipped++
+	case engine.Gone:
+		p.items.Gone++
+	case engine.Failed:
+		p.items.Failed++
+	}
+}
+
+func (p *progress) standing() standing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	elapsed := time.Since(p.began).Seconds()
+	s := standing{Items: p.items, Total: p.total, Throttled: p.kms.Stats().Throttled, Elapsed: elapsed}
+	if s.Total > 0 {
+		s.Total = max(s.Total, s.Items.Seen)
+	}
+	if elapsed > 0 {
+		s.Rate = float64(p.items.Seen-p.since) / elapsed
+	}
+	if s.Total > 0 && s.Rate > 0 {
+		s.ETA = float64(s.Total-s.Items.Seen) / s.Rate
+	}
+	return s
+}
+
+func (s standing) line() string {
+	of := ""
+	if s.Total > 0 {
+		of = fmt.Sprintf(" of %s (%.0f %%)", count(s.Total), 100*float64(s.Items.Seen)/float64(s.Total))
+	}
+	line := fmt.Sprintf("%s%s items, %s rewrapped, %.0f/s, %s throttled, %s failed",
+		count(s.Items.Seen), of, count(s.Items.Rewrapped), s.Rate, count(s.Throttled), count(s.Items.Failed))
+	if s.ETA > 0 {
+		line += ", ETA " + time.Duration(s.ETA*float64(time.Second)).Round(time.Second).String()
+	}
+	return line
+}
+
+// bar shows a bar that redraws itself.
+func (p *progress) bar(w io.Writer) {
+	const template = `{{counters . "%s of %s" "%s"}} {{bar . "[" "=" ">" " " "]"}} {{percent . "%.0f%%"}} {{string . "rest"}}`
+	b := pb.New64(0).SetTemplateString(template).SetWriter(w)
+	b.Set(pb.Static, true) // drawn below, with its numbers
+	b.Set(pb.CleanOnFinish, false)
+	draw := func(s standing) {
+		rest := fmt.Sprintf("%.0f/s", s.Rate)
+		if s.ETA > 0 {
+			rest += " ETA " + time.Duration(s.ETA*float64(time.Second)).Round(time.Second).String()
+		}
+		rest += fmt.Sprintf(" throttled %s failed %s", count(s.Throttled), count(s.Items.Failed))
+		b.SetTotal(s.Total).SetCurrent(s.Items.Seen).Set("rest", rest)
+		b.Write()
+	}
+	b.Start()
+	p.show = draw
+	p.last = func(s standing) {
+		draw(s)
+		b.Finish()
+		fmt.Fprintln(w)
+	}
+}
+
+// close shows the last standing and ends.
+func (p *progress) close() {
+	p.stop()
+	p.done.Wait()
+	if p.last != nil {
+		p.last(p.standing())
+	}
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rewrap/engine/keys"
+)
+
+// Exit codes, as people's scripts know them.
+const (
+	exitOK        = 0
+	exitFailed    = 1  // the run could not go on, or nothing was its business
+	exitUsage     = 2  // wrong usage
+	exitRemaining = 3  // reached the end, but items failed or were skipped
+	exitNotOn     = 4  // verify: something is not on target
+	exitStopped   = 75 // stopped before the end; the same command goes on
+)
+
+// exitError ends the program with a code; the message may be empty when
+// everything was said already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// usage is an error in how the command was called.
+func usage(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// run is the program without the process around it.
+func run(args []string, s streams) int {
+	root := newRoot(s)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return exitOK
+	}
+	code := exitCode(err)
+	msg := oneLine(err.Error())
+	if code == exitUsage {
+		msg += fmt.Sprintf(" (see '%s --help')", cmd.CommandPath())
+	}
+	if msg != "" {
+		fmt.Fprintf(s.err, "rewrap: %s\n", msg)
+	}
+	return code
+}
+
+func exitCode(err error) int {
+	var exit *exitError
+	var wrong *keys.UsageError
+	switch {
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.As(err, &wrong):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// oneLine keeps a message on one line: names of items may hold anything.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+}
+
+func newRoot(s streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rewrap",
+		Short: "Move every wrapped key onto the latest KMS key version, in bulk, with proof",
+		Long: `rewrap moves every wrapped data key of a source onto the latest key version: onto
+the current key material of its own KMS key after a rotation, or onto another
+key. The payload is not touched and no plaintext key leaves KMS. A run can be
+killed at any moment; the same command goes on where it was.`,
+		Example: `  rewrap run    s3://bucket/prefix --from alias/app              # after a rotation of the key
+  rewrap run    s3://bucket/prefix --from alias/old --to alias/new
+  rewrap verify s3://bucket/prefix --from alias/app              # is everything there?
+  rewrap demo                                                    # see it work, without AWS`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          argsAre(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
+	root.AddCommand(newRun(s), newVerify(s), newStatus(s), newDemo(s), newEmulator(s), newVersion(s))
+	root.InitDefaultCompletionCmd("completion")
+	root.InitDefaultHelpCmd()
+	root.CompletionOptions.HiddenDefaultCmd = false
+	return root
+}
+
+// argsAre makes the errors of an argument check usage errors.
+func argsAre(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &exitError{exitUsage, err}
+		}
+		return nil
+	}
+}
+
+func newVersion(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  argsAre(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(s.out, "rewrap %s\n", version())
+			return err
+		},
+	}
+}
+
+// release is set by the linker in a release build.
+var release = ""
+
+// version is the release, or what the build knows of the commit.
+func version() string {
+	if release != "" {
+		return release
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v, dirty := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision" && len(s.Value) >= 12:
+			v = s.Value[:12]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+dirty"
+		}
+	}
+	if v == "" {
+		return info.Main.Version + " " + info.GoVersion
+	}
+	return v + dirty + " " + info.GoVersion
+}

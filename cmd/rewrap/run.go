@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"rewrap/checkpoint"
+	"rewrap/engine"
+)
+
+func newRun(s streams) *cobra.Command {
+	j := &job{}
+	cmd := &cobra.Command{
+		Use:   "run SOURCE",
+		Short: "Move every wrapped key onto the target; the same command resumes",
+		Long: `run moves every wrapped key of SOURCE onto the target and keeps its progress in
+the state directory. Killed or stopped, the same command goes on. Items that
+failed are tried again by the next run; a run after a complete one begins anew.
+
+The first Ctrl-C finishes what is in work, the second stops at once.
+
+Exit codes: 0 complete; 1 could not go on, or nothing was under a source key or
+on target; 2 wrong usage; 3 reached the end, but items failed or were skipped;
+75 stopped before the end, run it again to go on.`,
+		Example: `  rewrap run s3://bucket/prefix --from alias/app                   # after a rotation of the key
+  rewrap run s3://bucket/prefix --from alias/old --to alias/new    # onto another key
+  rewrap run s3://bucket/ --from alias/app --yes --max-duration 8h # overnight; again tomorrow`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := j.parse(args); err != nil {
+				return err
+			}
+			return j.run(s)
+		},
+	}
+	f := cmd.Flags()
+	j.jobFlags(f)
+	f.StringVar(&j.verify, "verify", "answer", "none; answer: the key and material that KMS names must be the target; open: also open old and new and compare (needs kms:Decrypt)")
+	f.Int64Var(&j.maxItems, "max-items", 0, "stop cleanly after `N` items; 0: no limit")
+	f.DurationVar(&j.maxDuration, "max-duration", 0, "stop cleanly after this time, for example 7h30m; 0: no limit")
+	f.BoolVar(&j.yes, "yes", false, "do not ask")
+	f.BoolVar(&j.restart, "restart", false, "begin a new pass over all items instead of going on")
+	return cmd
+}
+
+func (j *job) run(s streams) (err error) {
+	ask := s.in != nil && term.IsTerminal(int(s.in.Fd()))
+	if !j.yes && !ask {
+		return usage("run changes wrapped keys and cannot ask here, since standard input is no terminal: say --yes")
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(s.err, "rewrap: "+format+"\n", args...) }
+	hard, stop, end, release := interruptible(say)
+	defer release()
+	if j.maxDuration > 0 {
+		defer time.AfterFunc(j.maxDuration, func() { end(fmt.Errorf("reached --max-duration %v", j.maxDuration)) }).Stop()
+	}
+	// Until items are worked on there is nothing to finish: the first signal
+	// ends it.
+	opening, opened := context.WithCancelCause(hard)
+	defer context.AfterFunc(stop, func() { opened(context.Cause(stop)) })()
+	interrupted := func(err error) error {
+		if stop.Err() != nil {
+			return &exitError{exitStopped, fmt.Errorf("stopped before anything was changed: %w", context.Cause(stop))}
+		}
+		return err
+	}
+	se, err := openSession(opening, j, s, false)
+	if err != nil {
+		return interrupted(err)
+	}
+	if !j.yes {
+		se.describe(s.err)
+		if !confirm(opening, s) {
+			return interrupted(&exitError{exitFailed, errors.New("not confirmed; nothing was changed")})
+		}
+	}
+	state, err := checkpoint.Open(se.dir, checkpoint.Options{Job: se.identity(), Restart: j.restart, Version: version()})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, state.Close()) }()
+	if err := se.source.Prepare(opening); err != nil {
+		return interrupted(err)
+	}
+
+	p := newProgress(se, s, state.Snapshot().Tally)
+	rep, runErr := engine.Run(hard, engine.Job{
+		Worker: se.worker, State: state, Targets: se.keys.Targets,
+		Workers: j.workers, Match: se.match, MaxItems: j.maxItems,
+		Stop: stop, Observe: p.observe,
+	})
+	p.close()
+	sum := se.summary(rep)
+	if err := writeSummary(state.WriteFile, sum); err != nil && runErr == nil {
+		runErr = err
+	}
+	if err := sum.print(s.out, j.json, se.dir); err != nil && runErr == nil {
+		runErr = fmt.Errorf("the summary cannot be written to standard output: %w", err)
+	}
+	return ending(rep, runErr, se.dir)
+}
+
+// ending is the exit code of a run, and the last line that goes with it.
+func ending(rep engine.Report, err error, dir string) error {
+	switch {
+	case rep.Result == engine.ResultStopped && err != nil && rep.Why != "" && !errors.Is(err, context.Canceled):
+		return &exitError{exitStopped, fmt.Errorf("%w; run the same command again to go on", err)}
+	case rep.Result == engine.ResultStopped:
+		return &exitError{exitStopped, fmt.Errorf("%s; run the same command again to go on", orElse(rep.Why, "stopped"))}
+	case err != nil:
+		return &exitError{exitFailed, err}
+	case rep.Result == engine.ResultFailed:
+		return &exitError{exitFailed, fmt.Errorf("%s: check the prefix, --from (s3ec kms+context does not record its key) and --format", rep.Why)}
+	case rep.Result == engine.ResultRemaining:
+		return &exitError{exitRemaining, fmt.Errorf("%d items failed and %d were skipped; they are listed in %s/failures.jsonl, and the same command tries them again",
+			rep.Items.Failed, rep.Items.Skipped, dir)}
+	}
+	return nil
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// describe says what will be done, before it is asked whether it shall.
+func (se *session) describe(w io.Writer) {
+	j := se.job
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "  %-9s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintln(w, "rewrap will change wrapped keys:")
+	row("source", "%s", j.source)
+	if e := se.cloud.endpoint(); e != "" {
+		row("endpoint", "%s", e)
+	}
+	for _, k := range se.keys.From() {
+		row("from", "%s", keyLine(k.Given, k.ARN, ""+orElse(k.Only, k.Material)))
+	}
+	for i, t := range se.targets() {
+		row([]string{"to", ""}[min(i, 1)], "%s", t)
+	}
+	row("pace", "%d key calls at once, KMS %s requests/s, store %s requests/s", j.workers, j.kms.String(), j.store.String())
+	row("state", "%s (%s)", se.dir, se.before())
+}
+
+// before says what the state directory already knows.
+func (se *session) before() string {
+	st, err := checkpoint.Read(se.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "new"
+	case err != nil:
+		return err.Error()
+	case se.job.restart:
+		return "a new pass, as asked"
+	case st.Snapshot.Ended:
+		return "a new pass; the last one is over"
+	}
+	return fmt.Sprintf("goes on after %d items", st.Snapshot.Tally.Items.Seen)
+}
+
+// confirm asks on the terminal. Anything but y or yes is no.
+func confirm(ctx context.Context, s streams) bool {
+	fmt.Fprint(s.err, "Go on? [y/N] ")
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(s.in).ReadString('\n')
+		answer <- line
+	}()
+	select {
+	case a := <-answer:
+		a = strings.ToLower(strings.TrimSpace(a))
+		return a == "y" || a == "yes"
+	case <-ctx.Done():
+		fmt.Fprintln(s.err)
+		return false
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rewrap/checkpoint"
+)
+
+func newStatus(s streams) *cobra.Command {
+	var dir string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "How far a run is, also while it runs",
+		Long: `status reads the state directory of a run, and changes nothing in it. Without
+--state it shows every one below .rewrap in this directory.`,
+		Args: argsAre(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			dirs := []string{dir}
+			if dir == "" {
+				found, err := filepath.Glob(filepath.Join(".rewrap", "*", "checkpoint.json"))
+				if err != nil {
+					return err
+				}
+				if len(found) == 0 {
+					return errors.New("no run has left its state below .rewrap here; say --state DIR")
+				}
+				dirs = dirs[:0]
+				for _, f := range found {
+					dirs = append(dirs, filepath.Dir(f))
+				}
+			}
+			for i, d := range dirs {
+				st, err := checkpoint.Read(d)
+				switch {
+				case errors.Is(err, fs.ErrNotExist):
+					return fmt.Errorf("%s holds no state of a run", d)
+				case err != nil:
+					return err
+				}
+				if asJSON {
+					if err := json.NewEncoder(s.out).Encode(statusOf(d, st)); err != nil {
+						return err
+					}
+					continue
+				}
+				if i > 0 {
+					fmt.Fprintln(s.out)
+				}
+				statusOf(d, st).print(s)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "state", "", "the state `DIR` of the run")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object for each state directory")
+	return cmd
+}
+
+// status is what can be said of a run from outside.
+type status struct {
+	State   string             `json:"state"`
+	Result  string             `json:"result"` // running, interrupted (killed), or as in the summary
+	Pass    int                `json:"pass"`
+	Runs    int                `json:"runs"`
+	Began   time.Time          `json:"began"`
+	Saved   time.Time          `json:"saved"`
+	PID     int                `json:"pid,omitempty"`
+	Job     []checkpoint.Field `json:"job"`
+	Targets map[string]string  `json:"targets"`
+	Spans   int                `json:"spans"`
+	Done    int                `json:"spans_done"`
+	checkpoint.Tally
+}
+
+func statusOf(dir string, st checkpoint.Status) status {
+	snap := st.Snapshot
+	o := status{State: dir, Result: snap.Result, Pass: snap.Pass, Runs: snap.Session, Began: snap.Began, Saved: snap.Saved,
+		Job: snap.Job, Targets: snap.Targets, Spans: len(snap.Spans), Tally: snap.Tally}
+	for _, s := range snap.Spans {
+		if s.Done {
+			o.Done++
+		}
+	}
+	switch {
+	case st.Live:
+		o.Result, o.PID = "running", st.Holder.PID
+	case o.Result == "":
+		o.Result = "interrupted"
+	}
+	return o
+}
+
+func (o status) print(s streams) {
+	head := o.Result
+	switch o.Result {
+	case "running":
+		head += fmt.Sprintf(" as process %d", o.PID)
+	case "interrupted", "stopped":
+		head += "; the same command goes on"
+	}
+	fmt.Fprintf(s.out, "%s: %s\n", o.State, head)
+	for _, f := range o.Job {
+		fmt.Fprintf(s.out, "  %s: %s\n", f.Name, f.Value)
+	}
+	fmt.Fprintf(s.out, "  pass %d, run %d, begun %s, saved %s; %d of %d spans done\n", o.Pass, o.Runs,
+		o.Began.Local().Format(time.DateTime), o.Saved.Local().Format(time.DateTime), o.Done, o.Spans)
+	tallyTable(s.out, o.Tally)
+}

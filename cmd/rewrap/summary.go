@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sort"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"rewrap/checkpoint"
+	"rewrap/engine"
+)
+
+// summary is the report of a run as scripts read it. The sums are those of
+// the pass, over all the runs that share the state directory; the requests,
+// bytes and seconds are those of this run.
+type summary struct {
+	Result string `json:"result"`
+	Why    string `json:"why,omitempty"`
+	checkpoint.Tally
+	KMS     requests `json:"kms"`
+	Store   transfer `json:"store"`
+	Elapsed float64  `json:"elapsed_seconds"`
+	Resumed bool     `json:"resumed"`
+	State   string   `json:"state"`
+}
+
+type requests struct {
+	Requests  int64 `json:"requests"`
+	Throttled int64 `json:"throttled"`
+}
+
+type transfer struct {
+	requests
+	BytesIn  int64 `json:"bytes_in"`
+	BytesOut int64 `json:"bytes_out"`
+}
+
+func (se *session) summary(rep engine.Report) summary {
+	k, s := se.cloud.kms.Stats(), se.cloud.store.Stats()
+	return summary{
+		Result: rep.Result, Why: rep.Why, Tally: rep.Tally,
+		KMS: requests{k.Requests, k.Throttled},
+		Store: transfer{requests{s.Requests, s.Throttled},
+			se.cloud.storeTraffic.in.Load(), se.cloud.storeTraffic.out.Load()},
+		Elapsed: rep.Elapsed.Round(time.Millisecond).Seconds(), Resumed: rep.Resumed, State: se.dir,
+	}
+}
+
+func writeSummary(write func(name string, data []byte) error, s summary) error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return write("summary.json", append(data, '\n'))
+}
+
+func (s summary) print(w io.Writer, asJSON bool, dir string) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(s)
+	}
+	var b strings.Builder
+	head := s.Result
+	if s.Why != "" {
+		head += ": " + s.Why
+	}
+	fmt.Fprintf(&b, "%s\n", head)
+	tallyTable(&b, s.Tally)
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "  kms\t%s requests, %s throttled\n", count(s.KMS.Requests), count(s.KMS.Throttled))
+	fmt.Fprintf(t, "  store\t%s requests, %s throttled, %s in, %s out\n", count(s.Store.Requests), count(s.Store.Throttled), size(s.Store.BytesIn), size(s.Store.BytesOut))
+	fmt.Fprintf(t, "  time\t%s\n", time.Duration(s.Elapsed*float64(time.Second)).Round(100*time.Millisecond))
+	fmt.Fprintf(t, "  state\t%s\n", filepath.Clean(dir))
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// tallyTable prints the sums of items and keys, and the census.
+func tallyTable(w io.Writer, s checkpoint.Tally) {
+	i := s.Items
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "  items\t%s seen = %s rewrapped + %s current + %s foreign + %s skipped + %s gone + %s failed\n",
+		count(i.Seen), count(i.Rewrapped), count(i.Current), count(i.Foreign), count(i.Skipped), count(i.Gone), count(i.Failed))
+	for _, reason := range sortedKeys(s.SkippedByReason) {
+		fmt.Fprintf(t, "  skipped\t%s %s\n", count(s.SkippedByReason[reason]), reason)
+	}
+	if s.Unconditional > 0 {
+		fmt.Fprintf(t, "  unconditional\t%s written where the store cannot see a concurrent change of metadata alone\n", count(s.Unconditional))
+	}
+	fmt.Fprintf(t, "  keys\t%s rewrapped, %s current, %s needed no call\n", count(s.Keys.Rewrapped), count(s.Keys.Current), count(s.Keys.Deduplicated))
+	if s.Newer > 0 {
+		fmt.Fprintf(t, "  newer\t%s keys are under newer material than the target: the key was rotated during the run\n", count(s.Newer))
+	}
+	holders := make([]checkpoint.Holder, 0, len(s.Census))
+	for h := range s.Census {
+		holders = append(holders, h)
+	}
+	sort.Slice(holders, func(a, b int) bool { return s.Census[holders[a]] > s.Census[holders[b]] })
+	for _, h := range holders {
+		at := "an unknown key"
+		if h.Key != "" {
+			at = h.Key
+		}
+		if h.Material != "" {
+			at += " material " + short(h.Material)
+		}
+		fmt.Fprintf(t, "  census\t%s under %s\n", count(s.Census[h]), at)
+	}
+	_ = t.Flush()
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for k := range m {
+		names = append(names, k)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// count writes 1234567 as 1,234,567.
+func count(n int64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, suffix := float64(n), ""
+	for _, suffix = range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if v /= unit; v < unit {
+			break
+		}
+	}
+	return fmt.Sprintf("%.1f %s", v, suffix)
+}

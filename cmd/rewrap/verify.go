@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rewrap/checkpoint"
+	"rewrap/engine"
+)
+
+func newVerify(s streams) *cobra.Command {
+	j := &job{}
+	cmd := &cobra.Command{
+		Use:   "verify SOURCE",
+		Short: "Read only: is everything on target? Writes the attestation",
+		Long: `verify asks KMS about every wrapped key of SOURCE: it has it re-encrypted onto
+the target and throws the answer away, which tells the key and key material
+that it is under and needs no permission to decrypt. Nothing in SOURCE is
+changed. The result is the attestation, attestation.json in the state
+directory; what is not on target is listed beside it in findings.jsonl.
+
+Exit codes: 0 everything is on target; 1 could not go on, or nothing was under
+a source key or on target; 2 wrong usage; 4 something is not on target, or
+could not be told; 75 stopped before the end.`,
+		Example: `  rewrap verify s3://bucket/prefix --from alias/app
+  rewrap verify s3://bucket/prefix --from alias/old --to alias/new`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := j.parse(args); err != nil {
+				return err
+			}
+			return j.runVerify(s)
+		},
+	}
+	j.jobFlags(cmd.Flags())
+	return cmd
+}
+
+// attestation is the census after a run: what was scanned, where every
+// wrapped key is, what is left and why.
+type attestation struct {
+	Statement string             `json:"statement"`
+	Tool      string             `json:"tool"`
+	Job       []checkpoint.Field `json:"job"`
+	Targets   map[string]string  `json:"targets"` // key ARN to the key material that counts as on target
+	Began     time.Time          `json:"began"`
+	Ended     time.Time          `json:"ended"`
+	Summary   summary            `json:"summary"`
+	Limits    []string           `json:"not_covered"`
+}
+
+// notCovered is what a scan of current objects cannot speak for.
+var notCovered = []string{
+	"noncurrent object versions, delete-marked objects and incomplete multipart uploads",
+	"objects written while the scan ran, replicas and backups in other places",
+	"data that the store itself encrypts with the key (SSE-KMS)",
+	"foreign items: under no source key, or in a format that is not looked for",
+}
+
+func (j *job) runVerify(s streams) error {
+	say := func(format string, args ...any) { fmt.Fprintf(s.err, "rewrap: "+format+"\n", args...) }
+	hard, stop, _, release := interruptible(say)
+	defer release()
+	// Reading has nothing to finish: the first signal ends it.
+	ctx, cancel := context.WithCancelCause(hard)
+	defer context.AfterFunc(stop, func() { cancel(context.Cause(stop)) })()
+
+	began := time.Now().UTC()
+	se, err := openSession(ctx, j, s, true)
+	if err != nil {
+		if stop.Err() != nil {
+			return &exitError{exitStopped, context.Cause(stop)}
+		}
+		return err
+	}
+	if err := os.MkdirAll(se.dir, 0o700); err != nil {
+		return fmt.Errorf("the state directory cannot be made: %w", err)
+	}
+	found, err := newFindings(se.dir)
+	if err != nil {
+		return err
+	}
+	defer found.discard()
+	p := newProgress(se, s, checkpoint.Tally{})
+	rep, err := engine.Run(ctx, engine.Job{
+		Worker: se.worker, Workers: j.workers, Match: se.match,
+		Observe: func(ev engine.Event) {
+			p.observe(ev)
+			found.observe(ev)
+		},
+	})
+	p.close()
+	sum := se.summary(rep)
+	switch {
+	case stop.Err() != nil:
+		return &exitError{exitStopped, fmt.Errorf("%w; no attestation was written", context.Cause(stop))}
+	case err != nil:
+		return fmt.Errorf("%w; no attestation was written", err)
+	}
+	if err := found.keep(); err != nil {
+		return err
+	}
+	i := rep.Items
+	a := attestation{
+		Tool: "rewrap " + version(), Job: se.identity(), Targets: se.keys.Targets(),
+		Began: began, Ended: time.Now().UTC(), Summary: sum, Limits: notCovered,
+	}
+	left := i.Skipped + i.Failed
+	switch {
+	case rep.Result == engine.ResultFailed:
+		a.Statement = fmt.Sprintf("Nothing was found under a source key or on target in %d items of %s.", i.Seen, j.source)
+	case left > 0:
+		a.Statement = fmt.Sprintf("%d of %d items of %s are not shown to be on target.", left, i.Seen, j.source)
+	default:
+		a.Statement = fmt.Sprintf("Every listing of %s reached its end, and nothing found there under a source key is off target.", j.source)
+	}
+	data, err := json.MarshalIndent(a, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := checkpoint.WriteFile(se.dir, "attestation.json", append(data, '\n')); err != nil {
+		return err
+	}
+	if err := sum.print(s.out, j.json, se.dir); err != nil {
+		return err
+	}
+	se.say("%s Written to %s", a.Statement, filepath.Join(se.dir, "attestation.json"))
+	switch {
+	case rep.Result == engine.ResultFailed:
+		return ending(rep, nil, se.dir)
+	case left > 0:
+		return &exitError{exitNotOn, fmt.Errorf("%d items are not on target; they are listed in %s", left, filepath.Join(se.dir, findingsFile))}
+	}
+	return nil
+}
+
+const findingsFile = "findings.jsonl"
+
+// findings lists what is not on target, on disk, since it may be a lot. The
+// file takes its name only when the scan has reached its end.
+type findings struct {
+	dir  string
+	file *os.File
+	enc  *json.Encoder
+	err  error
+}
+
+func newFindings(dir string) (*findings, error) {
+	f, err := os.CreateTemp(dir, ".tmp-"+findingsFile+"-*")
+	if err != nil {
+		return nil, fmt.Errorf("the list of findings cannot be begun: %w", err)
+	}
+	return &findings{dir: dir, file: f, enc: json.NewEncoder(f)}, nil
+}
+
+func (f *findings) observe(ev engine.Event) {
+	if ev.Outcome != engine.Failed && ev.Outcome != engine.Skipped {
+		return
+	}
+	line := struct {
+		ID      string              `json:"id"`
+		Outcome string              `json:"outcome"`
+		Reason  string              `json:"reason"`
+		Error   string              `json:"error"`
+		Under   []map[string]string `json:"under,omitempty"`
+	}{ID: ev.Ref.ID, Outcome: ev.Outcome.String(), Reason: ev.Reason, Error: ev.Err.Error()}
+	for _, k := range ev.Keys {
+		if k.From.ARN != "" {
+			line.Under = append(line.Under, map[string]string{"key": k.From.ARN, "material": k.From.Material})
+		}
+	}
+	if err := f.enc.Encode(line); err != nil && f.err == nil {
+		f.err = fmt.Errorf("the list of findings cannot be written: %w", err)
+	}
+}
+
+func (f *findings) keep() error {
+	if f.err != nil {
+		return f.err
+	}
+	if err := f.file.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(f.file.Name(), filepath.Join(f.dir, findingsFile))
+}
+
+// discard removes the file if it was not kept.
+func (f *findings) discard() {
+	_ = f.file.Close()
+	_ = os.Remove(f.file.Name())
+}

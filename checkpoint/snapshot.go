@@ -96,12 +96,15 @@ func (s Snapshot) Clone() Snapshot {
 // Tally counts what became of the items and keys of a pass, over all its
 // sessions. Its JSON is that of the summary of a run.
 type Tally struct {
-	Items           Items     `json:"items"`
-	SkippedByReason Reasons   `json:"skipped_by_reason"`
-	Unconditional   int64     `json:"unconditional"` // items changed by a write that the store could not make conditional
-	Keys            KeyCounts `json:"keys"`
-	Census          Census    `json:"census"`
-	Newer           int64     `json:"newer"` // keys that ended on newer key material than the target
+	Items           Items   `json:"items"`
+	SkippedByReason Reasons `json:"skipped_by_reason"`
+	Unconditional   int64   `json:"unconditional"` // items changed by a write that the store could not make conditional
+	// Left counts the items that failed, or were skipped though something in
+	// them is under an old or an unknown key: each is among the owed.
+	Left   int64     `json:"left"`
+	Keys   KeyCounts `json:"keys"`
+	Census Census    `json:"census"`
+	Newer  int64     `json:"newer"` // keys that ended on newer key material than the target
 }
 
 // Clone is a deep copy.

@@ -160,9 +160,9 @@ func (r *run) result(ctx context.Context, err error) (result, why string) {
 		return ResultFailed, ""
 	case r.stopped() || ctx.Err() != nil:
 		return ResultStopped, r.why
-	case i.Failed+i.Skipped > 0:
+	case t.Left > 0:
 		return ResultRemaining, ""
-	case i.Seen > 0 && i.Rewrapped+i.Current+i.Gone == 0:
+	case i.Seen > 0 && i.Foreign == i.Seen:
 		return ResultFailed, fmt.Sprintf("saw %d items, and none of them is under a source key or on target", i.Seen)
 	}
 	return ResultComplete, ""

@@ -70,6 +70,7 @@ type Event struct {
 	Keys    []KeyEvent
 
 	Unconditional bool // written without a condition on the revision
+	Nothing       bool // skipped, and it cannot hold a wrapped key
 
 	// Changes are the wrapped keys that this item's write changed, for the
 	// audit log. Recovered says that the write was made by an earlier attempt
@@ -86,4 +87,4 @@ type Event struct {
 
 // owed says that the item's key is still under an old or an unknown key, so
 // that the item has to be tried again before a run is complete.
-func (e *Event) owed() bool { return e.Outcome == Failed || e.Outcome == Skipped }
+func (e *Event) owed() bool { return e.Outcome == Failed || e.Outcome == Skipped && !e.Nothing }

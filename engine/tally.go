@@ -23,6 +23,9 @@ func add(t *checkpoint.Tally, ev *Event) (under []checkpoint.Holder) {
 	if ev.Unconditional {
 		t.Unconditional++
 	}
+	if ev.owed() {
+		t.Left++
+	}
 	for _, k := range ev.Keys {
 		h := checkpoint.Holder{Key: k.From.ARN, Material: k.From.Material, How: howKMS}
 		switch k.Outcome {
@@ -54,6 +57,7 @@ func add(t *checkpoint.Tally, ev *Event) (under []checkpoint.Holder) {
 // counted anew.
 func retract(t *checkpoint.Tally, o *checkpoint.Owed) {
 	t.Items.Seen--
+	t.Left--
 	*field(&t.Items, o.Outcome) -= 1
 	if o.Outcome == Skipped.String() {
 		if t.SkippedByReason[o.Reason]--; t.SkippedByReason[o.Reason] == 0 {

@@ -172,6 +172,7 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 			return view, nil, nil
 		case errors.As(err, &refused):
 			j.end(Skipped, refused.Reason, err)
+			j.ev.Nothing = refused.Nothing
 			return view, nil, nil
 		case err != nil && (ctx.Err() != nil || errors.As(err, &run)):
 			return view, nil, err

@@ -213,6 +213,12 @@ func (r refusing) Apply(context.Context, sources.Plan) (sources.Result, error) {
 // the store's reason, and not tried again and again.
 func TestRefused(t *testing.T) {
 	archived := fmt.Errorf("b/item: %w", &sources.UnsupportedError{Reason: "archived", Detail: "restore it first"})
+	device := fmt.Errorf("b/item: %w", &sources.UnsupportedError{Reason: "device", Detail: "not a file", Nothing: true})
+	j := job(newMemory(stale(3)), openState(t, t.TempDir()))
+	j.Worker.Source = refusing{memory: newMemory(stale(3)), read: device}
+	if rep, err := engine.Run(t.Context(), j); err != nil || rep.Left != 0 || rep.Items.Skipped != 3 || rep.Result != engine.ResultComplete {
+		t.Errorf("result %q, %+v, error %v", rep.Result, rep.Tally, err)
+	}
 	for _, src := range []refusing{{read: archived}, {apply: archived}} {
 		src.memory = newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}})
 		calls := &versions{}

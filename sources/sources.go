@@ -167,6 +167,10 @@ var ErrCredentials = errors.New("the credentials have expired")
 type UnsupportedError struct {
 	Reason string // one stable word or two, for counting: "archived", "too-large"
 	Detail string // what exactly, and what could be done about it
+
+	// Nothing says that the item cannot hold a wrapped key (a socket, a
+	// device), so that nothing stays under an old key where it is skipped.
+	Nothing bool
 }
 
 func (e *UnsupportedError) Error() string { return e.Detail }

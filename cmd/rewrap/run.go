@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -120,8 +121,8 @@ func ending(rep engine.Report, err error, dir string) error {
 	case rep.Result == engine.ResultFailed:
 		return &exitError{exitFailed, fmt.Errorf("%s: check the prefix, --from (s3ec kms+context does not record its key) and --format", rep.Why)}
 	case rep.Result == engine.ResultRemaining:
-		return &exitError{exitRemaining, fmt.Errorf("%d items failed and %d were skipped; they are listed in %s/failures.jsonl, and the same command tries them again",
-			rep.Items.Failed, rep.Items.Skipped, dir)}
+		return &exitError{exitRemaining, fmt.Errorf("%s items failed or were skipped under an old key; they are listed in %s, and the same command tries them again",
+			count(rep.Left), filepath.Join(dir, "failures.jsonl"))}
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ func (j *job) runVerify(s streams) error {
 		Tool: "rewrap " + version(), Job: se.identity(), Targets: se.keys.Targets(),
 		Began: began, Ended: time.Now().UTC(), Summary: sum, Limits: notCovered,
 	}
-	left := i.Skipped + i.Failed
+	left := rep.Left
 	switch {
 	case rep.Result == engine.ResultFailed:
 		a.Statement = fmt.Sprintf("Nothing was found under a source key or on target in %d items of %s.", i.Seen, j.source)

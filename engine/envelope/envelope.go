@@ -28,6 +28,8 @@ type WrappedKey struct {
 	// Context binds the blob (KMS: the encryption context). The new blob is
 	// bound to exactly the same.
 	Context map[string]string
+	// AssociatedData binds a blob that is wrapped by a keyring, likewise.
+	AssociatedData []byte
 }
 
 // KeyVersion is a key and the key material of it that wrapped something.

@@ -15,6 +15,7 @@ import (
 // another key works there; a move to new material of the same key cannot be
 // told, and is not claimed.
 func TestMoto(t *testing.T) {
+	t.Parallel()
 	bin, err := exec.LookPath("moto_server")
 	if err != nil {
 		t.Skipf("SKIPPED, no moto_server in the path, so nothing was tried against it: %v", err)

@@ -23,6 +23,7 @@ import (
 const src = "s3://" + bucket + "/p/"
 
 func TestRunAndVerify(t *testing.T) {
+	t.Parallel()
 	const n = 200
 	w := newWorld(t, emulator.Options{})
 	arn := w.key("alias/a")
@@ -101,6 +102,7 @@ func wantCensus(t *testing.T, out, key, material string, n int64) {
 
 // TestSummaryKeys holds the names that scripts rely on.
 func TestSummaryKeys(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, emulator.Options{})
 	w.key("alias/a")
 	w.fill("alias/a", 1)
@@ -131,6 +133,7 @@ func TestSummaryKeys(t *testing.T) {
 
 // TestKill9 kills the program at random moments until it is through.
 func TestKill9(t *testing.T) {
+	t.Parallel()
 	const n = 600
 	w := newWorld(t, emulator.Options{})
 	arn := w.key("alias/a")
@@ -189,6 +192,7 @@ func (w *world) noCanary() {
 // TestBadInput: one clear line, the right exit code, no stack trace, nothing
 // written.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, emulator.Options{})
 	w.key("alias/a")
 	must(t)(w.kms.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/same"), TargetKeyId: aws.String(w.key("alias/b"))}))
@@ -273,6 +277,7 @@ func TestBadInput(t *testing.T) {
 }
 
 func TestNoAWS(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, emulator.Options{})
 	cmd := w.command(t.Context(), "run", src, "--yes")
 	cmd.Env = append(cmd.Env, "AWS_REGION=")
@@ -286,6 +291,7 @@ func TestNoAWS(t *testing.T) {
 }
 
 func TestRemaining(t *testing.T) {
+	t.Parallel()
 	const n = 30
 	w := newWorld(t, emulator.Options{})
 	arn := w.key("alias/a")
@@ -335,6 +341,7 @@ func (w *world) putMeta(key string, meta map[string]string) {
 }
 
 func TestNothingIsOurs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, emulator.Options{})
 	w.key("alias/a")
 	w.key("alias/b")
@@ -352,6 +359,7 @@ func TestNothingIsOurs(t *testing.T) {
 }
 
 func TestStopped(t *testing.T) {
+	t.Parallel()
 	const n = 400
 	w := newWorld(t, emulator.Options{})
 	arn := w.key("alias/a")
@@ -397,6 +405,7 @@ func TestStopped(t *testing.T) {
 
 // TestTwice: a second run beside the first is refused, status looks on.
 func TestTwice(t *testing.T) {
+	t.Parallel()
 	const n = 200
 	w := newWorld(t, emulator.Options{})
 	arn := w.key("alias/a")
@@ -420,6 +429,7 @@ func TestTwice(t *testing.T) {
 
 // TestAnotherJob: what was begun as one job is not gone on with as another.
 func TestAnotherJob(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, emulator.Options{})
 	a, b := w.key("alias/a"), w.key("alias/b")
 	w.fill("alias/a", 20)
@@ -455,6 +465,7 @@ func TestAnotherJob(t *testing.T) {
 // TestDisabledKey: the run stops with its state safe, and goes on when the key
 // is enabled again.
 func TestDisabledKey(t *testing.T) {
+	t.Parallel()
 	const n = 300
 	w := newWorld(t, emulator.Options{})
 	arn := w.key("alias/a")
@@ -483,6 +494,7 @@ func TestDisabledKey(t *testing.T) {
 
 // TestThrottled: throttles of both services cost time and no item.
 func TestThrottled(t *testing.T) {
+	t.Parallel()
 	const n = 60
 	var calls atomic.Int64
 	var slow atomic.Bool
@@ -509,6 +521,7 @@ func TestThrottled(t *testing.T) {
 }
 
 func TestIncludeExclude(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, emulator.Options{})
 	arn := w.key("alias/a")
 	w.fill("alias/a", 30)
@@ -520,6 +533,7 @@ func TestIncludeExclude(t *testing.T) {
 }
 
 func TestToAnotherKey(t *testing.T) {
+	t.Parallel()
 	const n = 40
 	w := newWorld(t, emulator.Options{})
 	a, b := w.key("alias/a"), w.key("alias/b")

@@ -152,11 +152,22 @@ func (w *world) run(args ...string) ended {
 	return w.wait(w.command(ctx, args...))
 }
 
-func (w *world) wait(cmd *exec.Cmd) ended {
+func (w *world) wait(cmd *exec.Cmd) ended { return w.start(cmd)() }
+
+// start starts a command; the function that it returns waits for its end.
+func (w *world) start(cmd *exec.Cmd) (wait func() ended) {
 	w.t.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	return func() ended { return w.ended(cmd, &out, &errs) }
+}
+
+func (w *world) ended(cmd *exec.Cmd, out, errs *bytes.Buffer) ended {
+	w.t.Helper()
+	err := cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		w.t.Fatal(err)

@@ -172,6 +172,11 @@ func TestKMSQuota(t *testing.T) {
 			if n := e.Counters()["throttled:s3:kms:GenerateDataKey"]; n != 1 {
 				t.Errorf("throttled calls of S3: %d", n)
 			}
+			// However long nothing is asked, no more than a second's worth is saved up.
+			clk.pass(10 * time.Second)
+			if got := []string{use(), use(), use(), use()}; strings.Join(got, ",") != ",,,ThrottlingException" {
+				t.Errorf("%s: %q", window, got)
+			}
 			clk.pass(500 * time.Millisecond) // both ways begin on the half second
 		})
 	}
@@ -198,9 +203,15 @@ func TestS3Quota(t *testing.T) {
 
 // A wait ends with the request's context, and then nothing is done.
 func TestLatency(t *testing.T) {
-	var latent emulator.Options
-	latent.S3Latency, latent.KMSLatency = 20*time.Millisecond, time.Hour
-	both(t, latent, func(t *testing.T, e *emulator.Emulator, c clients) {
+	left := make(chan struct{}, 1)
+	o := emulator.Options{S3Latency: 20 * time.Millisecond, KMSLatency: time.Hour}
+	o.Hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if op == "kms:CreateKey" {
+			defer func() { left <- struct{}{} }()
+		}
+		next.ServeHTTP(w, r)
+	}
+	both(t, o, func(t *testing.T, e *emulator.Emulator, c clients) {
 		begin := time.Now()
 		c.bucket(t)
 		if d := time.Since(begin); d < 20*time.Millisecond {
@@ -211,6 +222,14 @@ func TestLatency(t *testing.T) {
 		_, err := c.kms.CreateKey(ctx, &kms.CreateKeyInput{})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
+		}
+		<-left
+		list := httptest.NewRequest("POST", "/", strings.NewReader("{}"))
+		list.Header.Set("X-Amz-Target", "TrentService.ListKeys")
+		rec := httptest.NewRecorder()
+		e.KMS().ServeHTTP(rec, list)
+		if rec.Code != 200 || strings.Contains(rec.Body.String(), "KeyArn") {
+			t.Errorf("keys: %d %s", rec.Code, rec.Body)
 		}
 	})
 }

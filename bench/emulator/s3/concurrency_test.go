@@ -3,6 +3,8 @@ package s3_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,6 +14,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+
+	"rewrap/bench/emulator/kms"
+	emulated "rewrap/bench/emulator/s3"
 )
 
 func conflict(err error) bool {
@@ -120,4 +125,102 @@ func TestCopyIsOneInstant(t *testing.T) {
 		}
 	})
 	group.Wait()
+}
+
+// meanwhile is a KMS that lets something happen while S3 waits for a data key:
+// after a write's conditions were first looked at, before it takes effect.
+type meanwhile struct {
+	*kms.Service
+	happens func()
+}
+
+func (m *meanwhile) GenerateDataKey(keyID string, n int, context map[string]string) (plaintext, blob []byte, keyARN string, err error) {
+	if f := m.happens; f != nil {
+		m.happens = nil
+		f()
+	}
+	return m.Service.GenerateDataKey(keyID, n, context)
+}
+
+// Conditions count at the moment of the write, not when the request came in.
+func TestOvertaken(t *testing.T) {
+	keys := &meanwhile{Service: kms.New(kms.Options{})}
+	arn, err := keys.ManagedKey("alias/aws/s3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := emulated.New(emulated.Options{Keys: keys})
+	do := func(method, path, body string, header ...string) (int, http.Header, string) {
+		rec := httptest.NewRecorder()
+		service.ServeHTTP(rec, request(method, path, body, header...))
+		canonical := make(http.Header)
+		for name, values := range rec.Result().Header {
+			canonical[http.CanonicalHeaderKey(name)] = values
+		}
+		return rec.Code, canonical, rec.Body.String()
+	}
+	sse := []string{"x-amz-server-side-encryption", "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id", arn}
+	do("PUT", "/bucket-a", "")
+	old := func() string {
+		do("PUT", "/bucket-a/k", "old", "x-amz-meta-by", "the first")
+		_, h, _ := do("HEAD", "/bucket-a/k", "")
+		return h.Get("ETag")
+	}
+	overtake := func() { do("PUT", "/bucket-a/k", "overtaking", "x-amz-meta-by", "another") }
+	still := func(what, body string) {
+		t.Helper()
+		if _, h, got := do("GET", "/bucket-a/k", ""); got != body || body == "overtaking" && h.Get("x-amz-meta-by") != "another" {
+			t.Errorf("%s: the object is %q by %q", what, got, h.Get("x-amz-meta-by"))
+		}
+	}
+
+	etag := old()
+	keys.happens = overtake
+	if status, _, body := do("PUT", "/bucket-a/k", "new", append(sse, "If-Match", etag)...); status != 412 {
+		t.Errorf("put: %d %s", status, body)
+	}
+	still("put", "overtaking")
+
+	do("DELETE", "/bucket-a/k", "")
+	keys.happens = overtake
+	if status, _, body := do("PUT", "/bucket-a/k", "new", append(sse, "If-None-Match", "*")...); status != 412 {
+		t.Errorf("put if none: %d %s", status, body)
+	}
+	still("put if none", "overtaking")
+
+	etag = old()
+	keys.happens = func() { do("DELETE", "/bucket-a/k", "") }
+	if status, _, body := do("PUT", "/bucket-a/k", "new", append(sse, "If-Match", etag)...); status != 404 {
+		t.Errorf("put after a delete: %d %s", status, body)
+	}
+
+	onto := append(sse, "x-amz-copy-source", "bucket-a/k")
+	etag = old()
+	keys.happens = overtake
+	if status, _, body := do("PUT", "/bucket-a/k", "", append(onto, "If-Match", etag)...); status != 412 {
+		t.Errorf("copy: %d %s", status, body)
+	}
+	still("copy", "overtaking")
+
+	// Without a condition the copy is of what was there at its own instant.
+	old()
+	keys.happens = overtake
+	if status, _, body := do("PUT", "/bucket-a/k", "", onto...); status != 200 {
+		t.Errorf("copy: %d %s", status, body)
+	}
+	still("unconditional copy", "overtaking")
+
+	// The source's own condition is looked at again, too.
+	etag = old()
+	keys.happens = overtake
+	if status, _, body := do("PUT", "/bucket-a/k", "", append(onto, "x-amz-copy-source-if-match", etag)...); status != 412 {
+		t.Errorf("copy: %d %s", status, body)
+	}
+	still("copy with a source condition", "overtaking")
+
+	old()
+	keys.happens = func() { do("DELETE", "/bucket-a/k", "") }
+	if status, _, body := do("PUT", "/bucket-a/k", "", onto...); status != 404 {
+		t.Errorf("copy of a source that went away: %d %s", status, body)
+	}
 }

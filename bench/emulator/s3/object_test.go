@@ -244,6 +244,16 @@ func TestEncryption(t *testing.T) {
 	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) { in.ServerSideEncryption = "AES256" })
 	w.fails(err, 400, "KMS.DisabledException")
 	is(w, "ETag after refusals", *w.head("k").ETag, *put.ETag)
+
+	// A write whose condition does not hold asks KMS for nothing.
+	_, err = w.kms.EnableKey(w.ctx, &kms.EnableKeyInput{KeyId: &arn})
+	w.ok(err)
+	w.e.ResetCounters()
+	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) {
+		in.ServerSideEncryption, in.SSEKMSKeyId, in.IfMatch = "aws:kms", &arn, aws.String("wrong")
+	})
+	w.fails(err, 412, "PreconditionFailed")
+	is(w, "data keys", w.e.Counters()["s3:kms:GenerateDataKey"], 0)
 }
 
 // s17. API, PutBucketEncryption: the default applies to writes that ask for

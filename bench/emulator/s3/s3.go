@@ -12,6 +12,14 @@
 // Signatures are not checked and any credentials, or none, are accepted. The
 // body digest of a signed request is checked.
 //
+// Where it knowingly differs from AWS: what was written is seen at once and by
+// one account, which may do everything (no policies, no public access); bodies
+// are kept in the clear; SSE-C, restores, default retention, replication,
+// lifecycle, inventories, annotations and directory buckets do not exist; a
+// conditional write that is overtaken always answers 412 or 404, and 409 only
+// where CompleteMultipartUpload must; a repeated CompleteMultipartUpload finds
+// no upload; there is no limit of requests to a prefix.
+//
 // Rules are cited as "API" (Amazon S3 API Reference), "Guide" (Amazon S3 User
 // Guide) and "recorded" (answers of AWS recorded and published by others).
 package s3

@@ -36,7 +36,7 @@ func BenchmarkCommit(b *testing.B) {
 		snap.Spans = append(snap.Spans, SpanState{ID: fmt.Sprint(i), Data: fmt.Sprintf("%032d", i), After: fmt.Sprintf("photos/2024/%08d.jpg", i)})
 	}
 	for i := range 1000 {
-		snap.Parked = append(snap.Parked, Parked{ID: fmt.Sprintf("photos/2024/%08d.jpg", i), Cursor: fmt.Sprintf("photos/2024/%08d.jpg", i), Journal: -1})
+		snap.Parked = append(snap.Parked, Parked{ID: fmt.Sprintf("photos/2024/%08d.jpg", i), Cursor: fmt.Sprintf("photos/2024/%08d.jpg", i)})
 	}
 	for b.Loop() {
 		c, err := s.Cut()
@@ -52,7 +52,7 @@ func BenchmarkCommit(b *testing.B) {
 // BenchmarkOwe is a failed item's way into failures.jsonl.
 func BenchmarkOwe(b *testing.B) {
 	s := mustOpen(b, b.TempDir())
-	o := Owed{ID: "photos/2024/01/0001.jpg", Error: "access denied", Reason: "denied", Outcome: "failed", Journal: -1}
+	o := Owed{ID: "photos/2024/01/0001.jpg", Error: "access denied", Reason: "denied", Outcome: "failed"}
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := s.Owe(o); err != nil {

@@ -215,7 +215,7 @@ func TestPasses(t *testing.T) {
 		s.Result = "remaining"
 		s.Targets = map[string]string{"k": "m"}
 		s.Spans = []SpanState{{ID: "0", Data: "d", After: "c", Done: true}}
-		s.Parked = []Parked{{"3", "c3", 16}}
+		s.Parked = []Parked{{"3", "c3"}}
 		s.Tally.Items = Items{Seen: 2, Rewrapped: 1, Failed: 1}
 		s.Tally.SkippedByReason = Reasons{"archived": 1}
 		s.Tally.Census = Census{{"k", "m", "kms"}: 1}

@@ -41,9 +41,11 @@ type Snapshot struct {
 	Parked []Parked `json:"parked"`
 	Tally  Tally    `json:"tally"`
 
-	// JournalFrom is a frame's offset in the undo journal: no frame before it
-	// belongs to an item that is not settled.
-	JournalFrom int64 `json:"journal_from"`
+	// Unsettled are the offsets of those frames of the undo journal whose item
+	// is not settled, so that the edit in it may have landed unnoticed; and
+	// from JournalFrom on every frame is taken for such a one.
+	Unsettled   []int64 `json:"unsettled,omitempty"`
+	JournalFrom int64   `json:"journal_from"`
 	// The lengths, in bytes, of what belongs to this snapshot: the journal's
 	// was durable by then and may have grown since, the others are cut back
 	// to them by Open. Set by Commit.
@@ -77,9 +79,8 @@ type Retry struct {
 
 // Parked is an item that a watermark has passed and that is not settled.
 type Parked struct {
-	ID      string `json:"id"`
-	Cursor  string `json:"cursor"`
-	Journal int64  `json:"journal"` // offset of its newest frame in the undo journal; -1: none
+	ID     string `json:"id"`
+	Cursor string `json:"cursor"`
 }
 
 // Clone is a deep copy.
@@ -89,6 +90,7 @@ func (s Snapshot) Clone() Snapshot {
 	s.Spans = slices.Clone(s.Spans)
 	s.Retries = slices.Clone(s.Retries)
 	s.Parked = slices.Clone(s.Parked)
+	s.Unsettled = slices.Clone(s.Unsettled)
 	s.Tally = s.Tally.Clone()
 	return s
 }
@@ -204,7 +206,10 @@ type Owed struct {
 	Outcome  string   `json:"outcome"`
 	Cursor   string   `json:"cursor"`
 	Under    []Holder `json:"under,omitempty"` // what its keys are under, one entry per key, as the census counted them
-	Journal  int64    `json:"journal"`         // offset of its newest frame in the undo journal; -1: none
+	// Keys is what the tally counted of its keys that will be counted anew
+	// when the item is tried again.
+	Keys    KeyCounts `json:"keys"`
+	Journal int64     `json:"journal"` // offset of the undo journal's newest frame about it, if that edit may have landed unnoticed; -1: none
 }
 
 // OwedAt is an [Owed] and its place in a retry file.

@@ -16,9 +16,9 @@ import (
 func TestTallyJSON(t *testing.T) {
 	t.Parallel()
 	empty := `{"items":{"seen":0,"rewrapped":0,"current":0,"foreign":0,"skipped":0,"gone":0,"failed":0},` +
-		`"skipped_by_reason":{},"unconditional":0,"keys":{"rewrapped":0,"current":0,"deduplicated":0},"census":[],"newer":0}`
+		`"skipped_by_reason":{},"unconditional":0,"left":0,"keys":{"rewrapped":0,"current":0,"deduplicated":0},"census":[],"newer":0}`
 	full := `{"items":{"seen":6,"rewrapped":1,"current":1,"foreign":1,"skipped":1,"gone":1,"failed":1},` +
-		`"skipped_by_reason":{"archived":1},"unconditional":2,"keys":{"rewrapped":3,"current":4,"deduplicated":5},` +
+		`"skipped_by_reason":{"archived":1},"unconditional":2,"left":0,"keys":{"rewrapped":3,"current":4,"deduplicated":5},` +
 		`"census":[{"key":"a","material":"m1","how":"kms","keys":2},{"key":"a","material":"m2","how":"head","keys":3},{"key":"b","material":"","how":"unknown","keys":1}],"newer":7}`
 	tally := Tally{
 		Items:           Items{6, 1, 1, 1, 1, 1, 1},
@@ -50,7 +50,7 @@ func TestTallyJSON(t *testing.T) {
 func TestOwedJSON(t *testing.T) {
 	t.Parallel()
 	got, err := encode(Owed{ID: "a<b", Error: "e", Reason: "r", Attempts: 2, Outcome: "failed", Cursor: "c", Journal: -1})
-	want := `{"id":"a<b","error":"e","reason":"r","attempts":2,"outcome":"failed","cursor":"c","journal":-1}`
+	want := `{"id":"a<b","error":"e","reason":"r","attempts":2,"outcome":"failed","cursor":"c","keys":{"rewrapped":0,"current":0,"deduplicated":0},"journal":-1}`
 	if err != nil || string(got) != want {
 		t.Errorf("got  %s (%v)\nwant %s", got, err, want)
 	}
@@ -102,7 +102,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 			x := strings.Repeat(valid(c), i)
 			s.Job = append(s.Job, Field{valid(a), x})
 			s.Spans = append(s.Spans, SpanState{x, valid(b), valid(a), i%2 == 0})
-			s.Parked = append(s.Parked, Parked{x, valid(a), int64(i)})
+			s.Parked = append(s.Parked, Parked{x, valid(a)})
 			s.Retries = append(s.Retries, Retry{})
 			s.Tally.Items.Seen += int64(n)
 			if s.Tally.Census == nil {

@@ -15,11 +15,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"rewrap/checkpoint"
@@ -39,11 +38,13 @@ const (
 	// work: the others read or write meanwhile.
 	itemsPerWorker = 4
 	commitEvery    = time.Second
+	// headsMax is how much of bodies is in memory at once; one item at least.
+	headsMax = 4 * maxHead
 )
 
 // Job is what a run is made of.
 type Job struct {
-	// Worker is how one item is done. Run sets its Journal and Keys.
+	// Worker is how one item is done. Run sets its Journal, Keys and Heads.
 	Worker Worker
 	// State keeps the run; nil: nothing is kept (and nothing should be
 	// written, so that is for ReadOnly workers).
@@ -94,10 +95,7 @@ func Run(ctx context.Context, j Job) (Report, error) {
 	began := time.Now()
 	r := &run{job: j, ledger: newLedger(j.State), worker: j.Worker, halt: make(chan struct{})}
 	r.worker.Keys = semaphore.NewWeighted(int64(j.Workers))
-	r.worker.KeysPerItem = j.Workers
-	if j.State != nil {
-		r.worker.Journal = j.State.Journal()
-	}
+	r.worker.Heads = semaphore.NewWeighted(headsMax)
 	resumed := r.ledger.snap.Session > 1 && r.ledger.snap.Spans != nil
 
 	err := r.run(ctx)
@@ -117,14 +115,15 @@ type run struct {
 	worker Worker
 	ledger *ledger
 
-	// tried are the edits of earlier processes that may have landed, by item.
-	tried map[string][]checkpoint.Entry
-
 	observing sync.Mutex
 
 	handing sync.Mutex
 	handed  int64
-	strikes atomic.Int64
+
+	striking sync.Mutex
+	strikes  map[phase]int // run-level errors in a row, by what was being done
+
+	ended bool // everything was handed out and came to its end
 
 	once sync.Once
 	halt chan struct{} // closed when nothing more is to be handed out
@@ -162,7 +161,7 @@ func (r *run) result(ctx context.Context, err error) (result, why string) {
 		return ResultStopped, r.why
 	case t.Left > 0:
 		return ResultRemaining, ""
-	case i.Seen > 0 && i.Foreign == i.Seen:
+	case i.Foreign > 0 && i.Rewrapped+i.Current == 0:
 		return ResultFailed, fmt.Sprintf("saw %d items, and none of them is under a source key or on target", i.Seen)
 	}
 	return ResultComplete, ""
@@ -201,6 +200,7 @@ func (r *run) run(ctx context.Context) error {
 	if r.stopped() && r.err != nil {
 		return r.err
 	}
+	r.ended = !r.stopped() && ctx.Err() == nil
 	return ctx.Err()
 }
 
@@ -220,13 +220,26 @@ func (r *run) open(ctx context.Context) error {
 	if r.job.State == nil {
 		return nil
 	}
-	r.tried = make(map[string][]checkpoint.Entry)
+	l.tried = make(map[string][]checkpoint.EntryAt)
+	remember := func(e checkpoint.EntryAt) {
+		e.Entry.Inverse = nil // not needed to recognise an edit
+		l.tried[e.Entry.ID] = append(l.tried[e.Entry.ID], e)
+	}
+	for _, off := range l.snap.Unsettled {
+		if off >= l.snap.JournalFrom {
+			break // sorted; the rest comes below
+		}
+		e, err := r.job.State.Journal().At(off)
+		if err != nil {
+			return stateError(err)
+		}
+		remember(checkpoint.EntryAt{Entry: e, Offset: off})
+	}
 	for e, err := range r.job.State.Journal().Entries(l.snap.JournalFrom) {
 		if err != nil {
 			return stateError(err)
 		}
-		e.Entry.Inverse = nil // not needed to recognise an edit
-		r.tried[e.Entry.ID] = append(r.tried[e.Entry.ID], e.Entry)
+		remember(e)
 	}
 	return r.commit("")
 }
@@ -252,19 +265,18 @@ func (r *run) commit(result string) error {
 	if r.job.State == nil {
 		return nil
 	}
-	snap, cut, kept, err := r.ledger.cut()
+	snap, cut, err := r.ledger.cut()
 	if err != nil {
 		return err
 	}
 	snap.Result = result
-	snap.Ended = result == ResultComplete || result == ResultFailed && r.err == nil && !r.stopped()
+	snap.Ended = r.ended && (result == ResultComplete || result == ResultFailed)
 	if r.job.Targets != nil {
 		snap.Targets = r.job.Targets()
 	}
 	if err := r.job.State.Commit(snap, cut); err != nil {
 		return stateError(err)
 	}
-	kept()
 	return nil
 }
 
@@ -275,18 +287,19 @@ func (r *run) list(ctx context.Context, work chan<- *item) {
 	retries := append([]checkpoint.Retry(nil), l.snap.Retries...)
 	parked := append([]checkpoint.Parked(nil), l.snap.Parked...)
 
-	var spans errgroup.Group
-	for i, s := range l.snap.Spans {
+	var spans sync.WaitGroup
+	for i, s := range slices.Clone(l.snap.Spans) {
 		if s.Done {
 			continue
 		}
 		ln := l.span(i)
-		spans.Go(func() error { return r.listSpan(ctx, ln, s, work) })
+		spans.Go(func() {
+			if err := r.listSpan(ctx, ln, s, work); err != nil {
+				r.stop("", err)
+			}
+		})
 	}
-	if err := spans.Wait(); err != nil {
-		r.stop("", err)
-		return
-	}
+	spans.Wait()
 	for _, p := range parked {
 		it := l.readmit(p)
 		if it == nil || !r.hand(it, work) {
@@ -358,37 +371,31 @@ func (r *run) hand(it *item, work chan<- *item) bool {
 // do takes one item its way and settles it, or ends the run.
 func (r *run) do(ctx context.Context, it *item) {
 	ref := it.ref
-	tried := r.tried[ref.ID]
 	if it.owed != nil {
 		ref.Cursor = sources.Cursor(it.owed.Cursor)
-		if it.owed.Journal >= 0 {
-			if e, err := r.job.State.Journal().At(it.owed.Journal); err != nil {
-				r.stop("", stateError(err))
-				return
-			} else if e.ID == ref.ID {
-				tried = append(tried[:len(tried):len(tried)], e)
-			}
-		}
 	}
-	ev := r.worker.do(ctx, ref, tried)
+	tried, err := r.ledger.earlier(it)
+	if err != nil {
+		r.stop("", err)
+		return
+	}
+	w := r.worker
+	if r.job.State != nil {
+		w.Journal = intent{r.ledger, it}
+	}
+	ev := w.do(ctx, ref, tried)
 	if ev.Outcome == Unsettled {
 		var re *sources.RunError
-		if !errors.As(ev.Err, &re) {
-			return // the run was stopped at once
+		if !errors.As(ev.Err, &re) || r.stopped() {
+			return // the run was stopped
 		}
-		if r.stopped() {
-			return
-		}
-		if n := r.strikes.Add(1); n >= int64(re.Strikes) {
+		if r.strike(ev.phase) >= re.Strikes {
 			r.stop("", fmt.Errorf("%q: %w", ref.ID, ev.Err))
 			return
 		}
-		ev.Outcome, ev.Reason = Failed, ReasonRead
-		if ev.Format != "" {
-			ev.Reason = ReasonKey
-		}
-	} else if reached(ev) {
-		r.strikes.Store(0)
+		ev.Outcome, ev.Reason = Failed, ev.phase.reason()
+	} else {
+		r.succeeded(&ev)
 	}
 	r.ledger.settle(it, ev)
 	if r.job.Observe != nil {
@@ -398,13 +405,30 @@ func (r *run) do(ctx context.Context, it *item) {
 	}
 }
 
-// reached says that the item got an answer from the key service, which shows
-// that the run as such works.
-func reached(ev Event) bool {
-	for _, k := range ev.Keys {
-		if k.Outcome == Rewrapped || k.Outcome == Current || k.Outcome == Foreign {
-			return true
-		}
+// strike counts a run-level error. Errors are counted apart by what was being
+// done, so that a key service that answers does not hide a store that refuses
+// every write.
+func (r *run) strike(p phase) int {
+	r.striking.Lock()
+	defer r.striking.Unlock()
+	if r.strikes == nil {
+		r.strikes = make(map[phase]int)
 	}
-	return false
+	r.strikes[p]++
+	return r.strikes[p]
+}
+
+// succeeded forgets the errors in a row of whatever has worked.
+func (r *run) succeeded(ev *Event) {
+	r.striking.Lock()
+	defer r.striking.Unlock()
+	if ev.Reason != ReasonRead {
+		delete(r.strikes, reading)
+	}
+	if slices.ContainsFunc(ev.Keys, func(k KeyEvent) bool { return k.Outcome != Failed && k.Outcome != Unsettled }) {
+		delete(r.strikes, rewrapping)
+	}
+	if ev.Outcome == Rewrapped && !ev.Recovered {
+		delete(r.strikes, writing)
+	}
 }

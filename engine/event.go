@@ -80,9 +80,24 @@ type Event struct {
 	RevAfter  string
 	Recovered bool
 
-	// Intent is where the undo journal holds the newest edit that was tried
-	// on the item; -1: none.
+	// Intent is where the undo journal holds the newest edit that was tried on
+	// the item and may have landed unnoticed; -1: none.
 	Intent int64
+
+	phase phase // what was being done last
+}
+
+// phase is what is being done with an item.
+type phase int
+
+const (
+	reading phase = iota
+	rewrapping
+	writing // also planning, which reads for the sake of writing
+)
+
+func (p phase) reason() string {
+	return [...]string{reading: ReasonRead, rewrapping: ReasonKey, writing: ReasonWrite}[p]
 }
 
 // owed says that the item's key is still under an old or an unknown key, so

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strconv"
@@ -15,11 +16,6 @@ const (
 	// watermark: what is done twice after a kill is bounded by it, and so is
 	// the memory for items that are settled out of order.
 	window = 1024
-	// frontier is how many items of one line may be handed out beyond its
-	// watermark on disk. After a kill, an edit whose fate is not known belongs
-	// to one of the first that many items, so that old entries of the undo
-	// journal need not be looked at for ever.
-	frontier = 4096
 	// parkedMax is how many items may be parked at once. An item that holds
 	// up a full window is parked: noted durably, so that the watermark may
 	// pass it while it is still in work.
@@ -31,14 +27,10 @@ const (
 type line struct {
 	queue  []*item
 	listed bool // the listing reached its end
-	// passed counts the items that the watermark has passed in this session;
-	// durable is how many of them a snapshot on disk knows of.
-	passed, durable int
 	// advance moves the durable watermark in the snapshot.
 	advance func(c sources.Cursor)
 	// finish notes in the snapshot that everything in the line is settled.
 	finish func()
-	retry  bool // failures of an earlier session
 }
 
 // item is one item that was handed out and is not yet behind the watermark.
@@ -47,9 +39,10 @@ type item struct {
 	line   *line
 	event  *Event
 	parked bool
-	// journal is the size of the undo journal when the item was handed out:
-	// no entry about it stands before, but for those that owed knows of.
-	journal int64
+	// intents are the offsets of the undo journal's entries about it in this
+	// session; one that is being written stands at writing or behind it.
+	intents []int64
+	writing int64 // -1: none is
 	// owed is what an earlier session noted of the item, when it is tried
 	// again.
 	owed *checkpoint.Owed
@@ -73,12 +66,9 @@ type ledger struct {
 	over  bool  // admit nothing more
 	err   error // the first error of the state directory
 
-	// base is where the undo journal may hold edits of earlier sessions whose
-	// fate is not known, until the lines have moved on from there.
-	base  int64
-	moved bool
-	// retrying says that earlier sessions were trying failures again already.
-	retrying bool
+	// tried are the edits of earlier sessions that may have landed though
+	// nobody was told, by item; an item that is settled leaves.
+	tried map[string][]checkpoint.EntryAt
 }
 
 func newLedger(st *checkpoint.State) *ledger {
@@ -86,10 +76,6 @@ func newLedger(st *checkpoint.State) *ledger {
 	l.room = sync.NewCond(&l.mu)
 	if st != nil {
 		l.snap = st.Snapshot()
-		l.base, l.retrying = l.snap.JournalFrom, true
-		for _, s := range l.snap.Spans {
-			l.retrying = l.retrying && s.Done
-		}
 	}
 	return l
 }
@@ -116,7 +102,6 @@ func (l *ledger) retry(file string) *line {
 		return -1
 	}
 	ln := &line{
-		retry: true,
 		advance: func(c sources.Cursor) {
 			if off, err := strconv.ParseInt(string(c), 10, 64); err == nil {
 				l.snap.Retries[at()].Offset = off
@@ -142,13 +127,13 @@ func (l *ledger) add(ln *line) {
 func (l *ledger) admit(ln *line, ref sources.Ref, owed *checkpoint.Owed) *item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for !l.over && (len(ln.queue) >= window && !l.parkHead(ln) || ln.passed-ln.durable+len(ln.queue) >= frontier && l.state != nil) {
+	for !l.over && len(ln.queue) >= window && !l.parkHead(ln) {
 		l.room.Wait()
 	}
 	if l.over {
 		return nil
 	}
-	it := &item{ref: ref, line: ln, owed: owed, journal: l.journalSize()}
+	it := &item{ref: ref, line: ln, owed: owed, writing: -1}
 	ln.queue = append(ln.queue, it)
 	return it
 }
@@ -161,16 +146,49 @@ func (l *ledger) readmit(p checkpoint.Parked) *item {
 	if l.over {
 		return nil
 	}
-	it := &item{ref: sources.Ref{ID: p.ID, Cursor: sources.Cursor(p.Cursor)}, parked: true, journal: p.Journal}
+	it := &item{ref: sources.Ref{ID: p.ID, Cursor: sources.Cursor(p.Cursor)}, parked: true, writing: -1}
 	l.park = append(l.park, it)
 	return it
 }
 
-func (l *ledger) journalSize() int64 {
-	if l.state == nil {
-		return 0
+// earlier are the edits of earlier sessions that may be in the item.
+func (l *ledger) earlier(it *item) (tried []checkpoint.Entry, err error) {
+	if it.owed != nil && it.owed.Journal >= 0 {
+		e, err := l.state.Journal().At(it.owed.Journal)
+		if err != nil {
+			return nil, stateError(err)
+		}
+		tried = append(tried, e)
 	}
-	return l.state.Journal().Size()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.tried[it.ref.ID] {
+		tried = append(tried, e.Entry)
+	}
+	return tried, nil
+}
+
+// intent is the undo journal as the worker of one item writes it: the ledger
+// knows of every entry before it is on disk, so that no snapshot leaves out
+// one whose edit may have landed.
+type intent struct {
+	l  *ledger
+	it *item
+}
+
+func (i intent) Append(ctx context.Context, e checkpoint.Entry) (int64, error) {
+	j := i.l.state.Journal()
+	i.l.mu.Lock()
+	i.it.writing = j.Size()
+	i.l.mu.Unlock()
+	off, err := j.Append(ctx, e)
+	i.l.mu.Lock()
+	defer i.l.mu.Unlock()
+	i.it.writing = -1
+	if err == nil {
+		i.it.intents = append(i.it.intents, off)
+	}
+	return off, err
 }
 
 // parkHead lets the watermark pass the item that holds it up. It is noted in
@@ -183,7 +201,7 @@ func (l *ledger) parkHead(ln *line) bool {
 	}
 	head.parked = true
 	l.park = append(l.park, head)
-	l.snap.Parked = append(l.snap.Parked, checkpoint.Parked{ID: head.ref.ID, Cursor: string(head.ref.Cursor), Journal: head.journal})
+	l.snap.Parked = append(l.snap.Parked, checkpoint.Parked{ID: head.ref.ID, Cursor: string(head.ref.Cursor)})
 	l.pop(ln)
 	return true
 }
@@ -227,7 +245,6 @@ func (l *ledger) pop(ln *line) {
 		ln.queue[n] = nil
 	}
 	if n > 0 {
-		ln.passed += n
 		ln.queue = append(ln.queue[:0], ln.queue[n:]...)
 		l.room.Broadcast()
 	}
@@ -258,7 +275,8 @@ func (l *ledger) account(it *item) {
 	if it.owed != nil {
 		retract(t, it.owed)
 	}
-	under := add(t, ev)
+	under, keys := add(t, ev)
+	delete(l.tried, it.ref.ID)
 	if l.state == nil {
 		return
 	}
@@ -269,7 +287,7 @@ func (l *ledger) account(it *item) {
 		return
 	}
 	o := checkpoint.Owed{ID: ev.Ref.ID, Error: ev.Err.Error(), Reason: ev.Reason, Attempts: 1, Outcome: ev.Outcome.String(),
-		Cursor: string(it.ref.Cursor), Under: under, Journal: ev.Intent}
+		Cursor: string(it.ref.Cursor), Under: under, Keys: keys, Journal: ev.Intent}
 	if it.owed != nil {
 		o.Attempts += it.owed.Attempts
 		o.Cursor = it.owed.Cursor
@@ -296,74 +314,46 @@ func (l *ledger) close() {
 	l.room.Broadcast()
 }
 
-// cut makes a snapshot to be committed; kept has to be called when it is on
-// disk.
-func (l *ledger) cut() (snap checkpoint.Snapshot, c checkpoint.Cut, kept func(), err error) {
+// cut makes a snapshot to be committed.
+func (l *ledger) cut() (snap checkpoint.Snapshot, c checkpoint.Cut, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
-		return snap, c, nil, l.err
+		return snap, c, l.err
 	}
-	l.snap.JournalFrom = l.journalFrom()
+	l.snap.JournalFrom, l.snap.Unsettled = l.unsettled()
 	if c, err = l.state.Cut(); err != nil {
 		l.note(err)
-		return snap, c, nil, l.err
+		return snap, c, l.err
 	}
-	lines := slices.Clone(l.lines)
-	passed := make([]int, len(lines))
-	for i, ln := range lines {
-		passed[i] = ln.passed
-	}
-	return l.snap.Clone(), c, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for i, ln := range lines {
-			ln.durable = passed[i]
-		}
-		l.room.Broadcast()
-	}, nil
+	return l.snap.Clone(), c, nil
 }
 
-// journalFrom is the place in the undo journal before which no entry is about
-// an item that is not settled.
-func (l *ledger) journalFrom() int64 {
-	from := l.journalSize()
+// unsettled are the entries of the undo journal about items that are not in
+// the account: those of this session, and what earlier ones left.
+func (l *ledger) unsettled() (from int64, offsets []int64) {
+	from = l.state.Journal().Size()
+	look := func(it *item) {
+		offsets = append(offsets, it.intents...)
+		if it.writing >= 0 {
+			from = min(from, it.writing)
+		}
+	}
 	for _, ln := range l.lines {
-		if len(ln.queue) > 0 {
-			from = min(from, ln.queue[0].journal)
+		for _, it := range ln.queue {
+			look(it)
 		}
 	}
 	for _, it := range l.park {
-		from = min(from, it.journal)
+		look(it)
 	}
-	for _, p := range l.snap.Parked { // also those that are not handed out yet
-		from = min(from, p.Journal)
-	}
-	if l.moved = l.moved || l.movedOn(); !l.moved {
-		from = min(from, l.base)
-	}
-	return from
-}
-
-// movedOn says that every item that an earlier session had handed out is
-// settled: each line has passed as many items as may have been on their way
-// there, or has reached its end.
-func (l *ledger) movedOn() bool {
-	open, retried := 0, 0
-	for _, s := range l.snap.Spans {
-		if !s.Done {
-			open++
+	for _, es := range l.tried {
+		for _, e := range es {
+			offsets = append(offsets, e.Offset)
 		}
 	}
-	for _, ln := range l.lines {
-		switch {
-		case ln.retry:
-			retried += ln.passed
-		case ln.finish != nil && ln.passed >= frontier:
-			open--
-		}
-	}
-	return open == 0 && (!l.retrying || retried >= frontier || len(l.snap.Retries) == 0)
+	slices.Sort(offsets)
+	return from, offsets
 }
 
 // tally is the sums so far.

@@ -10,8 +10,10 @@ const (
 	howUnknown = "unknown" // nobody did
 )
 
-// add counts an item, and returns where the census put its keys.
-func add(t *checkpoint.Tally, ev *Event) (under []checkpoint.Holder) {
+// add counts an item. It returns where the census put its keys, and what it
+// counted of them that is taken back if the item is tried again; a key that was
+// rewrapped stays counted, as its line in the audit log stays.
+func add(t *checkpoint.Tally, ev *Event) (under []checkpoint.Holder, again checkpoint.KeyCounts) {
 	t.Items.Seen++
 	*field(&t.Items, ev.Outcome.String()) += 1
 	if ev.Outcome == Skipped {
@@ -36,13 +38,13 @@ func add(t *checkpoint.Tally, ev *Event) (under []checkpoint.Holder) {
 				t.Newer++
 			}
 		case Current:
-			t.Keys.Current++
+			again.Current++
 		case Skipped:
 		default:
 			h = checkpoint.Holder{How: howUnknown}
 		}
 		if k.Deduplicated {
-			t.Keys.Deduplicated++
+			again.Deduplicated++
 		}
 		if t.Census == nil {
 			t.Census = make(checkpoint.Census)
@@ -50,7 +52,9 @@ func add(t *checkpoint.Tally, ev *Event) (under []checkpoint.Holder) {
 		t.Census[h]++
 		under = append(under, h)
 	}
-	return under
+	t.Keys.Current += again.Current
+	t.Keys.Deduplicated += again.Deduplicated
+	return under, again
 }
 
 // retract takes back what was counted when the item was owed, because it is
@@ -64,6 +68,8 @@ func retract(t *checkpoint.Tally, o *checkpoint.Owed) {
 			delete(t.SkippedByReason, o.Reason)
 		}
 	}
+	t.Keys.Current -= o.Keys.Current
+	t.Keys.Deduplicated -= o.Keys.Deduplicated
 	for _, h := range o.Under {
 		if t.Census[h]--; t.Census[h] == 0 {
 			delete(t.Census, h)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -52,10 +53,12 @@ type Worker struct {
 
 	// Journal is written before each edit; nil: no undo is kept.
 	Journal Journal
-	// Keys bounds the key calls in work at once, over all items; nil: no
-	// bound. KeysPerItem bounds those of one item; 0: one at a time.
-	Keys        *semaphore.Weighted
-	KeysPerItem int
+	// Keys bounds the key calls in work at once, over all items; nil: one at
+	// a time for each item.
+	Keys *semaphore.Weighted
+	// Heads bounds the bytes of bodies that are held at once, over all items,
+	// where a format asks to see much of them; nil: no bound.
+	Heads *semaphore.Weighted
 	// ReadOnly stops before the edit: what is not on target is skipped, with
 	// ReasonOldKey.
 	ReadOnly bool
@@ -107,26 +110,42 @@ type job struct {
 	// tried are the edits that may have landed: those of earlier processes
 	// and, after an error, our own.
 	tried []checkpoint.Entry
+	// wrote says that the edit is in the item, by this call or an earlier one.
+	wrote bool
+	// held is what it has of Heads.
+	held int64
 	// paid are the keys that cost a call at an earlier reading: asking again
 	// may be answered from memory, but is no repeat of another item's key.
 	paid map[int]bool
 }
 
+// end completes the event. What is not in the item is not said to be: keys that
+// were rewrapped for nothing are where they were.
 func (j *job) end(o Outcome, reason string, err error) Event {
 	j.ev.Outcome, j.ev.Reason, j.ev.Err = o, reason, err
+	if o == Gone {
+		j.ev.Keys = nil
+	}
+	for i := range j.ev.Keys {
+		if k := &j.ev.Keys[i]; k.Outcome == Rewrapped && !j.wrote {
+			k.Outcome = Skipped
+		}
+	}
 	return j.ev
 }
 
 // once goes the way from a fresh reading. It returns nil when the event is
 // complete, and an error when the item has to be read again.
 func (j *job) once(ctx context.Context) error {
-	j.ev = Event{Ref: j.ev.Ref, Intent: j.ev.Intent}
+	j.ev = Event{Ref: j.ev.Ref, Intent: j.ev.Intent, phase: reading}
+	defer j.letGo()
 	view, env, err := j.read(ctx)
 	if err != nil || env == nil {
 		return err
 	}
 	j.ev.Format, j.ev.RevBefore = env.Format(), view.Rev
 
+	j.ev.phase = rewrapping
 	keys := env.Keys()
 	answers, failure, err := j.rewrap(ctx, keys)
 	if err != nil {
@@ -144,7 +163,7 @@ func (j *job) once(ctx context.Context) error {
 	switch {
 	case stale == 0 && j.landed(keys, view.Rev):
 	case stale > 0 && j.w.ReadOnly:
-		j.refuse(ReasonOldKey, errors.New("not on target"))
+		j.end(Skipped, ReasonOldKey, errors.New("not on target"))
 	case stale > 0:
 		if done, err := j.write(ctx, view, env, keys, answers); !done {
 			return err
@@ -188,6 +207,9 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 			return view, env, nil
 		case errors.As(err, &short) && short.Need > want.Head && short.Need <= maxHead:
 			want.Head = short.Need
+			if err := j.hold(ctx, min(short.Need, view.Size)); err != nil {
+				return view, nil, err
+			}
 			continue
 		case errors.Is(err, envelope.ErrForeign):
 			j.end(Foreign, "", nil)
@@ -200,28 +222,76 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 	}
 }
 
+// smallHead is so little of a body that nobody counts it.
+const smallHead = 64 << 10
+
+// hold waits until there is room for so much of a body, and takes it in place
+// of what it had.
+func (j *job) hold(ctx context.Context, n int64) error {
+	j.letGo()
+	if j.w.Heads == nil || n <= smallHead {
+		return nil
+	}
+	if err := j.w.Heads.Acquire(ctx, n); err != nil {
+		return context.Cause(ctx)
+	}
+	j.held = n
+	return nil
+}
+
+func (j *job) letGo() {
+	if j.held > 0 {
+		j.w.Heads.Release(j.held)
+		j.held = 0
+	}
+}
+
 // rewrap asks the key service about every key of the item. A nil answer means
 // that the key stays as it is; failure is the first key's that failed.
 func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers []*envelope.Rewrapped, failure, err error) {
 	answers = make([]*envelope.Rewrapped, len(keys))
 	errs := make([]error, len(keys))
-	each(len(keys), max(j.w.KeysPerItem, 1), func(i int) (goOn bool) {
-		if j.w.Keys != nil {
-			if err := j.w.Keys.Acquire(ctx, 1); err != nil {
-				errs[i] = context.Cause(ctx)
-				return false
-			}
-			defer j.w.Keys.Release(1)
-		}
+	var over atomic.Bool // a run-level error has come: no further calls
+	call := func(i int) {
 		a, err := j.w.Rewrapper.Rewrap(ctx, keys[i])
-		if err != nil {
-			errs[i] = err
-			var run *sources.RunError
-			return !errors.As(err, &run) && ctx.Err() == nil
+		if err == nil {
+			answers[i] = &a
+			return
 		}
-		answers[i] = &a
-		return true
-	})
+		errs[i] = err
+		var run *sources.RunError
+		if errors.As(err, &run) {
+			over.Store(true)
+		}
+	}
+	var calls sync.WaitGroup
+	for i := range keys {
+		if ctx.Err() != nil {
+			errs[i] = context.Cause(ctx)
+			break
+		}
+		if over.Load() {
+			break
+		}
+		if j.w.Keys == nil {
+			call(i)
+			continue
+		}
+		if err := j.w.Keys.Acquire(ctx, 1); err != nil {
+			errs[i] = context.Cause(ctx)
+			break
+		}
+		if len(keys) == 1 { // no goroutine for what is nearly all
+			call(i)
+			j.w.Keys.Release(1)
+			continue
+		}
+		calls.Go(func() {
+			defer j.w.Keys.Release(1)
+			call(i)
+		})
+	}
+	calls.Wait()
 
 	j.ev.Keys = make([]KeyEvent, len(keys))
 	for i := range keys {
@@ -237,8 +307,7 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers [
 			if failure == nil {
 				failure = fmt.Errorf("%s: %w", keys[i].Locator, e)
 			}
-		case a == nil: // another key's run error ended the calls; it is returned above or below
-			k.Outcome = Unsettled
+		case a == nil: // another key's error ended the calls, and is returned when its turn comes
 		default:
 			*k = KeyEvent{Outcome: Rewrapped, From: a.From, To: a.To, Newer: a.Newer, Deduplicated: a.Deduplicated}
 			if a.Current {
@@ -254,38 +323,6 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers [
 		}
 	}
 	return answers, failure, nil
-}
-
-// each calls f for 0..n-1 from at most limit goroutines until one says not to
-// go on. The calls of an item never hold more goroutines than that.
-func each(n, limit int, f func(i int) (goOn bool)) {
-	if n == 1 {
-		f(0)
-		return
-	}
-	var (
-		wg   sync.WaitGroup
-		mu   sync.Mutex
-		next int
-	)
-	take := func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		next++
-		return next - 1
-	}
-	for range min(n, limit) {
-		wg.Go(func() {
-			for i := take(); i < n; i = take() {
-				if !f(i) {
-					mu.Lock()
-					next = n
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	wg.Wait()
 }
 
 // landed recognises an edit of ours whose answer nobody got: every key that
@@ -304,9 +341,10 @@ func (j *job) landed(keys []envelope.WrappedKey, rev string) bool {
 		if !holds(present, e.Keys) {
 			continue
 		}
+		j.wrote = true
 		j.end(Rewrapped, "", nil)
 		j.ev.Changes, j.ev.RevBefore, j.ev.RevAfter = e.Keys, e.Rev, rev
-		j.ev.Recovered = true
+		j.ev.Recovered, j.ev.Intent = true, -1
 		changed := make(map[string]checkpoint.KeyChange, len(e.Keys))
 		for _, c := range e.Keys {
 			changed[c.Locator] = c
@@ -338,11 +376,12 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 		j.end(Failed, ReasonFormat, err)
 		return true, nil
 	}
+	j.ev.phase = writing
 	plan, err := j.w.Source.Plan(ctx, view, edit)
 	var refused *sources.UnsupportedError
 	switch {
 	case errors.As(err, &refused):
-		j.refuse(refused.Reason, err)
+		j.end(Skipped, refused.Reason, err)
 		return true, nil
 	case errors.Is(err, sources.ErrGone):
 		j.end(Gone, "", nil)
@@ -352,7 +391,7 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 	}
 	inverse, err := edit.Inverse(view)
 	if err != nil {
-		j.refuse(ReasonNotApplied, err)
+		j.end(Skipped, ReasonNotApplied, err)
 		return true, nil
 	}
 
@@ -379,7 +418,7 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 		j.end(Gone, "", nil)
 		return true, nil
 	case errors.As(err, &refused):
-		j.refuse(refused.Reason, err)
+		j.end(Skipped, refused.Reason, err)
 		return true, nil
 	default:
 		// Even a conflict may be our own write, whose answer was lost below
@@ -387,21 +426,12 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 		j.tried = append(j.tried, entry)
 		return false, err
 	}
+	j.wrote = true
 	j.end(Rewrapped, "", nil)
+	j.ev.Intent = -1
 	j.ev.Way, j.ev.Unconditional = plan.Way, plan.Unconditional
 	j.ev.Changes, j.ev.RevAfter = entry.Keys, res.Rev
 	return true, nil
-}
-
-// refuse skips an item that is under an old key; the new key that was made for
-// it is let go.
-func (j *job) refuse(reason string, err error) {
-	for i := range j.ev.Keys {
-		if j.ev.Keys[i].Outcome == Rewrapped {
-			j.ev.Keys[i].Outcome = Skipped
-		}
-	}
-	j.end(Skipped, reason, err)
 }
 
 func changes(keys []envelope.WrappedKey, answers []*envelope.Rewrapped) []checkpoint.KeyChange {

@@ -78,7 +78,7 @@ func TestJournalFirst(t *testing.T) {
 		return nil
 	}
 	w := engine.Worker{Source: m, Format: tags{}, Rewrapper: &versions{}, Journal: kept}
-	if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != engine.Rewrapped || ev.Intent != 1 {
+	if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != engine.Rewrapped || ev.Intent != -1 {
 		t.Fatalf("%+v", ev)
 	}
 	var inverse sources.Edit
@@ -119,7 +119,7 @@ func TestKeysAreTheUnit(t *testing.T) {
 			inWork.Add(-1)
 			return nil
 		}}
-		w := engine.Worker{Source: m, Format: tags{}, Rewrapper: slow, Keys: semaphore.NewWeighted(10), KeysPerItem: 10}
+		w := engine.Worker{Source: m, Format: tags{}, Rewrapper: slow, Keys: semaphore.NewWeighted(10)}
 		began := time.Now()
 		bigDone := make(chan time.Duration)
 		go func() {

@@ -1,0 +1,142 @@
+package envelope
+
+import (
+	"errors"
+	"fmt"
+
+	"rewrap/sources"
+)
+
+const (
+	maxJSON        = 64 << 20 // bytes of a document: it is held in memory whole
+	maxJSONKeys    = 1 << 20  // wrapped keys in an item
+	maxJSONPointer = 1 << 10  // bytes of a wrapped key's pointer
+	maxJSONDepth   = 10_000   // as in encoding/json
+)
+
+// JSON is the format of documents that hold wrapped keys as base64 in the
+// strings at the given JSON Pointers (RFC 6901; "*" stands for any index or
+// name). An item is one document, or one after another, each beginning on a
+// line of its own (JSON Lines); its content tells which. Blank lines, a UTF-8
+// byte order mark and CRLF are fine. Nothing but the characters of the
+// blobs changes, so that all else stays as it is down to the byte: numbers,
+// order, white space, escapes, names that are there twice.
+//
+// A blob may be written as [Raw] describes, with JSON escapes; the new one is
+// written the same way. What it does not show itself, the other blobs of the
+// same field in the item do; what they leave open, undecided says. Where a
+// name is there twice, both count, and the locator of the second ends in
+// " (2)".
+//
+// A string that several fields match is one wrapped key, of the first of them.
+// null, or nothing at all, is no wrapped key; an item without any is foreign.
+// Everything else at a pointer that is not a base64 string is an error of the
+// item, as is whatever is not JSON. Skipped, with the reason "too-large", are
+// items of more than 64 MiB, or more than 1,048,576 wrapped keys, or
+// with a wrapped key at a pointer of more than 1 KiB.
+//
+// Locators are pointers, behind "line N:" if there are several documents; N is
+// where the key's document begins.
+//
+// The errors of JSON itself are those of the fields and of b's references.
+func JSON(fields []string, b Binding, undecided Base64) (Format, error) {
+	if len(fields) == 0 {
+		return nil, errors.New("the format json needs the JSON Pointers to its wrapped keys")
+	}
+	f := &jsonFormat{binding: b, undecided: undecided, pointers: &node{}, places: make([][]place, len(fields))}
+	for i, text := range fields {
+		field, err := parsePointer(text)
+		if err != nil {
+			return nil, err
+		}
+		f.pointers.add(field).field = i + 1
+		for _, ref := range b.refs {
+			at, pattern, err := ref.resolve(field)
+			if err != nil {
+				return nil, err
+			}
+			f.places[i] = append(f.places[i], at)
+			f.pointers.add(pattern).ref = true
+		}
+	}
+	return f, nil
+}
+
+type jsonFormat struct {
+	binding   Binding
+	undecided Base64
+	pointers  *node     // the fields, and where their references may point
+	places    [][]place // of each field: where each reference of the binding points
+}
+
+func (*jsonFormat) Name() string { return "json" }
+
+func (f *jsonFormat) Parse(v sources.View) (Envelope, error) {
+	switch {
+	case v.Size > maxJSON:
+		return nil, tooLarge("%d bytes: JSON is re-wrapped up to %d MiB; split the item", v.Size, maxJSON>>20)
+	case int64(len(v.Head)) < v.Size:
+		return nil, &ShortError{Need: v.Size}
+	}
+	s := newJSONScanner(f, v.ID, v.Head[:v.Size])
+	if err := s.scan(); err != nil {
+		return nil, err
+	}
+	if len(s.at) == 0 {
+		return nil, fmt.Errorf("%w: no wrapped key at any of the given JSON Pointers", ErrForeign)
+	}
+	return s.envelope(), nil
+}
+
+func tooLarge(format string, a ...any) error {
+	return &SkipError{Reason: "too-large", Detail: fmt.Sprintf(format, a...)}
+}
+
+// jsonEnvelope remembers where the strings are, and nothing of the document.
+type jsonEnvelope struct {
+	format    string
+	keys      []WrappedKey
+	at        []jsonString     // of each key
+	layouts   map[int]layout   // of those keys that have one
+	shows     map[uint32]style // of each field: what its blobs show together
+	undecided Base64
+}
+
+// jsonString is a string that holds a wrapped key.
+type jsonString struct {
+	start, end uint32 // of what is between the quotes, in the item
+	field      uint32
+	style      style
+}
+
+func (e *jsonEnvelope) Format() string     { return e.format }
+func (e *jsonEnvelope) Keys() []WrappedKey { return e.keys }
+
+func (e *jsonEnvelope) Replace(new []*Rewrapped) (sources.Edit, error) {
+	if len(new) != len(e.keys) {
+		return sources.Edit{}, fmt.Errorf("%d new keys for the item's %d", len(new), len(e.keys))
+	}
+	changes := 0
+	for _, r := range new {
+		if r != nil {
+			changes++
+		}
+	}
+	edit := sources.Edit{Splices: make([]sources.Splice, 0, changes)}
+	for i, r := range new {
+		if unchanged(r, e.keys[i].Blob) {
+			continue
+		}
+		if len(r.Blob) == 0 {
+			return sources.Edit{}, fmt.Errorf("%s: %w", e.keys[i].Locator, errEmptyBlob)
+		}
+		at := e.at[i]
+		text, err := at.style.encode(r.Blob, e.shows[at.field], e.undecided)
+		if err != nil {
+			return sources.Edit{}, fmt.Errorf("%s: %w", e.keys[i].Locator, err)
+		}
+		text = quoteBase64(e.layouts[i].wrap(text), at.style, e.shows[at.field])
+		edit.Splices = append(edit.Splices, sources.Splice{Off: int64(at.start), Del: int64(at.end - at.start), Ins: text})
+	}
+	return edit, nil
+}

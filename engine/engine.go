@@ -98,6 +98,8 @@ func Run(ctx context.Context, j Job) (Report, error) {
 	r.worker.Heads = semaphore.NewWeighted(headsMax)
 	resumed := r.ledger.snap.Session > 1 && r.ledger.snap.Spans != nil
 
+	r.calls, r.drop = context.WithCancel(ctx)
+	defer r.drop()
 	err := r.run(ctx)
 	rep := Report{Resumed: resumed}
 	rep.Result, rep.Why = r.result(ctx, err)
@@ -125,6 +127,9 @@ type run struct {
 
 	ended bool // everything was handed out and came to its end
 
+	calls context.Context // of every call but writes; done when the run ends on an error
+	drop  context.CancelFunc
+
 	once sync.Once
 	halt chan struct{} // closed when nothing more is to be handed out
 	err  error         // why, if it is an error; written before halt is closed
@@ -137,6 +142,9 @@ func (r *run) stop(why string, err error) {
 		r.why, r.err = why, err
 		close(r.halt)
 		r.ledger.close()
+		if err != nil {
+			r.drop()
+		}
 	})
 }
 
@@ -383,7 +391,7 @@ func (r *run) do(ctx context.Context, it *item) {
 	if r.job.State != nil {
 		w.Journal = intent{r.ledger, it}
 	}
-	ev := w.do(ctx, ref, tried)
+	ev := w.do(r.calls, ctx, ref, tried)
 	if ev.Outcome == Unsettled {
 		var re *sources.RunError
 		if !errors.As(ev.Err, &re) || r.stopped() {
@@ -397,6 +405,7 @@ func (r *run) do(ctx context.Context, it *item) {
 	} else {
 		r.succeeded(&ev)
 	}
+	ev.Again = it.owed != nil
 	r.ledger.settle(it, ev)
 	if r.job.Observe != nil {
 		r.observing.Lock()

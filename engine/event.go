@@ -71,6 +71,7 @@ type Event struct {
 
 	Unconditional bool // written without a condition on the revision
 	Nothing       bool // skipped, and it cannot hold a wrapped key
+	Again         bool // an earlier session had failed or skipped it
 
 	// Changes are the wrapped keys that this item's write changed, for the
 	// audit log. Recovered says that the write was made by an earlier attempt

@@ -67,12 +67,13 @@ type Worker struct {
 // Do takes one item its way and tells its fate. An Event whose Err is a
 // *sources.RunError says that the run is in doubt, not the item; its Outcome
 // is Unsettled and the caller decides. Do never writes after ctx is done.
-func (w *Worker) Do(ctx context.Context, r sources.Ref) Event { return w.do(ctx, r, nil) }
+func (w *Worker) Do(ctx context.Context, r sources.Ref) Event { return w.do(ctx, ctx, r, nil) }
 
 // do is Do with the edits of earlier processes that may have landed though
-// nobody was told.
-func (w *Worker) do(ctx context.Context, r sources.Ref, tried []checkpoint.Entry) Event {
-	j := job{w: w, ev: Event{Ref: r, Intent: -1}, tried: tried}
+// nobody was told. When ctx is done no write is begun; one that has begun goes
+// on until hard is done.
+func (w *Worker) do(ctx, hard context.Context, r sources.Ref, tried []checkpoint.Entry) Event {
+	j := job{w: w, hard: hard, ev: Event{Ref: r, Intent: -1}, tried: tried}
 	for reading, waited := 1, 0; ; {
 		err := j.once(ctx)
 		var wait *sources.NotYetError
@@ -105,8 +106,9 @@ func (w *Worker) do(ctx context.Context, r sources.Ref, tried []checkpoint.Entry
 
 // job is one item on its way.
 type job struct {
-	w  *Worker
-	ev Event
+	w    *Worker
+	hard context.Context
+	ev   Event
 	// tried are the edits that may have landed: those of earlier processes
 	// and, after an error, our own.
 	tried []checkpoint.Entry
@@ -411,7 +413,10 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 				Hint: "Make room for the state directory, then run the same command again"}
 		}
 	}
-	res, err := j.w.Source.Apply(ctx, plan)
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	res, err := j.w.Source.Apply(j.hard, plan)
 	switch {
 	case err == nil:
 	case errors.Is(err, sources.ErrGone):

@@ -1,0 +1,267 @@
+//go:build linux || darwin
+
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"rewrap/sources"
+)
+
+// Apply implements [sources.Source].
+func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, error) {
+	id := p.View.ID
+	if err := ctx.Err(); err != nil {
+		return sources.Result{}, fmt.Errorf("changing %s: %w", id, err)
+	}
+	was, ok := p.View.State.(seen)
+	if !ok {
+		return sources.Result{}, fmt.Errorf("changing %s: the view is not of a directory", id)
+	}
+	t, err := s.target(id)
+	if err != nil {
+		return sources.Result{}, err
+	}
+	defer t.Close()
+	// Two who exchange at once could not tell each other's file from another
+	// writer's. Whoever holds the lock of the file that is at the name may.
+	if !lock(t.f) {
+		return sources.Result{}, fmt.Errorf("%s is locked by another process: %w", id, sources.ErrConflict)
+	}
+	if now, err := lstat(t.dir, t.name); err != nil {
+		return sources.Result{}, fail("changing", id, err)
+	} else if now.state != was.state || t.st.state != was.state {
+		return sources.Result{}, conflict(id)
+	}
+	w := &write{s: s, t: t, temp: newTemp()}
+	return w.make(ctx, p)
+}
+
+// write is one Apply under way.
+type write struct {
+	s    *Source
+	t    *target
+	temp temp
+	f    *os.File
+	attr map[string]string // the old file's
+
+	leased bool // nobody can open the old file for writing unseen
+}
+
+func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err error) {
+	t, name := w.t, w.temp.name()
+	w.s.at("create")
+	// From here to the exchange a killed process leaves a file that holds
+	// nothing of anybody's; settle.go removes it.
+	if w.f, err = create(t, name); err != nil {
+		return sources.Result{}, err
+	}
+	defer w.f.Close()
+	if err := w.fill(ctx, p.Edit.Splices); err != nil {
+		unlink(t.dir, name)
+		if w.changed() && ctx.Err() == nil {
+			// Whatever went wrong may be for that reason.
+			return sources.Result{}, w.lost()
+		}
+		return sources.Result{}, err
+	}
+	_, dull := w.s.dull.Load(t.st.dev)
+	switch {
+	case dull && !p.Unconditional:
+		// Found out since the plan was made: it has to be made again, so that
+		// nobody is told of a condition that there is not.
+		unlink(t.dir, name)
+		return sources.Result{}, conflict(t.id)
+	case dull:
+		err = w.rename(name)
+	default:
+		err = w.exchange()
+	}
+	if err != nil {
+		return sources.Result{}, err
+	}
+	w.s.at("sync folder")
+	if err := syncFolder(t.dir); err != nil {
+		return sources.Result{}, fail("syncing the folder of", t.id, err)
+	}
+	st, err := fstat(w.f)
+	if err != nil {
+		return sources.Result{}, fail("reading", t.id, err)
+	}
+	return sources.Result{Rev: st.rev()}, nil
+}
+
+// fill writes the new file whole and durably.
+func (w *write) fill(ctx context.Context, splices []sources.Splice) (err error) {
+	t := w.t
+	lock(w.f)
+	w.s.at("write")
+	err = splice(ctx, w.f, t.f, t.st.size, splices, t.st.sparse)
+	switch {
+	case err == io.ErrUnexpectedEOF:
+		return conflict(t.id)
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("changing %s: %w", t.id, ctx.Err())
+	case err != nil:
+		return fail("writing", t.id, err)
+	}
+	w.s.at("attributes")
+	if w.attr, err = attributes(t, w.f); err != nil {
+		return err
+	}
+	w.s.at("sync")
+	if err := w.f.Sync(); err != nil {
+		return fail("syncing", t.id, err)
+	}
+	// Whoever has the file open for writing would go on writing to what is
+	// about to be removed.
+	if !lease(t.f) {
+		return fmt.Errorf("%s is open for writing in another process: %w", t.id, sources.ErrConflict)
+	}
+	w.leased = leased(t.f)
+	// A writer in place is seen here already, and not only after an exchange.
+	if w.changed() {
+		return w.lost()
+	}
+	return nil
+}
+
+// changed says whether another writer changed the old file under our hands.
+func (w *write) changed() bool {
+	now, err := fstat(w.t.f)
+	return err != nil || now.state != w.t.st.state
+}
+
+// lost is what to say of a file that is not what or where it was.
+func (w *write) lost() error {
+	if _, err := lstat(w.t.dir, w.t.name); is(err, unix.ENOENT) {
+		return gone(w.t.id)
+	}
+	return conflict(w.t.id)
+}
+
+// exchange puts the new file in the place of the old one, or leaves what
+// another writer put there.
+func (w *write) exchange() error {
+	t, name := w.t, w.temp.name()
+	st, err := fstat(w.f)
+	if err != nil {
+		unlink(t.dir, name)
+		return fail("writing", t.id, err)
+	}
+	w.temp = w.temp.ready(st.state, t.st.state, t.name)
+	w.s.at("name")
+	fd := int(t.dir.Fd())
+	if err := retry(func() error { return unix.Renameat(fd, name, fd, w.temp.name()) }); err != nil {
+		unlink(t.dir, name)
+		return w.failed(err)
+	}
+	w.s.at("exchange")
+	err = w.s.exchange(t.dir, w.temp.name(), t.name)
+	if err != nil {
+		unlink(t.dir, w.temp.name())
+	}
+	switch {
+	case err == nil:
+	case is(err, unix.EINVAL, unix.ENOSYS, unix.ENOTSUP):
+		if _, known := w.s.dull.LoadOrStore(t.st.dev, true); !known {
+			w.s.say("The file system of %s cannot exchange two files. Its files are renamed instead: what another program writes in the instant between the last look and the rename is lost. Such changes are counted as unconditional", t.id)
+		}
+		return conflict(t.id)
+	case is(err, unix.ENOENT):
+		return w.lost()
+	default:
+		return w.failed(err)
+	}
+	w.s.at("compare")
+	// Whoever opened the old file before the exchange and now waits for its
+	// lease gets it back to write to.
+	changed := w.leased && !leased(t.f)
+	if now, err := xattrs(t.f, t.id); err != nil || !maps.Equal(now, w.attr) {
+		changed = true
+	}
+	landed, err := w.s.settle(t.dir, w.temp, t.name, changed)
+	if err != nil {
+		return fail("changing", t.id, err)
+	}
+	if !landed {
+		return conflict(t.id)
+	}
+	return nil
+}
+
+// rename puts the new file over the old one where nothing better can be had.
+func (w *write) rename(name string) error {
+	t := w.t
+	w.s.at("look")
+	now, err := lstat(t.dir, t.name)
+	if err == nil && now.state != t.st.state {
+		err = conflict(t.id)
+	} else if err != nil {
+		err = fail("changing", t.id, err)
+	}
+	if err != nil {
+		unlink(t.dir, name)
+		return err
+	}
+	w.s.at("rename")
+	fd := int(t.dir.Fd())
+	if err := retry(func() error { return unix.Renameat(fd, name, fd, t.name) }); err != nil {
+		unlink(t.dir, name)
+		return w.failed(err)
+	}
+	return nil
+}
+
+// failed is what an error of a rename means.
+func (w *write) failed(err error) error {
+	if is(err, unix.ENOENT) {
+		if err := w.lost(); errors.Is(err, sources.ErrGone) {
+			return err // with its folder
+		}
+		return fmt.Errorf("changing %s: its temporary file was removed by somebody; is another run at work?", w.t.id)
+	}
+	return notWritten(w.t.id, err)
+}
+
+// notWritten is what an error of a call that changes a folder means.
+func notWritten(id string, err error) error {
+	if is(err, unix.EPERM, unix.EACCES, unix.EBUSY) {
+		return refuse(reasonNotWritable, "%s cannot be replaced (%v): look at the folder's permissions and flags, and whether the file is a mount point", id, err)
+	}
+	return fail("writing", id, err)
+}
+
+// unlink removes a name of ours. What cannot be removed is left to the next
+// Prepare.
+func unlink(dir *os.File, name string) error {
+	err := retry(func() error { return unix.Unlinkat(int(dir.Fd()), name, 0) })
+	if is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+// syncFolder makes the names durable. Where folders cannot be synced (some of
+// FUSE) there is nothing more to be had.
+func syncFolder(dir *os.File) error {
+	err := dir.Sync()
+	if is(err, unix.EINVAL, unix.ENOTSUP) {
+		return nil
+	}
+	return err
+}
+
+// lock takes the lock of an open file (flock(2)), which ends with the process
+// at the latest. false only if another has it: file systems without locks
+// have none to respect.
+func lock(f *os.File) bool {
+	return retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }) != unix.EWOULDBLOCK
+}

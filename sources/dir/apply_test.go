@@ -1,0 +1,604 @@
+//go:build linux
+
+package dir
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rewrap/sources"
+)
+
+// steps are those of an Apply that lands, in order.
+var steps = []string{"create", "write", "attributes", "sync", "name", "exchange", "compare", "remove", "sync folder"}
+
+func TestSteps(t *testing.T) {
+	o := newOne(t)
+	var got []string
+	o.s.at = func(step string) { got = append(got, step) }
+	if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, steps) {
+		t.Errorf("the steps are %q, should be %q: the tests below go by them", got, steps)
+	}
+}
+
+// TestOtherWriters has another program come in before each step of an Apply.
+// Whatever it left there is what has to be there in the end.
+func TestOtherWriters(t *testing.T) {
+	// As editors and careful programs do, and as they should not.
+	for _, other := range []struct {
+		name string
+		do   func(*one) error
+		want error
+		from string // the steps from which on it comes too late to matter
+	}{
+		{"replaces", func(o *one) error { return o.put(o.name, []byte("THEIRS"), nil) }, sources.ErrConflict, "compare"},
+		{"replaces, same size and times", func(o *one) error { return o.put(o.name, []byte(strings.ToUpper(oldBody)), nil) }, sources.ErrConflict, "compare"},
+		{"deletes", func(o *one) error { return o.delete(o.name) }, sources.ErrGone, "compare"},
+		{"deletes the folder", func(o *one) error { return os.RemoveAll(filepath.Dir(o.path(o.name))) }, sources.ErrGone, "compare"},
+		{"moves away", func(o *one) error { return os.Rename(o.path(o.name), o.path("elsewhere")) }, sources.ErrGone, "compare"},
+		{"writes in place", func(o *one) error { return os.WriteFile(o.path(o.name), []byte("THEIRS"), 0) }, sources.ErrConflict, "compare"},
+		{"appends", func(o *one) error {
+			f, err := os.OpenFile(o.path(o.name), os.O_WRONLY|os.O_APPEND, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteString("THEIRS")
+			return errors.Join(err, f.Close())
+		}, sources.ErrConflict, "compare"},
+		{"chmod", func(o *one) error { return os.Chmod(o.path(o.name), 0o600) }, sources.ErrConflict, "compare"},
+		{"setxattr", func(o *one) error { return unix.Setxattr(o.path(o.name), "user.theirs", []byte("x"), 0) }, sources.ErrConflict, "compare"},
+		{"hard link", func(o *one) error { return os.Link(o.path(o.name), o.path("second")) }, sources.ErrConflict, "compare"},
+		{"symlink", func(o *one) error {
+			if err := os.Remove(o.path(o.name)); err != nil {
+				return err
+			}
+			return os.Symlink("/etc/passwd", o.path(o.name))
+		}, sources.ErrConflict, "compare"},
+		{"folder", func(o *one) error {
+			if err := os.Remove(o.path(o.name)); err != nil {
+				return err
+			}
+			return os.MkdirAll(o.path(o.name+"/in/it"), 0o755)
+		}, sources.ErrConflict, "compare"},
+	} {
+		for i, step := range steps {
+			if step == "sync folder" || slices.Index(steps, other.from) <= i {
+				break
+			}
+			// From there on a writer in place is held up by the lease: see
+			// TestLease.
+			if i > slices.Index(steps, "sync") && (other.name == "writes in place" || other.name == "appends") {
+				break
+			}
+			t.Run(other.name+" before "+step, func(t *testing.T) {
+				o := newOne(t)
+				if other.name == "setxattr" && !o.xattr {
+					t.Skip("SKIPPED: the file system has no extended attributes")
+				}
+				p := o.mustPlan(t)
+				var theirs map[string]string
+				var tree []string
+				o.s.at = func(at string) {
+					if at != step || theirs != nil {
+						return
+					}
+					if err := other.do(o); err != nil {
+						t.Fatal(err)
+					}
+					theirs = o.look(t)
+					tree = slices.DeleteFunc(o.tree(t), func(n string) bool { return isTemp(filepath.Base(n)) })
+				}
+				_, err := o.s.Apply(t.Context(), p)
+				if !errors.Is(err, other.want) && !(errors.Is(err, sources.ErrGone) && (other.name == "symlink" || other.name == "folder")) {
+					t.Errorf("got %v, should be: %v", err, other.want)
+				}
+				if got := o.look(t); !maps.Equal(got, theirs) {
+					t.Errorf("there is %v, the other left %v", got, theirs)
+				}
+				if got := o.tree(t); !slices.Equal(got, tree) {
+					t.Errorf("the tree is %q, should be %q", got, tree)
+				}
+			})
+		}
+	}
+}
+
+// TestTooLate: what another writer does after the exchange is its own.
+func TestTooLate(t *testing.T) {
+	for _, step := range []string{"compare", "remove", "sync folder"} {
+		o := newOne(t)
+		o.s.at = func(at string) {
+			if at == step {
+				if err := o.put(o.name, []byte("THEIRS"), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); err != nil {
+			t.Errorf("%s: %v", step, err)
+		}
+		if got := o.body(t, o.name); got != "THEIRS" || len(o.tree(t)) != 3 {
+			t.Errorf("%s: it holds %q, and the tree is %q", step, got, o.tree(t))
+		}
+		o = newOne(t)
+		o.s.at = func(at string) {
+			if at == step {
+				if err := o.delete(o.name); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); err != nil {
+			t.Errorf("%s: %v", step, err)
+		}
+		if got := o.tree(t); len(got) != 2 {
+			t.Errorf("%s: the tree is %q: what was deleted is back", step, got)
+		}
+	}
+}
+
+// look is a snapshot of whatever is at the name.
+func (o *one) look(t *testing.T) map[string]string {
+	t.Helper()
+	st, err := os.Lstat(o.path(o.name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return map[string]string{}
+	case err != nil:
+		t.Fatal(err)
+	case !st.Mode().IsRegular():
+		return map[string]string{"mode": st.Mode().String()}
+	}
+	m, err := o.snapshot(o.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestTwoOtherWriters: the second comes while the exchange is undone for the
+// first. The newest has to be at the name, and nothing is thrown away that
+// could be somebody's.
+func TestTwoOtherWriters(t *testing.T) {
+	for _, second := range []string{"before it is undone", "while it is undone"} {
+		t.Run(second, func(t *testing.T) {
+			o := newOne(t)
+			notices := 0
+			o.s.notice = func(string) { notices++ }
+			put := func(body string) {
+				if err := o.put(o.name, []byte(body), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.s.at = func(step string) {
+				switch {
+				case step == "exchange":
+					put("first")
+				case step == "compare" && second == "before it is undone":
+					put("second")
+				case step == "undo" && o.body(t, o.name) == newBody:
+					put("second")
+				}
+			}
+			if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); !errors.Is(err, sources.ErrConflict) {
+				t.Errorf("got %v, should be a conflict", err)
+			}
+			if got := o.body(t, o.name); got != "second" {
+				t.Errorf("%q is at the name", got)
+			}
+			left := 0
+			for _, name := range o.tree(t) {
+				if isTemp(filepath.Base(name)) {
+					left++
+					if got := o.body(t, name); got != "first" {
+						t.Errorf("%q is left", got)
+					}
+				}
+			}
+			if left != 1 || notices != 1 {
+				t.Errorf("%d files are left, and %d notices say so", left, notices)
+			}
+		})
+	}
+}
+
+// TestLease: a program that has the file open for writing, or opens it while
+// it is being exchanged, does not lose what it writes.
+func TestLease(t *testing.T) {
+	probe, err := os.Create(filepath.Join(t.TempDir(), "probe"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe.Close()
+	if probe, err = os.Open(probe.Name()); err != nil {
+		t.Fatal(err)
+	}
+	defer probe.Close()
+	if lease(probe); !leased(probe) {
+		t.Skip("SKIPPED: the file system of the temporary folder has no leases")
+	}
+	t.Run("open before", func(t *testing.T) {
+		o := newOne(t)
+		f, err := os.OpenFile(o.path(o.name), os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		before := o.look(t)
+		if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); !errors.Is(err, sources.ErrConflict) {
+			t.Errorf("got %v, should be a conflict", err)
+		}
+		if got := o.look(t); !maps.Equal(got, before) {
+			t.Errorf("it is %v, should be %v", got, before)
+		}
+		if _, err := f.WriteString("THEIRS"); err != nil || o.body(t, o.name) != "THEIRS6789abcdef" {
+			t.Errorf("their write is not seen: %v, %q", err, o.body(t, o.name))
+		}
+	})
+	for _, step := range []string{"name", "exchange"} {
+		t.Run("opens before "+step, func(t *testing.T) {
+			o := newOne(t)
+			wrote := make(chan error, 1)
+			o.s.at = func(at string) {
+				if at != step {
+					return
+				}
+				go func() {
+					f, err := os.OpenFile(o.path(o.name), os.O_WRONLY, 0)
+					if err == nil {
+						_, err = f.WriteString("THEIRS")
+						f.Close()
+					}
+					wrote <- err
+				}()
+				o.waitForBreak(t)
+			}
+			if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); !errors.Is(err, sources.ErrConflict) {
+				t.Errorf("got %v, should be a conflict", err)
+			}
+			if err := <-wrote; err != nil {
+				t.Fatal(err)
+			}
+			if got := o.body(t, o.name); got != "THEIRS6789abcdef" {
+				t.Errorf("it holds %q: their write is lost", got)
+			}
+			if n := len(o.tree(t)); n != 3 {
+				t.Errorf("the tree is %q", o.tree(t))
+			}
+		})
+	}
+}
+
+// waitForBreak waits until somebody waits for a lease of ours.
+func (o *one) waitForBreak(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		b, err := os.ReadFile("/proc/locks")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, []byte("BREAKING")) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatal("nobody waits for a lease")
+}
+
+// TestLocked: of two runs on one tree, only who has the lock exchanges.
+func TestLocked(t *testing.T) {
+	o := newOne(t)
+	p := o.mustPlan(t)
+	f, err := os.Open(o.path(o.name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, sources.ErrConflict) {
+		t.Errorf("got %v, should be a conflict", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.s.Apply(t.Context(), p); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestModeAlone: a change of mode that shows in no extended attribute.
+func TestModeAlone(t *testing.T) {
+	o := newOne(t)
+	if o.acl {
+		if err := unix.Removexattr(o.path(o.name), aclName); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := o.mustPlan(t)
+	o.s.at = func(step string) {
+		if step == "exchange" {
+			if err := os.Chmod(o.path(o.name), 0o604); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, sources.ErrConflict) {
+		t.Errorf("got %v, should be a conflict", err)
+	}
+	if m := o.look(t); m["mode"] != "100604" || m["body"] != oldBody {
+		t.Errorf("it is %v", m)
+	}
+}
+
+// TestPlanNotices: a dry run, which ends with Plan, does not call possible
+// what a conflict keeps from being done.
+func TestPlanNotices(t *testing.T) {
+	o := newOne(t)
+	p := o.mustPlan(t)
+	if err := o.put(o.name, []byte("THEIRS"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.s.Plan(t.Context(), p.View, p.Edit); !errors.Is(err, sources.ErrConflict) {
+		t.Errorf("got %v, should be a conflict", err)
+	}
+}
+
+// TestRewrittenInPlace: a view is of one revision also while another program
+// writes the file as none should.
+func TestRewrittenInPlace(t *testing.T) {
+	o := newOne(t)
+	f, err := os.OpenFile(o.path(o.name), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	body := bytes.Repeat([]byte("a"), 1<<20)
+	if _, err := f.WriteAt(body, 0); err != nil {
+		t.Fatal(err)
+	}
+	reads := 0
+	o.s.now = func() time.Time { // between the first look and the reading
+		if reads++; reads < 3 {
+			body = bytes.Repeat([]byte{byte('a' + reads)}, 1<<20+reads)
+			if _, err := f.WriteAt(body, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return time.Now()
+	}
+	v, err := o.s.Read(t.Context(), o.ref(), sources.Want{Head: 2 << 20})
+	if err != nil || v.Size != int64(len(body)) || !bytes.Equal(v.Head, body) {
+		t.Errorf("a view of %d bytes, should be %d; %v", v.Size, len(body), err)
+	}
+	o.s.now = func() time.Time { f.WriteAt([]byte("x"), int64(1<<20+reads)); reads++; return time.Now() }
+	if _, err := o.s.Read(t.Context(), o.ref(), sources.Want{Head: 10}); !errors.Is(err, sources.ErrConflict) {
+		t.Errorf("a file that never rests: %v, should be a conflict", err)
+	}
+}
+
+// TestSwappedParent: a folder that becomes a symbolic link leads nowhere.
+func TestSwappedParent(t *testing.T) {
+	for _, when := range []string{"Read", "Plan", "Apply"} {
+		o := newOne(t)
+		outside := filepath.Join(filepath.Dir(o.root), "outside")
+		swap := func() {
+			if err := os.Rename(o.path("folder"), outside); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(outside, o.path("folder")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var err error
+		switch when {
+		case "Read":
+			swap()
+			_, err = o.s.Read(t.Context(), o.ref(), sources.Want{})
+		case "Plan":
+			var v sources.View
+			if v, err = o.s.Read(t.Context(), o.ref(), sources.Want{}); err != nil {
+				t.Fatal(err)
+			}
+			swap()
+			_, err = o.s.Plan(t.Context(), v, oneEdit)
+		case "Apply":
+			p := o.mustPlan(t)
+			swap()
+			_, err = o.s.Apply(t.Context(), p)
+		}
+		if !errors.Is(err, sources.ErrGone) {
+			t.Errorf("%s behind a symbolic link: %v, should be ErrGone", when, err)
+		}
+		if got := o.body(t, "folder/item"); got != oldBody {
+			t.Errorf("%s wrote %q through a symbolic link", when, got)
+		}
+	}
+}
+
+// TestFullDisk fills a disk of 20 MB, at every place where a write can hit
+// its end.
+func TestFullDisk(t *testing.T) {
+	a := newAnother(t, mount(t, "tmpfs", "size=20m"))
+	body := bytes.Repeat([]byte("0123456789abcdef"), 3<<16) // 3 MiB
+	if err := a.put("item", body, nil); err != nil {
+		t.Fatal(err)
+	}
+	before, err := a.snapshot("item")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := later(opened(t, a.root))
+	v, err := s.Read(t.Context(), sources.Ref{ID: "item"}, sources.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Plan(t.Context(), v, oneEdit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := func(leave int64) {
+		if err := os.RemoveAll(filepath.Join(a.stage, "filler")); err != nil {
+			t.Fatal(err)
+		}
+		var st unix.Statfs_t
+		if err := unix.Statfs(a.root, &st); err != nil {
+			t.Fatal(err)
+		}
+		full := make([]byte, int64(st.Bfree)*st.Bsize-leave)
+		if err := os.WriteFile(filepath.Join(a.stage, "filler"), full, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full := func(what string, err error) {
+		t.Helper()
+		var run *sources.RunError
+		if !errors.As(err, &run) || !errors.Is(err, unix.ENOSPC) || run.Strikes > 1 || run.Hint == "" {
+			t.Errorf("%s on a full disk: %v (%#v), should stop the run", what, err, run)
+		}
+		now, err := a.snapshot("item")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !maps.Equal(now, before) {
+			t.Errorf("after %s on a full disk the file is another", what)
+		}
+		if got := a.tree(t); !slices.Equal(got, []string{"", "/item"}) {
+			t.Errorf("after %s on a full disk the tree is %q", what, got)
+		}
+	}
+	for _, leave := range []int64{0, 4096, 2 << 20} {
+		fill(leave)
+		_, err := s.Plan(t.Context(), v, oneEdit)
+		full("Plan", err)
+		_, err = s.Apply(t.Context(), p)
+		full("Apply", err)
+	}
+	if err := os.Remove(filepath.Join(a.stage, "filler")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apply(t.Context(), p); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReadOnlyFileSystem(t *testing.T) {
+	base := mount(t, "tmpfs", "size=1m")
+	a := newAnother(t, base)
+	if err := a.put("item", []byte(oldBody), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("", base, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	s := later(opened(t, a.root))
+	v, err := s.Read(t.Context(), sources.Ref{ID: "item"}, sources.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Plan(t.Context(), v, oneEdit)
+	var run *sources.RunError
+	if !errors.As(err, &run) || !errors.Is(err, syscall.EROFS) {
+		t.Errorf("got %v, should stop the run", err)
+	}
+}
+
+// TestNoExchange: that the file system cannot exchange is found out by the
+// first write, which writes nothing; from then on plans say so.
+func TestNoExchange(t *testing.T) {
+	o := newOne(t)
+	var notices []string
+	o.s.notice = func(text string) { notices = append(notices, text) }
+	o.s.exchange = func(*os.File, string, string) error { return unix.EINVAL }
+	p := o.mustPlan(t)
+	if p.Unconditional {
+		t.Error("unconditional before anything is known")
+	}
+	if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, sources.ErrConflict) {
+		t.Errorf("got %v, should be a conflict", err)
+	}
+	if got := o.body(t, o.name); got != oldBody {
+		t.Errorf("it holds %q", got)
+	}
+	// Nor does a plan that was made before write without a condition.
+	if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, sources.ErrConflict) || o.body(t, o.name) != oldBody {
+		t.Errorf("the old plan again: %v, should be a conflict; it holds %q", err, o.body(t, o.name))
+	}
+	if p = o.mustPlan(t); !p.Unconditional || p.Way != wayRename {
+		t.Errorf("the second plan: %s, unconditional: %v", p.Way, p.Unconditional)
+	}
+	if _, err := o.s.Apply(t.Context(), p); err != nil {
+		t.Error(err)
+	}
+	if got := o.body(t, o.name); got != newBody || len(o.tree(t)) != 3 || len(notices) != 1 {
+		t.Errorf("it holds %q, the tree is %q, the notices are %q", got, o.tree(t), notices)
+	}
+}
+
+// TestLastLook: without an exchange, what another writer did before the last
+// look stays.
+func TestLastLook(t *testing.T) {
+	for _, deletes := range []bool{false, true} {
+		o := newOne(t)
+		o.s.exchange = func(*os.File, string, string) error { return unix.EINVAL }
+		if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); !errors.Is(err, sources.ErrConflict) {
+			t.Fatal(err)
+		}
+		p := o.mustPlan(t)
+		want, tree := sources.ErrConflict, 3
+		o.s.at = func(step string) {
+			if step != "look" {
+				return
+			}
+			err := o.put(o.name, []byte("THEIRS"), nil)
+			if deletes {
+				want, tree = sources.ErrGone, 2
+				err = o.delete(o.name)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, want) {
+			t.Errorf("got %v, should be: %v", err, want)
+		}
+		if got := o.tree(t); len(got) != tree || !deletes && o.body(t, o.name) != "THEIRS" {
+			t.Errorf("the tree is %q", got)
+		}
+	}
+}
+
+// TestCancelledCopy: a context that ends while a file is copied leaves
+// nothing.
+func TestCancelledCopy(t *testing.T) {
+	o := newOne(t)
+	p := o.mustPlan(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	o.s.at = func(step string) {
+		if step == "write" {
+			cancel()
+		}
+	}
+	if _, err := o.s.Apply(ctx, p); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, should wrap context.Canceled", err)
+	}
+	if got := o.body(t, o.name); got != oldBody || len(o.tree(t)) != 3 {
+		t.Errorf("it holds %q, and the tree is %q", got, o.tree(t))
+	}
+}

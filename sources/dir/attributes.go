@@ -1,0 +1,157 @@
+//go:build linux || darwin
+
+package dir
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"rewrap/sources"
+)
+
+// attributes gives the new file what the old one has beside its content, and
+// looks whether it has it. The order matters: a change of owner takes away
+// the bits and capabilities that a change of mode and attributes gives.
+func attributes(t *target, f *os.File) (map[string]string, error) {
+	fd := int(f.Fd())
+	have, err := fstat(f)
+	if err != nil {
+		return nil, fail("writing", t.id, err)
+	}
+	if have.uid != t.st.uid || have.gid != t.st.gid {
+		err := retry(func() error { return unix.Fchown(fd, int(t.st.uid), int(t.st.gid)) })
+		if is(err, unix.EPERM, unix.EINVAL) {
+			return nil, refuse(reasonOwner, "%s belongs to user %d and group %d, which a new file cannot be given here; run as its owner or as root", t.id, t.st.uid, t.st.gid)
+		}
+		if err != nil {
+			return nil, fail("writing", t.id, err)
+		}
+	}
+	if err := retry(func() error { return unix.Fchmod(fd, t.st.mode&07777) }); err != nil {
+		return nil, fail("writing", t.id, err)
+	}
+	kept, err := copyXattrs(t, f)
+	if err != nil {
+		return nil, err
+	}
+	if err := setTimes(t.dir, f, t.st.atime, t.st.mtim); err != nil {
+		return nil, fail("writing", t.id, err)
+	}
+	got, err := fstat(f)
+	if err != nil {
+		return nil, fail("writing", t.id, err)
+	}
+	switch {
+	case got.uid != t.st.uid || got.gid != t.st.gid:
+		return nil, refuse(reasonOwner, "the owner of %s cannot be kept here", t.id)
+	case got.mode != t.st.mode:
+		return nil, refuse(reasonAttributes, "the mode %o of %s cannot be kept here; a new file gets %o", t.st.mode&07777, t.id, got.mode&07777)
+	case got.mtime != t.st.mtime:
+		return nil, refuse(reasonAttributes, "the modification time of %s cannot be kept here", t.id)
+	}
+	return kept, nil
+}
+
+// xattrs are all extended attributes that this user can see, which on Linux
+// hold the ACL and the security labels too. nil where the file system has
+// none.
+func xattrs(f *os.File, id string) (map[string]string, error) {
+	fd := int(f.Fd())
+	names, err := grow(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
+	if is(err, unix.ENOTSUP, unix.ENOSYS) || err == nil && len(names) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fail("reading the attributes of", id, err)
+	}
+	all := make(map[string]string)
+	for name := range strings.SplitSeq(string(bytes.TrimSuffix(names, []byte{0})), "\x00") {
+		if name == "security.ima" || name == "security.evm" {
+			return nil, refuse(reasonXattr, "%s is signed as it is (%s), and would not be valid with another content", id, name)
+		}
+		value, err := grow(func(b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
+		if is(err, noAttribute) {
+			continue // removed meanwhile, which shows in ctime
+		}
+		if is(err, unix.EPERM, unix.EACCES, unix.ENOTSUP) {
+			return nil, refuse(reasonXattr, "the attribute %q of %s cannot be read, and so not be kept; run as root", name, id)
+		}
+		if err != nil {
+			return nil, fail("reading the attributes of", id, err)
+		}
+		all[name] = string(value)
+	}
+	return all, nil
+}
+
+// grow calls with a buffer that is big enough.
+func grow(call func([]byte) (int, error)) ([]byte, error) {
+	for {
+		var n int
+		err := retry(func() (err error) { n, err = call(nil); return err })
+		if err != nil || n == 0 {
+			return nil, err
+		}
+		b := make([]byte, n)
+		err = retry(func() (err error) { n, err = call(b); return err })
+		if err == unix.ERANGE {
+			continue
+		}
+		return b[:max(n, 0)], err
+	}
+}
+
+// copyXattrs makes the new file's attributes those of the old one: also those
+// that it was born with (the folder's default ACL) are taken away. It returns
+// what the old one has.
+func copyXattrs(t *target, f *os.File) (map[string]string, error) {
+	want, err := xattrs(t.f, t.id)
+	if err != nil {
+		return nil, err
+	}
+	have, err := xattrs(f, t.id)
+	if err != nil {
+		return nil, err
+	}
+	if maps.Equal(want, have) {
+		return want, nil
+	}
+	fd := int(f.Fd())
+	for name := range have {
+		if _, ok := want[name]; ok {
+			continue
+		}
+		if err := xattrError(t.id, name, unix.Fremovexattr(fd, name)); err != nil {
+			return nil, err
+		}
+	}
+	for name, value := range want {
+		if v, ok := have[name]; ok && v == value {
+			continue
+		}
+		if err := xattrError(t.id, name, unix.Fsetxattr(fd, name, []byte(value), 0)); err != nil {
+			return nil, err
+		}
+	}
+	if have, err = xattrs(f, t.id); err != nil {
+		return nil, err
+	}
+	if !maps.Equal(want, have) {
+		return nil, refuse(reasonXattr, "the extended attributes of %s cannot be kept: the file system changes them", t.id)
+	}
+	return want, nil
+}
+
+func xattrError(id, name string, err error) error {
+	if is(err, unix.EPERM, unix.EACCES, unix.ENOTSUP, unix.EINVAL) {
+		return &sources.UnsupportedError{Reason: reasonXattr, Detail: "the attribute " + name + " of " + id + " cannot be given to a new file; run as root"}
+	}
+	if err != nil {
+		return fail("writing the attributes of", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+//go:build linux || darwin
+
+package dir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"rewrap/sources"
+)
+
+const (
+	// deniedStrikes: one file that may not be read is that file's business;
+	// so many in a row are the run's.
+	deniedStrikes = 50
+	// brokenStrikes: a bad sector is one file's; so many in a row are a disk.
+	brokenStrikes = 5
+)
+
+// The reasons of refusals.
+const (
+	reasonSpecial     = "special-file"
+	reasonHardLink    = "hard-link"
+	reasonMetadata    = "no-metadata"
+	reasonNotWritable = "not-writable"
+	reasonOwner       = "owner"
+	reasonXattr       = "xattr"
+	reasonAttributes  = "attributes"
+)
+
+func refuse(reason, format string, args ...any) error {
+	return &sources.UnsupportedError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
+}
+
+func gone(id string) error     { return fmt.Errorf("%s: %w", id, sources.ErrGone) }
+func conflict(id string) error { return fmt.Errorf("%s: %w", id, sources.ErrConflict) }
+
+// fail says what an error of the file system means for the item and the run.
+// doing is the start of a sentence; what starts with "reading" did not write.
+func fail(doing, id string, err error) error {
+	err = fmt.Errorf("%s %s: %w", doing, id, bare(err))
+	where := "store: write"
+	if strings.HasPrefix(doing, "reading") {
+		where = "store: read"
+	}
+	switch {
+	case is(err, unix.ENOENT, unix.ENOTDIR, unix.ELOOP):
+		// Also a symbolic link or a file where a folder was: the item is not
+		// where it was listed, and links are not followed.
+		return gone(id)
+	case is(err, unix.ENOSPC, unix.EDQUOT):
+		return &sources.RunError{Err: err, Where: where, Hint: "The disk or the quota is full: make room for at least one more file, then run the same command again. No file was damaged"}
+	case is(err, unix.EROFS):
+		return &sources.RunError{Err: err, Where: where, Hint: "The file system is mounted read-only; mount it for writing, then run the same command again"}
+	case is(err, unix.EMFILE, unix.ENFILE):
+		return &sources.RunError{Err: err, Where: where, Hint: "Too many files are open: use fewer workers, or raise the limit (ulimit -n)"}
+	case is(err, unix.EIO):
+		return &sources.RunError{Err: err, Where: where, Hint: "The disk reports errors; see the system's log", Strikes: brokenStrikes}
+	case is(err, unix.EACCES, unix.EPERM):
+		return &sources.RunError{Err: err, Where: where, Hint: "Run as a user who may read and write the files", Strikes: deniedStrikes}
+	}
+	return err
+}
+
+// bare is the error without the path that os puts into it: ours says which
+// item, and the path of a temporary file would say nothing.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func openError(path string, err error) error {
+	e := &sources.RunError{Err: fmt.Errorf("opening directory %q: %w", path, bare(err))}
+	switch {
+	case is(err, unix.ENOENT):
+		e.Hint = "There is no such directory; look at the spelling, and whether it is mounted"
+	case is(err, unix.ENOTDIR):
+		e.Hint = "It is no directory; name the folder that holds the files"
+	case is(err, unix.EACCES, unix.EPERM):
+		e.Hint = "Run as a user who may read it"
+	}
+	return e
+}
+
+func is(err error, codes ...unix.Errno) bool {
+	var code unix.Errno
+	if !errors.As(err, &code) {
+		return false
+	}
+	for _, c := range codes {
+		if code == c {
+			return true
+		}
+	}
+	return false
+}
+
+func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }

@@ -1,0 +1,261 @@
+//go:build linux || darwin
+
+package dir
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"rewrap/sources"
+)
+
+// pathRange is a span's Data: the paths p with after < p <= until, in the
+// order of comparePaths and written as IDs are. Part of the checkpoint's
+// format: names and meaning stay.
+type pathRange struct {
+	After string `json:"after,omitempty"`
+	Until string `json:"until,omitempty"` // "": no end
+}
+
+// sample is how many names Spans keeps of a folder to find borders.
+const sample = 10_000
+
+// Spans implements [sources.Source]: the names at the top, or, where there is
+// one folder only, in that one, are cut into parts of about as many.
+func (s *Source) Spans(ctx context.Context, want int) ([]sources.Span, error) {
+	var names []string
+	for path := ""; want > 1; {
+		entries, err := s.some(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		if len(entries) == 1 && entries[0].folder {
+			path = join(path, entries[0].name)
+			continue
+		}
+		for _, e := range entries {
+			names = append(names, join(path, e.name))
+		}
+		break
+	}
+	n := min(want, len(names))
+	var spans []sources.Span
+	var r pathRange
+	for i := 1; i <= max(n, 1); i++ {
+		if r.Until = ""; i < n {
+			r.Until = encodePath(names[i*len(names)/n])
+		}
+		data, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
+		}
+		spans = append(spans, sources.Span{ID: strconv.Itoa(i - 1), Data: string(data)})
+		r.After = r.Until
+	}
+	return spans, nil
+}
+
+// some are names of a folder, in order: all, or a sample of them.
+func (s *Source) some(ctx context.Context, path string) ([]entry, error) {
+	w := walk{s: s, ctx: ctx}
+	var entries []entry
+	n := 0
+	err := w.scan(path, func(e entry) {
+		n++
+		if len(entries) < sample {
+			entries = append(entries, e)
+		} else if i := rand.IntN(n); i < sample {
+			entries[i] = e
+		}
+	})
+	slices.SortFunc(entries, byName)
+	return entries, err
+}
+
+// List implements [sources.Source]. The cursor is the ID.
+//
+// A folder's names have to be in memory to be put in order. Of a big folder
+// the list holds a part at a time, and reads the folder again for the next:
+// at most 131,072 names of each folder on the way down, however many there are.
+func (s *Source) List(ctx context.Context, span sources.Span, after sources.Cursor) iter.Seq2[sources.Ref, error] {
+	return func(yield func(sources.Ref, error) bool) {
+		var r pathRange
+		if err := json.Unmarshal([]byte(span.Data), &r); err != nil {
+			yield(sources.Ref{}, &sources.RunError{Err: fmt.Errorf("span %s: %w", span.ID, err), Hint: "The checkpoint is not one of this source; start with a new --state"})
+			return
+		}
+		w := walk{s: s, ctx: ctx, until: decodePath(r.Until), item: func(path string) bool {
+			id := encodePath(path)
+			return yield(sources.Ref{ID: id, Cursor: sources.Cursor(id)}, nil)
+		}}
+		from := decodePath(r.After)
+		if c := decodePath(string(after)); comparePaths(c, from) > 0 {
+			from = c
+		}
+		if err := w.folder("", from); err != nil && err != errStopped {
+			yield(sources.Ref{}, err)
+		}
+	}
+}
+
+// errStopped ends a walk that nobody wants to go on.
+var errStopped = errors.New("stopped")
+
+// walk goes through the tree in the listing order.
+type walk struct {
+	s     *Source
+	ctx   context.Context
+	until string                    // the last path; "": no end
+	item  func(path string) bool    // false: stop
+	left  func(folder, name string) // what a killed write left behind; may be nil
+}
+
+type entry struct {
+	name   string
+	folder bool
+}
+
+func join(folder, name string) string {
+	if folder == "" {
+		return name
+	}
+	return folder + "/" + name
+}
+
+// folder walks what is in a folder and stands after the path that is given,
+// relative to it.
+func (w *walk) folder(path, after string) error {
+	first, rest, deeper := strings.Cut(after, "/")
+	from, inclusive := first, true
+	for {
+		entries, more, err := w.names(path, from, inclusive, w.s.batch)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := w.ctx.Err(); err != nil {
+				return fmt.Errorf("listing %s: %w", filepath.Join(w.s.name, path), err)
+			}
+			p := join(path, e.name)
+			if w.until != "" && comparePaths(p, w.until) > 0 {
+				return errStopped
+			}
+			switch {
+			case e.folder && deeper && e.name == first:
+				err = w.folder(p, rest)
+			case e.folder:
+				err = w.folder(p, "")
+			case after != "" && e.name == first:
+				// A file at the cursor, or where a folder was when it was set.
+			case !w.item(p):
+				err = errStopped
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if !more {
+			return nil
+		}
+		from, inclusive = entries[len(entries)-1].name, false
+	}
+}
+
+// names are the first n names of a folder from a name on, in order, and
+// whether there are more.
+func (w *walk) names(path, from string, inclusive bool, n int) (entries []entry, more bool, _ error) {
+	trim := func() {
+		slices.SortFunc(entries, byName)
+		entries = slices.Compact(entries) // a folder may show a name twice that is renamed meanwhile
+		if len(entries) > n {
+			clear(entries[n:])
+			entries, more = entries[:n], true
+		}
+	}
+	err := w.scan(path, func(e entry) {
+		switch {
+		case e.name < from, e.name == from && !inclusive:
+			return
+		case more && e.name > entries[n-1].name:
+			return
+		}
+		if entries = append(entries, e); len(entries) == 2*n {
+			trim()
+		}
+	})
+	trim()
+	return entries, more, err
+}
+
+func byName(a, b entry) int { return strings.Compare(a.name, b.name) }
+
+// scan shows what is in a folder, in no order: folders, and all that is a
+// file of some kind, but no symbolic links and nothing that is skipped. A
+// folder that is not there any more is empty.
+func (w *walk) scan(path string, show func(entry)) error {
+	var parts []string
+	if path != "" {
+		parts = strings.Split(path, "/")
+	}
+	dir, err := w.s.folder(parts, unix.O_RDONLY)
+	if path != "" && is(err, unix.ENOENT, unix.ENOTDIR, unix.ELOOP) {
+		return nil
+	}
+	if err != nil {
+		return w.fail(path, err)
+	}
+	defer dir.Close()
+	for {
+		if err := w.ctx.Err(); err != nil {
+			return fmt.Errorf("listing %s: %w", filepath.Join(w.s.name, path), err)
+		}
+		chunk, err := dir.ReadDir(1024)
+		for _, d := range chunk {
+			name := d.Name()
+			switch {
+			case w.s.skip[join(path, name)]:
+			case isTemp(name):
+				// Whatever it is: what another writer put in the place of a
+				// file can be anything, and come out of an exchange.
+				if w.left != nil {
+					w.left(path, name)
+				}
+			case d.Type()&fs.ModeSymlink != 0:
+			default:
+				show(entry{name, d.IsDir()})
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return w.fail(path, err)
+		}
+	}
+}
+
+// fail: a folder that cannot be read ends the run, since nobody could say
+// what is in it.
+func (w *walk) fail(path string, err error) error {
+	err = fmt.Errorf("listing %s: %w", filepath.Join(w.s.name, path), bare(err))
+	e := &sources.RunError{Err: err, Where: "store: read"}
+	switch {
+	case is(err, unix.EACCES, unix.EPERM):
+		e.Hint = "Run as a user who may read the folder, or name the folders that are meant one by one"
+	case is(err, unix.EMFILE, unix.ENFILE):
+		e.Hint = "Too many files are open: use fewer workers, or raise the limit (ulimit -n)"
+	}
+	return e
+}

@@ -1,0 +1,136 @@
+package dir
+
+import (
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	traverse    = unix.O_PATH
+	noatime     = unix.O_NOATIME
+	noAttribute = unix.ENODATA
+	seekData    = unix.SEEK_DATA
+	seekHole    = unix.SEEK_HOLE
+)
+
+// exchange has two names of a folder change places, in one step (rename(2),
+// RENAME_EXCHANGE). ENOENT if one is not there; EINVAL where the file system
+// cannot.
+func exchange(dir *os.File, a, b string) error {
+	fd := int(dir.Fd())
+	return retry(func() error { return unix.Renameat2(fd, a, fd, b, unix.RENAME_EXCHANGE) })
+}
+
+// lease takes a read lease of the file (fcntl(2), F_SETLEASE), which ends when
+// it is closed. While it lasts, nobody opens the file for writing without
+// being held up and shown by leased. false if somebody has it open for writing
+// already. Where there are no leases (another's file, network file systems)
+// nothing is known.
+func lease(f *os.File) bool {
+	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	return !is(err, unix.EAGAIN)
+}
+
+// leased is false when somebody waits to open the file for writing, or where
+// there was no lease to be had.
+func leased(f *os.File) bool {
+	kind, err := unix.FcntlInt(f.Fd(), unix.F_GETLEASE, 0)
+	return err == nil && kind == unix.F_RDLCK
+}
+
+// create makes an empty file with a new name.
+func create(t *target, name string) (*os.File, error) {
+	f, err := openat(t.dir, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
+	if err != nil {
+		return nil, notWritten(t.id, err)
+	}
+	if err := copyFlags(t, f); err != nil {
+		f.Close()
+		unlink(t.dir, name)
+		return nil, err
+	}
+	return f, nil
+}
+
+func setTimes(dir, f *os.File, atime, mtime unix.Timespec) error {
+	name := filepath.Base(f.Name())
+	return retry(func() error {
+		return unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{atime, mtime}, unix.AT_SYMLINK_NOFOLLOW)
+	})
+}
+
+// mayChown: CAP_CHOWN is effective (capabilities(7)).
+func mayChown() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return os.Geteuid() == 0
+	}
+	return data[0].Effective&(1<<unix.CAP_CHOWN) != 0
+}
+
+// Inode flags (ioctl_iflags(2)).
+const (
+	flagImmutable = 0x10
+	flagAppend    = 0x20
+	flagVerity    = 0x100000
+	// What a user sets and a new file does not get by itself: secure
+	// deletion, undelete, compress, sync, nodump, noatime, journal data, no
+	// tail merging, no copy on write, DAX.
+	flagsKept = 0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x80 | 0x4000 | 0x8000 | 0x800000 | 0x2000000
+)
+
+// flags are 0 where the file system has none.
+func flags(f *os.File) (uint32, error) {
+	var n uint32
+	err := retry(func() (err error) { n, err = unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS); return err })
+	if is(err, unix.ENOTTY, unix.ENOTSUP, unix.ENOSYS, unix.EINVAL) {
+		return 0, nil
+	}
+	return n, err
+}
+
+func flagsAllow(t *target) error {
+	n, err := flags(t.f)
+	if err != nil {
+		return fail("planning", t.id, err)
+	}
+	folder, err := flags(t.dir)
+	if err != nil {
+		return fail("planning", t.id, err)
+	}
+	switch {
+	case n&(flagImmutable|flagAppend) != 0:
+		return refuse(reasonNotWritable, "%s is immutable or append-only; take that away with chattr -i -a", t.id)
+	case folder&(flagImmutable|flagAppend) != 0:
+		return refuse(reasonNotWritable, "the folder of %s is immutable or append-only; take that away with chattr -i -a", t.id)
+	case n&flagVerity != 0:
+		return refuse(reasonAttributes, "%s is sealed with fs-verity, which a new file would not be", t.id)
+	}
+	return nil
+}
+
+func copyFlags(t *target, f *os.File) error {
+	want, err := flags(t.f)
+	if err != nil {
+		return fail("writing", t.id, err)
+	}
+	have, err := flags(f)
+	if err != nil {
+		return fail("writing", t.id, err)
+	}
+	if (want^have)&flagsKept == 0 {
+		return nil
+	}
+	set := have&^flagsKept | want&flagsKept
+	err = retry(func() error { return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(set)) })
+	if err == nil {
+		have, err = flags(f)
+	}
+	if err != nil || (want^have)&flagsKept != 0 {
+		return refuse(reasonAttributes, "the flags of %s (lsattr) cannot be given to a new file", t.id)
+	}
+	return nil
+}

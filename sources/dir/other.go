@@ -1,0 +1,32 @@
+//go:build !linux && !darwin
+
+package dir
+
+import (
+	"context"
+	"errors"
+	"runtime"
+
+	"rewrap/sources"
+)
+
+// Config says which files are the items.
+type Config struct {
+	Root   string
+	Skip   []string
+	Notice func(string)
+}
+
+// Source is a directory tree, which this system cannot change safely.
+type Source struct{ sources.Source }
+
+// Open fails: there is no call here that exchanges two files in one step.
+func Open(context.Context, Config) (*Source, error) {
+	return nil, &sources.RunError{Err: errors.New("directories are not supported on " + runtime.GOOS), Hint: "Run on Linux or macOS"}
+}
+
+// Close does nothing.
+func (s *Source) Close() error { return nil }
+
+// Prepare does nothing.
+func (s *Source) Prepare(context.Context) error { return nil }

@@ -1,0 +1,181 @@
+//go:build linux || darwin
+
+package dir
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rewrap/sources"
+)
+
+// The ways of a plan.
+const (
+	wayExchange = "exchange"
+	wayRename   = "rename"
+)
+
+// Plan implements [sources.Source].
+func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
+	if err := ctx.Err(); err != nil {
+		return sources.Plan{}, fmt.Errorf("planning %s: %w", v.ID, err)
+	}
+	if len(e.Meta) > 0 {
+		return sources.Plan{}, refuse(reasonMetadata, "%s is a file, and files have no metadata to change", v.ID)
+	}
+	was, ok := v.State.(seen)
+	if !ok {
+		return sources.Plan{}, fmt.Errorf("planning %s: the view is not of a directory", v.ID)
+	}
+	size, err := splicedSize(v.Size, e.Splices)
+	if err != nil {
+		return sources.Plan{}, fmt.Errorf("planning %s: %w", v.ID, err)
+	}
+	if was.nlink > 1 {
+		return sources.Plan{}, refuse(reasonHardLink, "%s has %d names (hard links), which would be parted by the change; replace all but one by symbolic links, or copy them apart", v.ID, was.nlink)
+	}
+	if wait := was.young(); wait > 0 {
+		return sources.Plan{}, &sources.NotYetError{Wait: wait, Detail: fmt.Sprintf("%s was changed so short a time ago that another change might not show in its times", v.ID)}
+	}
+	t, err := s.target(v.ID)
+	if err != nil {
+		return sources.Plan{}, err
+	}
+	defer t.Close()
+	if t.st.state != was.state {
+		return sources.Plan{}, conflict(v.ID)
+	}
+	if err := s.writable(t); err != nil {
+		return sources.Plan{}, err
+	}
+	if err := space(t.dir, size); err != nil {
+		return sources.Plan{}, fail("planning", v.ID, err)
+	}
+	p := sources.Plan{View: v, Edit: e, Way: wayExchange}
+	if _, dull := s.dull.Load(t.st.dev); dull {
+		p.Way, p.Unconditional = wayRename, true
+	}
+	return p, nil
+}
+
+// young is how long to wait before the file's times can be trusted. The kernel
+// takes them from a clock that ticks (4 ms where HZ is 250; Linux before 6.13
+// has nothing finer), and some file systems keep whole seconds, or two (vfat).
+// A file that was changed in the tick in which it was read can change again in
+// the same tick, and look the same.
+func (v seen) young() time.Duration {
+	grain := 50 * time.Millisecond
+	if v.ctime%1e9 == 0 && v.mtime%1e9 == 0 {
+		grain = 2 * time.Second
+	}
+	// A time in the future is of a clock that was set back: the next change
+	// gets another.
+	if age := v.when.Sub(time.Unix(0, v.ctime)); 0 <= age && age < grain {
+		return grain - age
+	}
+	return 0
+}
+
+// target is an item and the folder that it stands in, open.
+type target struct {
+	id, name string
+	dir, f   *os.File
+	st       status
+}
+
+func (t *target) Close() {
+	t.f.Close()
+	t.dir.Close()
+}
+
+func (s *Source) target(id string) (*target, error) {
+	parts, err := splitPath(id)
+	if err != nil {
+		return nil, fmt.Errorf("changing %q: %w", id, err)
+	}
+	last := len(parts) - 1
+	dir, err := s.folder(parts[:last], unix.O_RDONLY)
+	if is(err, unix.EACCES) {
+		return nil, refuse(reasonNotWritable, "the folder of %s cannot be read, which writing safely needs; allow it", id)
+	}
+	if err != nil {
+		return nil, fail("changing", id, err)
+	}
+	f, st, err := open(dir, parts[last], id)
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return &target{id: id, name: parts[last], dir: dir, f: f, st: st}, nil
+}
+
+// writable refuses what could not be replaced, or not without a loss that can
+// be known beforehand.
+func (s *Source) writable(t *target) error {
+	err := retry(func() error { return unix.Faccessat(int(t.dir.Fd()), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) })
+	if is(err, unix.EACCES, unix.EPERM) {
+		return refuse(reasonNotWritable, "the folder of %s cannot be written to; run as a user who may", t.id)
+	}
+	if err != nil {
+		return fail("planning", t.id, err)
+	}
+	folder, err := fstat(t.dir)
+	if err != nil {
+		return fail("planning", t.id, err)
+	}
+	if me := uint32(os.Geteuid()); me != 0 && folder.mode&unix.S_ISVTX != 0 && me != t.st.uid && me != folder.uid {
+		return refuse(reasonNotWritable, "%s lies in a sticky folder and belongs to another user; run as its owner", t.id)
+	}
+	if !mayOwn(t.st.uid, t.st.gid) {
+		return refuse(reasonOwner, "%s belongs to user %d and group %d, which this user cannot give a new file; run as its owner or as root", t.id, t.st.uid, t.st.gid)
+	}
+	if _, err := xattrs(t.f, t.id); err != nil {
+		return err
+	}
+	return flagsAllow(t)
+}
+
+// mayOwn says whether a new file can get this owner and group: always with
+// the privilege to change owners, else if they are one's own.
+func mayOwn(uid, gid uint32) bool {
+	if mayChown() {
+		return true
+	}
+	if uid != uint32(os.Geteuid()) {
+		return false
+	}
+	if gid == uint32(os.Getegid()) {
+		return true
+	}
+	groups, err := os.Getgroups()
+	if err != nil {
+		return false
+	}
+	for _, g := range groups {
+		if gid == uint32(g) {
+			return true
+		}
+	}
+	return false
+}
+
+// space is ENOSPC if a file of the size does not fit beside what is there. It
+// is a look ahead; whether there is room shows when the file is written.
+func space(dir *os.File, size int64) error {
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(int(dir.Fd()), &st) }); err != nil {
+		return err
+	}
+	free := uint64(st.Bavail)
+	if os.Geteuid() == 0 {
+		free = st.Bfree
+	}
+	if st.Blocks > 0 && st.Bsize > 0 && uint64(size) > free*uint64(st.Bsize) {
+		return unix.ENOSPC
+	}
+	return nil
+}

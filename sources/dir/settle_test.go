@@ -1,0 +1,198 @@
+//go:build linux
+
+package dir
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"rewrap/sources"
+)
+
+// command is this test binary as a process of its own, which runs one test.
+func command(t *testing.T, test string, env ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.v")
+	cmd.Env = append(os.Environ(), env...)
+	return cmd
+}
+
+// killed are the circumstances under which a process is killed at each step.
+var killed = map[string]struct {
+	at   map[string]string // before a step another program puts this at the name; "-": deletes
+	dull bool
+	want []string // what may be at the name in the end; "-": nothing
+	left string   // what is kept under a name of ours, since nobody knows whose it is
+}{
+	"alone":            {want: []string{oldBody, newBody}},
+	"without exchange": {dull: true, want: []string{oldBody, newBody}},
+	"replaced before":  {at: map[string]string{"exchange": "THEIRS"}, want: []string{oldBody, "THEIRS"}},
+	"replaced after":   {at: map[string]string{"compare": "THEIRS"}, want: []string{oldBody, newBody, "THEIRS"}},
+	"deleted after":    {at: map[string]string{"compare": "-"}, want: []string{oldBody, newBody, "-"}},
+	"replaced twice":   {at: map[string]string{"exchange": "first", "compare": "THEIRS"}, want: []string{oldBody, "first", "THEIRS"}, left: "first"},
+}
+
+// TestKill kills a process at every step of an Apply, and looks at what the
+// next one makes of what it left: no name that was not there, and the content
+// of the one or the other, whole.
+func TestKill(t *testing.T) {
+	for name, c := range killed {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for n := 1; ; n++ {
+				o := newOne(t)
+				out, err := command(t, "TestKillChild", "DIR_TEST_ROOT="+o.root, "DIR_TEST_KILL="+strconv.Itoa(n), "DIR_TEST_CASE="+name).CombinedOutput()
+				var exit *exec.ExitError
+				done := err == nil
+				if !done && (!errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL) {
+					t.Fatalf("the child: %v\n%s", err, out)
+				}
+				wantTree := []string{"", "/folder", "/folder/item"}
+				// Nothing lists what was left, prepared or not.
+				raw, err := Open(t.Context(), Config{Root: o.root})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, id := range listed(t, raw) {
+					if id != "folder/item" {
+						t.Errorf("killed at step %d: %q is listed", n, id)
+					}
+				}
+				raw.Close()
+				o.s = later(opened(t, o.root))
+				got := "-"
+				if b, err := os.ReadFile(o.path(o.name)); err == nil {
+					got = string(b)
+				} else {
+					wantTree = wantTree[:2]
+				}
+				if !slices.Contains(c.want, got) {
+					t.Errorf("killed at step %d: %q is at the name, should be one of %q", n, got, c.want)
+				}
+				tree := slices.DeleteFunc(o.tree(t), func(n string) bool {
+					return isTemp(filepath.Base(n)) && c.left != "" && o.body(t, n) == c.left
+				})
+				if !slices.Equal(tree, wantTree) {
+					t.Errorf("killed at step %d: the tree is %q, should be %q", n, tree, wantTree)
+				}
+				// And on it goes.
+				if got == oldBody {
+					if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); err != nil {
+						t.Errorf("killed at step %d, then: %v", n, err)
+					} else if got := o.body(t, o.name); got != newBody {
+						t.Errorf("killed at step %d, then: %q", n, got)
+					}
+				}
+				if done {
+					if n < 7 {
+						t.Errorf("the child came to its end after %d steps", n-1)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+func TestKillChild(t *testing.T) {
+	root := os.Getenv("DIR_TEST_ROOT")
+	if root == "" {
+		t.Skip("the child process of TestKill")
+	}
+	n, err := strconv.Atoi(os.Getenv("DIR_TEST_KILL"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := killed[os.Getenv("DIR_TEST_CASE")]
+	o := &one{another: &another{root: root, stage: filepath.Join(filepath.Dir(root), "stage")}, name: "folder/item"}
+	o.s = later(opened(t, root))
+	if c.dull {
+		var st unix.Stat_t
+		if err := unix.Stat(root, &st); err != nil {
+			t.Fatal(err)
+		}
+		o.s.dull.Store(uint64(st.Dev), true)
+	}
+	p := o.mustPlan(t)
+	step := 0
+	o.s.at = func(at string) {
+		var err error
+		switch body := c.at[at]; body {
+		case "":
+		case "-":
+			err = o.delete(o.name)
+		default:
+			err = o.put(o.name, []byte(body), nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if step++; step == n {
+			unix.Kill(os.Getpid(), unix.SIGKILL)
+			select {}
+		}
+	}
+	if _, err := o.s.Apply(t.Context(), p); err != nil && !errors.Is(err, sources.ErrConflict) {
+		t.Fatal(err)
+	}
+}
+
+// TestPrepareBesideAWriter: what a living process has under way is left alone.
+func TestPrepareBesideAWriter(t *testing.T) {
+	for _, step := range steps[1:] {
+		for _, conflicting := range []bool{false, true} {
+			o := newOne(t)
+			p := o.mustPlan(t)
+			beside := later(opened(t, o.root))
+			o.s.at = func(at string) {
+				if at == "exchange" && conflicting {
+					if err := o.put(o.name, []byte("THEIRS"), nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if at == step {
+					if err := beside.Prepare(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			_, err := o.s.Apply(t.Context(), p)
+			want := newBody
+			if conflicting {
+				want = "THEIRS"
+			}
+			if conflicting != errors.Is(err, sources.ErrConflict) || !conflicting && err != nil {
+				t.Errorf("%s, conflict %v: %v", step, conflicting, err)
+			}
+			if got := o.body(t, o.name); got != want || len(o.tree(t)) != 3 {
+				t.Errorf("%s: it holds %q, and the tree is %q", step, got, o.tree(t))
+			}
+		}
+	}
+}
+
+func TestTempNames(t *testing.T) {
+	a := newTemp()
+	long := a.ready(state{ino: 1}, state{ino: 2}, "target")
+	for _, want := range []temp{a, long} {
+		if got, ok := parseTemp(want.name()); !ok || got != want {
+			t.Errorf("%q reads as %v, %v", want.name(), got, ok)
+		}
+		if len(want.name()) > 143 {
+			t.Errorf("%q is too long for file systems with encrypted names", want.name())
+		}
+	}
+	for _, name := range []string{"", tempPrefix, a.name() + "0", a.name()[:len(a.name())-1], a.name() + "-", long.name() + "-0123456789abcdef", "x" + a.name(), tempPrefix + "0123456789abcdeF", tempPrefix + "0123456789abcdeg"} {
+		if isTemp(name) {
+			t.Errorf("%q counts as a temporary file", name)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+//go:build linux || darwin
+
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"rewrap/sources"
+)
+
+// splicedSize is the size of the content after the splices, and checks them.
+func splicedSize(size int64, splices []sources.Splice) (int64, error) {
+	at, after := int64(0), size
+	for _, s := range splices {
+		switch {
+		case s.Off < at:
+			return 0, fmt.Errorf("the splice at %d does not stand after the one before, which ends at %d", s.Off, at)
+		case s.Del < 0, s.Off > size, s.Del > size-s.Off:
+			return 0, fmt.Errorf("the splice of %d bytes at %d is not inside the content of %d bytes", s.Del, s.Off, size)
+		}
+		at = s.Off + s.Del
+		after += int64(len(s.Ins)) - s.Del
+	}
+	return after, nil
+}
+
+// chunk is what is copied between two looks at the context.
+const chunk = 16 << 20
+
+// splice writes the content of src with the splices to dst, which is empty.
+// A src that is shorter than size is io.ErrUnexpectedEOF.
+func splice(ctx context.Context, dst, src *os.File, size int64, splices []sources.Splice, sparse bool) error {
+	at := int64(0)
+	for _, s := range splices {
+		if err := copyRange(ctx, dst, src, at, s.Off, sparse); err != nil {
+			return err
+		}
+		if _, err := dst.Write(s.Ins); err != nil {
+			return err
+		}
+		at = s.Off + s.Del
+	}
+	if err := copyRange(ctx, dst, src, at, size, sparse); err != nil || !sparse {
+		return err
+	}
+	// A hole at the end was only stepped over.
+	end, err := dst.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	return dst.Truncate(end)
+}
+
+// copyRange copies src from at to end to where dst stands. Of a sparse file
+// the holes stay holes.
+func copyRange(ctx context.Context, dst, src *os.File, at, end int64, sparse bool) error {
+	for at < end {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		upto := min(at+chunk, end)
+		if sparse {
+			data, err := src.Seek(at, seekData)
+			switch {
+			case is(err, unix.ENXIO):
+				data = end
+			case is(err, unix.EINVAL, unix.ENOTSUP):
+				sparse = false
+				continue
+			case err != nil:
+				return err
+			}
+			if data = min(data, end); data > at {
+				if _, err := dst.Seek(data-at, io.SeekCurrent); err != nil {
+					return err
+				}
+				at = data
+				continue
+			}
+			hole, err := src.Seek(at, seekHole)
+			if err != nil {
+				return err
+			}
+			upto = min(upto, hole)
+		}
+		if _, err := src.Seek(at, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(dst, src, upto-at); err != nil {
+			if errors.Is(err, io.EOF) {
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		at = upto
+	}
+	return nil
+}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 )
 
@@ -162,6 +163,22 @@ var (
 // credentials ended: nothing is wrong with the run, it goes on with new ones.
 var ErrCredentials = errors.New("the credentials have expired")
 
+// ErrThrottled is wrapped by the errors of a client that gave up on a service
+// which answers nothing but that it is asked too often. The next request would
+// fare no better, so such an error is made a [RunError] that counts at once.
+var ErrThrottled = errors.New("the service throttles every request")
+
+// CredentialsEnded knows the error codes of AWS, and of what speaks its
+// protocols, that new credentials would cure (AWS API references, "Common
+// errors"; S3 API Reference, "Error responses").
+func CredentialsEnded(code string) bool {
+	switch code {
+	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidClientTokenId", "UnrecognizedClientException":
+		return true
+	}
+	return false
+}
+
 // UnsupportedError is the refusal of an edit that the source could only make
 // with a loss. The item is skipped, and reported with the reason.
 type UnsupportedError struct {
@@ -190,6 +207,10 @@ type RunError struct {
 	Err  error
 	Hint string // what to do about it; a sentence
 
+	// Where names what refused: "key service", "store: read", "store: write".
+	// Strikes are counted apart for each.
+	Where string
+
 	// Strikes is how many times in a row, with no success between, it takes
 	// to believe that the run itself is meant. 0 and 1: at once. An error
 	// that might be one item's after all (access denied to one object) asks
@@ -201,7 +222,7 @@ func (e *RunError) Error() string {
 	if e.Hint == "" {
 		return e.Err.Error()
 	}
-	return e.Err.Error() + ". " + e.Hint
+	return strings.TrimSuffix(e.Err.Error(), ".") + ". " + e.Hint
 }
 
 func (e *RunError) Unwrap() error { return e.Err }

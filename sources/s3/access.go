@@ -13,62 +13,67 @@ import (
 )
 
 // access is how the bucket deals with access control lists. A copy resets the
-// list of an object to its writer's full control (S3 API Reference,
-// CopyObject), so where lists count they are read and sent again.
+// list of an object to its writer's full control and makes the writer its owner
+// (S3 API Reference, CopyObject), so where lists count they are read and sent
+// again, and objects of other owners are left alone.
 type access struct {
-	lists bool   // objects have lists of their own that count
-	owner string // the bucket owner's canonical user id; "" where it cannot be asked
-	err   error  // it could not be found out; a write would be a guess
+	lists bool  // objects may have lists of their own that count
+	err   error // it could not be found out; a write would be a guess
 }
 
-// openAccess finds out. Being denied is an error of writes alone, so that
-// commands that only read do not need the permission.
-func (s *Source) openAccess(ctx context.Context) error {
+// openAccess finds out, and whom a write makes the owner; on an endpoint that
+// is not AWS's own the canary tells that (see [probe.lists]). Being denied is
+// an error of writes alone, so that commands that only read do not need the
+// permission.
+func (s *Source) openAccess(ctx context.Context) (owner string, err error) {
 	out, err := s.api.GetBucketOwnershipControls(ctx, &s3.GetBucketOwnershipControlsInput{Bucket: &s.c.Bucket})
 	switch {
-	case err == nil && out.OwnershipControls == nil && s.c.Canary:
-		return nil // the endpoint took the request for another one
-	case err == nil:
-		if out.OwnershipControls != nil {
-			for _, r := range out.OwnershipControls.Rules {
-				if r.ObjectOwnership == types.ObjectOwnershipBucketOwnerEnforced {
-					return nil
-				}
+	case err == nil && out.OwnershipControls != nil:
+		for _, r := range out.OwnershipControls.Rules {
+			if r.ObjectOwnership == types.ObjectOwnershipBucketOwnerEnforced {
+				return "", nil
 			}
 		}
+	case err == nil:
+		// The endpoint took the request for another one.
 	case code(err) == "OwnershipControlsNotFoundError":
 		// Never set: objects belong to their writers and have lists.
 	case unknownOperation(err):
-		return nil
+		// That there are no such controls does not say that there are no lists.
 	case denied(err):
 		s.access.err = &sources.RunError{
-			Err:  fmt.Errorf("reading how bucket %s deals with ACLs: %w", s.c.Bucket, err),
-			Hint: "Allow s3:GetBucketOwnershipControls on arn:aws:s3:::" + s.c.Bucket,
+			Where: whereWrite,
+			Err:   fmt.Errorf("reading how bucket %s deals with ACLs: %w", s.c.Bucket, err),
+			Hint:  "Allow s3:GetBucketOwnershipControls on arn:aws:s3:::" + s.c.Bucket,
 		}
-		return nil
+		return "", nil
 	default:
-		return s.bucketError(err)
-	}
-
-	acl, err := s.api.GetBucketAcl(ctx, &s3.GetBucketAclInput{Bucket: &s.c.Bucket})
-	switch {
-	case unknownOperation(err):
-		s.access.lists = true
-		return nil
-	case denied(err):
-		s.access.err = &sources.RunError{
-			Err:  fmt.Errorf("reading who owns bucket %s, in which objects have ACLs of their own: %w", s.c.Bucket, err),
-			Hint: "Allow s3:GetBucketAcl on arn:aws:s3:::" + s.c.Bucket + ", or set Object Ownership to BucketOwnerEnforced",
-		}
-		return nil
-	case err != nil:
-		return s.bucketError(err)
+		return "", s.bucketError(err)
 	}
 	s.access.lists = true
-	if acl.Owner != nil {
-		s.access.owner = aws.ToString(acl.Owner.ID)
+	if s.c.Canary {
+		return "", nil
 	}
-	return nil
+	buckets, err := s.api.ListBuckets(ctx, &s3.ListBucketsInput{MaxBuckets: aws.Int32(1)})
+	switch {
+	case denied(err), unknownOperation(err):
+	case err != nil:
+		return "", s.bucketError(err)
+	default:
+		owner = ownerID(buckets.Owner)
+	}
+	if owner == "" {
+		s.access.err = &sources.UnsupportedError{Reason: "acl", Detail: "objects of bucket " + s.c.Bucket +
+			" have ACLs and owners of their own, and which account the caller writes as cannot be found out; allow s3:ListAllMyBuckets on *, or set the bucket's Object Ownership to BucketOwnerEnforced"}
+	}
+	return owner, nil
+}
+
+func ownerID(o *types.Owner) string {
+	if o == nil {
+		return ""
+	}
+	return aws.ToString(o.ID)
 }
 
 // grants are the values of the headers x-amz-grant-*, by permission. Empty:
@@ -76,11 +81,11 @@ func (s *Source) openAccess(ctx context.Context) error {
 type grants map[types.Permission]string
 
 // grants reads an object's list and says how to send it again.
-func (s *Source) grants(ctx context.Context, key string) (grants, error) {
+func (s *Source) grants(ctx context.Context, key string, w *ways) (grants, error) {
 	if s.access.err != nil {
 		return nil, s.access.err
 	}
-	if !s.access.lists {
+	if !w.Lists {
 		return nil, nil
 	}
 	out, err := s.api.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &s.c.Bucket, Key: &key})
@@ -88,15 +93,12 @@ func (s *Source) grants(ctx context.Context, key string) (grants, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, s.objectError("reading the ACL of", key, "s3:GetObjectAcl", err)
+		return nil, s.objectError(whereWrite, "reading the ACL of", key, "s3:GetObjectAcl", err)
 	}
-	owner := ""
-	if out.Owner != nil {
-		owner = aws.ToString(out.Owner.ID)
-	}
-	if s.access.owner != "" && owner != s.access.owner {
+	owner := ownerID(out.Owner)
+	if owner != w.Owner {
 		return nil, &sources.UnsupportedError{Reason: "acl", Detail: s.name(key) +
-			" belongs to another account than the bucket, and would change its owner; set the bucket's Object Ownership to BucketOwnerEnforced, or have the owner re-wrap it"}
+			" belongs to another account than the caller's, and would change its owner; set the bucket's Object Ownership to BucketOwnerEnforced, or have the owner re-wrap it"}
 	}
 	g, err := newGrants(owner, out.Grants)
 	if err != nil {

@@ -3,7 +3,6 @@ package s3
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -54,7 +53,7 @@ func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, err
 	var n attempts
 	out, err := s.copy(ctx, w.request, &n)
 	if err != nil {
-		return sources.Result{}, s.writeError("copying", w.request.key, n.count(), err)
+		return sources.Result{}, s.writeError("copying", w.request.key, &n, err)
 	}
 	res := sources.Result{RequestID: requestID(out.ResultMetadata)}
 	if r := out.CopyObjectResult; r != nil && r.LastModified != nil && strings.HasPrefix(aws.ToString(r.ETag), `"`) {
@@ -80,9 +79,9 @@ func (s *Source) applyPut(ctx context.Context, w planned, splices []sources.Spli
 	}, quiet)
 	if err != nil {
 		if status(err) == http.StatusPreconditionFailed {
-			err = sources.ErrConflict
+			return sources.Result{}, fmt.Errorf("fetching %s: %w", s.name(key), sources.ErrConflict)
 		}
-		return sources.Result{}, s.objectError("fetching", key, "s3:GetObject", err)
+		return sources.Result{}, s.objectError(whereWrite, "fetching", key, "s3:GetObject", err)
 	}
 	defer got.Body.Close()
 	o, err := newObject(got.ResultMetadata)
@@ -99,7 +98,7 @@ func (s *Source) applyPut(ctx context.Context, w planned, splices []sources.Spli
 	var n attempts
 	out, err := s.put(ctx, w.request, splice(got.Body, o.size, splices), size, o.checksum(), &n)
 	if err != nil {
-		return sources.Result{}, s.writeError("writing", key, n.count(), err)
+		return sources.Result{}, s.writeError("writing", key, &n, err)
 	}
 	// S3 does not say Last-Modified here, so the revision is not known.
 	return sources.Result{RequestID: requestID(out.ResultMetadata)}, nil
@@ -142,6 +141,7 @@ func (s *Source) put(ctx context.Context, r request, body io.Reader, size int64,
 	}
 	if size > maxBuffered {
 		in.Body = body
+		n.once = true
 		return s.api.PutObject(ctx, in, n.watch, r.setHeaders, func(o *s3.Options) { stream(o, in) })
 	}
 	whole := make([]byte, size)
@@ -189,7 +189,10 @@ func (r request) setHeaders(o *s3.Options) {
 
 // attempts counts how often the client sent a request. One that was sent
 // again may have been refused because of what its first sending wrote.
-type attempts struct{ n atomic.Int32 }
+type attempts struct {
+	n    atomic.Int32
+	once bool // the client could not have sent it again: the body is a stream
+}
 
 func (a *attempts) count() int { return int(a.n.Load()) }
 
@@ -206,25 +209,27 @@ func (a *attempts) watch(o *s3.Options) {
 
 // writeError says what an error of a write means for the object. Only an
 // answer to the first and only sending proves that nothing was written.
-func (s *Source) writeError(doing, key string, attempts int, err error) error {
-	doing += " " + s.name(key)
+//
+// No answer after all the client's retries may be an outage. It says nothing
+// of the kind where the client had no retries (a body that is a stream, or
+// that was not there to be sent): then it is the item that is tried again.
+func (s *Source) writeError(doing, key string, n *attempts, err error) error {
+	named := fmt.Errorf("%s %s: %w", doing, s.name(key), err)
 	st := status(err)
 	conflict := st == http.StatusPreconditionFailed || st == http.StatusConflict
 	switch {
 	case code(err) == "NoSuchBucket":
-		return runError(fmt.Errorf("%s: %w", doing, err))
-	case (conflict || st == http.StatusNotFound) && attempts > 1:
-		return fmt.Errorf("%s: refused at attempt %d, perhaps because an earlier one was done and its answer lost: %w", doing, attempts, err)
+		return runError(whereWrite, named)
+	case (conflict || st == http.StatusNotFound) && n.count() > 1:
+		return fmt.Errorf("%s %s: refused at attempt %d, perhaps because an earlier one was done and its answer lost: %w", doing, s.name(key), n.count(), err)
 	case conflict:
-		return fmt.Errorf("%s: %w (%s)", doing, sources.ErrConflict, code(err))
-	case st == http.StatusNotFound:
-		return fmt.Errorf("%s: %w", doing, sources.ErrGone)
+		return fmt.Errorf("%s %s: %w (%s)", doing, s.name(key), sources.ErrConflict, code(err))
 	case code(err) == "MetadataTooLarge":
 		return &sources.UnsupportedError{Reason: "metadata-too-large", Detail: s.name(key) + " would have more user metadata than S3 allows; remove some entries"}
 	case code(err) == "InvalidObjectState", code(err) == "ObjectNotInActiveTierError":
 		return archivedError(s.name(key))
-	case errors.Is(err, sources.ErrConflict):
-		return fmt.Errorf("%s: %w", doing, err)
+	case unanswered(err) && (n.once || n.count() == 0):
+		return runError(whereWrite, named)
 	}
-	return s.objectError(strings.TrimSuffix(doing, " "+s.name(key)), key, "s3:PutObject, s3:GetObject, s3:GetObjectTagging and s3:PutObjectTagging", err)
+	return s.objectError(whereWrite, doing, key, "s3:PutObject, s3:GetObject, s3:GetObjectTagging and s3:PutObjectTagging", err)
 }

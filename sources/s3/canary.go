@@ -18,6 +18,11 @@ import (
 type ways struct {
 	Copy, Put                 bool // the way is conditional
 	CopyVerbatim, PutVerbatim bool // it takes metadata values as it gives them
+
+	// Lists says that objects have access control lists of their own that
+	// count, Owner whom a write of the caller makes an object's owner.
+	Lists bool
+	Owner string
 }
 
 // choose picks the way for an edit, or refuses.
@@ -86,8 +91,9 @@ func (s *Source) Prepare(ctx context.Context) error {
 	switch {
 	case !w.Copy && !w.Put:
 		return &sources.RunError{
-			Err:  fmt.Errorf("bucket %s: this endpoint honours neither If-Match on PutObject nor the conditions of CopyObject", s.c.Bucket),
-			Hint: "Nothing can be changed here without the risk of undoing a concurrent writer's change; use an endpoint with conditional writes",
+			Where: whereWrite,
+			Err:   fmt.Errorf("bucket %s: this endpoint honours neither If-Match on PutObject nor the conditions of CopyObject", s.c.Bucket),
+			Hint:  "Nothing can be changed here without the risk of undoing a concurrent writer's change; use an endpoint with conditional writes",
 		}
 	case !w.Copy:
 		s.notice("CopyObject is no safe conditional write on this endpoint: every object that changes is fetched and written again (GetObject, PutObject with If-Match), and a concurrent change of its metadata alone may go unseen")
@@ -123,6 +129,9 @@ func (p *probe) run(ctx context.Context) (ways, error) {
 	// framing that the SDK puts around it. That rules out PutObject, not copies.
 	_, stored, err := p.s.read(ctx, p.key, 2*int64(len(canaryBody)))
 	if err != nil {
+		return w, p.fail(err)
+	}
+	if w.Lists, w.Owner, err = p.lists(ctx); err != nil {
 		return w, p.fail(err)
 	}
 	if w.Copy, w.CopyVerbatim, err = p.way(ctx, wayCopy, stored); err != nil {
@@ -189,6 +198,24 @@ func (p *probe) way(ctx context.Context, way string, body []byte) (conditional, 
 	}
 	done := taken && text(after)[stepName] == r.meta[stepName] && bytes.Equal(got, body) && maps.Equal(after.carried(), r.headers)
 	return conditional && done, done && maps.Equal(text(after), r.meta), nil
+}
+
+// lists looks at the canary's own access control list: whether there is one,
+// and whom it names as the owner of what the caller writes.
+func (p *probe) lists(ctx context.Context) (lists bool, owner string, err error) {
+	if !p.s.access.lists {
+		return false, "", nil
+	}
+	out, err := p.s.api.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &p.s.c.Bucket, Key: &p.key})
+	switch {
+	case refusedOtherwise(err):
+		return false, "", nil // not even of the caller's own object
+	case err != nil:
+		return false, "", p.s.objectError(whereWrite, "reading the ACL of", p.key, "s3:GetObjectAcl", err)
+	case out.Owner == nil && len(out.Grants) == 0:
+		return false, "", nil // the endpoint took the request for another one
+	}
+	return true, ownerID(out.Owner), nil
 }
 
 // look reads the canary as it is now.
@@ -259,9 +286,9 @@ func (p *probe) fail(err error) error {
 	}
 	err = fmt.Errorf("trying what the endpoint honours on %s: %w", p.s.name(p.key), err)
 	if denied(err) {
-		return &sources.RunError{Err: err, Hint: "Allow s3:PutObject, s3:GetObject and s3:DeleteObject on " + p.s.arn()}
+		return &sources.RunError{Where: whereWrite, Err: err, Hint: "Allow s3:PutObject, s3:GetObject and s3:DeleteObject on " + p.s.arn()}
 	}
-	return runError(err)
+	return runError(whereWrite, err)
 }
 
 // clean removes the canary: every version that the answers named, and then

@@ -24,11 +24,20 @@ const outageStrikes = 20
 // kmsStrikes: the key that S3 could not use may be one object's or everybody's.
 const kmsStrikes = 5
 
+// What refused, for the strikes of [sources.RunError]. What Plan reads belongs
+// to the write: an item that can be read and not planned has not got further.
+const (
+	whereList  = "store: list"
+	whereRead  = "store: read"
+	whereWrite = "store: write"
+)
+
 // code is the error code of S3, or what the SDK makes of the status where the
-// answer has no body (HEAD): "NotFound", "Forbidden", "BadRequest".
+// answer has no body (HEAD): "NotFound", "Forbidden", "BadRequest". Where
+// credentials could not be had the answer, if any, is not S3's.
 func code(err error) string {
 	var api smithy.APIError
-	if errors.As(err, &api) {
+	if errors.As(err, &api) && !errors.Is(err, sources.ErrCredentials) {
 		return api.ErrorCode()
 	}
 	return ""
@@ -37,7 +46,7 @@ func code(err error) string {
 // status is the HTTP status of the answer; 0 if there was none.
 func status(err error) int {
 	var answer *smithyhttp.ResponseError
-	if errors.As(err, &answer) {
+	if errors.As(err, &answer) && !errors.Is(err, sources.ErrCredentials) {
 		return answer.HTTPStatusCode()
 	}
 	return 0
@@ -54,20 +63,32 @@ func unknownOperation(err error) bool {
 	return false
 }
 
+// unanswered says that the store did not answer, or not but with an error of
+// its own, and that nobody told the caller to stop waiting.
+func unanswered(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	st := status(err)
+	return st == 0 || st >= 500
+}
+
 type runFailure struct {
 	hint    string
 	strikes int
-	expired bool
 }
+
+const renew = "Renew the credentials and run the same command again; it goes on where it stopped"
 
 // runCode knows the codes that would meet the next item just the same.
 // Codes: S3 API Reference, "Error responses", and the KMS errors that S3
 // hands on under the prefix "KMS.".
 func runCode(code string) *runFailure {
+	if sources.CredentialsEnded(code) {
+		return &runFailure{hint: renew}
+	}
 	switch code {
-	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired":
-		return &runFailure{hint: "Renew the credentials and run the same command again", expired: true}
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId":
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken":
 		return &runFailure{hint: "The credentials are not known to this endpoint; check profile, keys and endpoint"}
 	case "NoSuchBucket":
 		return &runFailure{hint: "Check the bucket's name, the account and the endpoint"}
@@ -87,54 +108,78 @@ func runCode(code string) *runFailure {
 	return nil
 }
 
-// runError makes an error the run's where its code says so, else leaves it.
-func runError(err error) error {
+// runError makes an error the run's where it would meet every item, else
+// leaves it.
+func runError(where string, err error) error {
+	run := &sources.RunError{Err: err, Where: where}
 	f := runCode(code(err))
-	if f == nil {
+	switch {
+	case errors.Is(err, sources.ErrCredentials):
+		run.Hint = renew
+	case errors.Is(err, sources.ErrThrottled):
+		run.Hint = "Wait until the store has recovered, or lower --store-rps if others need its quota; then run the same command again"
+	case f == nil:
 		return err
+	default:
+		if sources.CredentialsEnded(code(err)) {
+			run.Err = fmt.Errorf("%w: %w", sources.ErrCredentials, err)
+		}
+		run.Hint, run.Strikes = f.hint, f.strikes
 	}
-	if f.expired {
-		err = fmt.Errorf("%w: %w", sources.ErrCredentials, err)
-	}
-	return &sources.RunError{Err: err, Hint: f.hint, Strikes: f.strikes}
+	return run
+}
+
+// outage is the error of a request that got no answer.
+func outage(where string, err error) error {
+	return &sources.RunError{Err: err, Where: where, Strikes: outageStrikes,
+		Hint: "Check the endpoint and the network; run the same command again to go on"}
 }
 
 // objectError says what an error of a request for one object means. action is
 // the IAM action that the request needs.
-func (s *Source) objectError(doing, key, action string, err error) error {
+func (s *Source) objectError(where, doing, key, action string, err error) error {
 	err = fmt.Errorf("%s %s: %w", doing, s.name(key), err)
 	switch {
 	case denied(err):
-		return &sources.RunError{Err: err, Strikes: objectStrikes, Hint: "Allow " + action + " on " + s.arn() +
+		return &sources.RunError{Err: err, Where: where, Strikes: objectStrikes, Hint: "Allow " + action + " on " + s.arn() +
 			"; for objects under SSE-KMS the key's policy has a say too"}
 	case status(err) == http.StatusNotFound && code(err) != "NoSuchBucket":
 		return fmt.Errorf("%s %s: %w", doing, s.name(key), sources.ErrGone)
 	}
-	return runError(err)
+	if e := runError(where, err); errors.As(e, new(*sources.RunError)) {
+		return e
+	}
+	if unanswered(err) {
+		return outage(where, err)
+	}
+	return err
 }
 
 // bucketError is for requests that concern the bucket as a whole.
 func (s *Source) bucketError(err error) error {
 	err = fmt.Errorf("opening bucket %s: %w", s.c.Bucket, err)
-	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
+	}
+	run := &sources.RunError{Err: err, Where: whereRead}
+	switch {
 	case denied(err):
-		return &sources.RunError{Err: err, Hint: "Allow s3:ListBucket on arn:aws:s3:::" + s.c.Bucket}
+		run.Hint = "Allow s3:ListBucket on arn:aws:s3:::" + s.c.Bucket
 	case status(err) == http.StatusNotFound:
-		return &sources.RunError{Err: err, Hint: runCode("NoSuchBucket").hint}
+		run.Hint = runCode("NoSuchBucket").hint
 	case status(err) == http.StatusMovedPermanently:
-		return &sources.RunError{Err: err, Hint: runCode("PermanentRedirect").hint}
+		run.Hint = runCode("PermanentRedirect").hint
 	case status(err) == http.StatusBadRequest && runCode(code(err)) == nil:
 		// HEAD has no body to say which: S3 answers so to an expired token and
 		// to a signature for another Region.
-		return &sources.RunError{Err: err, Hint: "The credentials may have expired, or the bucket may be in another Region"}
+		run.Hint = "The credentials may have expired, or the bucket may be in another Region"
+	default:
+		if e := runError(whereRead, err); errors.As(e, new(*sources.RunError)) {
+			return e
+		}
+		run.Hint = "Check the endpoint and the network"
 	}
-	var run *sources.RunError
-	if err = runError(err); errors.As(err, &run) {
-		return err
-	}
-	return &sources.RunError{Err: err, Hint: "Check the endpoint and the network"}
+	return run
 }
 
 func (s *Source) arn() string { return "arn:aws:s3:::" + s.c.Bucket + "/" + s.c.Prefix + "*" }

@@ -3,9 +3,13 @@ package s3
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/bench/emulator"
 	"rewrap/sources"
@@ -91,6 +95,9 @@ func TestErrors(t *testing.T) {
 		{"copy", "CopyObject", 400, "KMS.NotFoundException", kms, ""},
 		{"copy", "CopyObject", 400, "ExpiredToken", credentials, ""},
 		{"copy", "CopyObject", 418, "Teapot", other, ""},
+		{"copy", "CopyObject", 501, "NotImplemented", outage, "endpoint"},
+		{"put", "PutObject", 501, "NotImplemented", outage, "endpoint"},
+		{"put", "GetObject", 501, "NotImplemented", outage, "endpoint"},
 		{"put", "PutObject", 412, "PreconditionFailed", conflict, ""},
 		{"put", "PutObject", 404, "NoSuchKey", gone, ""},
 		{"put", "PutObject", 409, "ConditionalRequestConflict", conflict, ""},
@@ -137,6 +144,13 @@ func TestErrors(t *testing.T) {
 				case runErr.Strikes <= 1:
 					got = run
 				}
+				want, ok := map[string]string{"list": "store: list", "spans": "store: list", "copy": "store: write", "put": "store: write"}[test.do]
+				if !ok {
+					want = "store: read"
+				}
+				if runErr.Where != want {
+					t.Errorf("it was %q that refused, should be %q", runErr.Where, want)
+				}
 				if runErr.Hint == "" || !strings.Contains(runErr.Hint, test.hint) {
 					t.Errorf("the hint is %q, should speak of %s", runErr.Hint, test.hint)
 				}
@@ -150,6 +164,36 @@ func TestErrors(t *testing.T) {
 				t.Errorf("it does not say of what: %v", err)
 			}
 		})
+	}
+}
+
+// TestClientGaveUp: what the client says of the service or of the credentials
+// is the run's, at once, whatever answer is inside.
+func TestClientGaveUp(t *testing.T) {
+	s := &Source{c: Config{Bucket: "bucket"}}
+	for _, st := range []int{403, 404, 412, 503} {
+		answer := &smithyhttp.ResponseError{
+			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: st}},
+			Err:      &smithy.GenericAPIError{Code: "AccessDenied"},
+		}
+		for _, sentinel := range []error{sources.ErrCredentials, sources.ErrThrottled} {
+			if st != 503 && sentinel == sources.ErrThrottled {
+				continue
+			}
+			err := fmt.Errorf("%w: %w", sentinel, answer)
+			once := &attempts{once: true}
+			once.n.Add(1)
+			for name, err := range map[string]error{
+				"list": s.listError(err), "read": s.readError("item", err), "open": s.bucketError(err),
+				"write": s.writeError("copying", "item", new(attempts), err), "stream": s.writeError("writing", "item", once, err),
+				"plan": s.objectError(whereWrite, "reading the tags of", "item", "s3:GetObjectTagging", err),
+			} {
+				var run *sources.RunError
+				if !errors.As(err, &run) || run.Strikes > 1 || !errors.Is(err, sentinel) || errors.Is(err, sources.ErrGone) || strings.Contains(run.Hint, "Allow") {
+					t.Errorf("%s, %d, %v: %v", name, st, sentinel, err)
+				}
+			}
+		}
 	}
 }
 

@@ -33,8 +33,9 @@ func (s *Source) openLocks(ctx context.Context) error {
 	case code(err) == "ObjectLockConfigurationNotFoundError", unknownOperation(err):
 	case denied(err):
 		s.locks.err = &sources.RunError{
-			Err:  fmt.Errorf("reading whether bucket %s has Object Lock: %w", s.c.Bucket, err),
-			Hint: "Allow s3:GetBucketObjectLockConfiguration on arn:aws:s3:::" + s.c.Bucket,
+			Where: whereWrite,
+			Err:   fmt.Errorf("reading whether bucket %s has Object Lock: %w", s.c.Bucket, err),
+			Hint:  "Allow s3:GetBucketObjectLockConfiguration on arn:aws:s3:::" + s.c.Bucket,
 		}
 	case s.c.Canary && status(err) >= 400 && status(err) < 500 && runCode(code(err)) == nil:
 		// Some other way of saying that there is no such thing here.
@@ -51,10 +52,10 @@ func (s *Source) checkLocks(ctx context.Context, key string) error {
 	}
 	const none = "NoSuchObjectLockConfiguration"
 	if _, err := s.api.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && code(err) != none {
-		return s.objectError("reading the retention of", key, "s3:GetObjectRetention", err)
+		return s.objectError(whereWrite, "reading the retention of", key, "s3:GetObjectRetention", err)
 	}
 	if _, err := s.api.GetObjectLegalHold(ctx, &s3.GetObjectLegalHoldInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && code(err) != none {
-		return s.objectError("reading the legal hold of", key, "s3:GetObjectLegalHold", err)
+		return s.objectError(whereWrite, "reading the legal hold of", key, "s3:GetObjectLegalHold", err)
 	}
 	s.locks.proven.Store(true)
 	return nil
@@ -87,7 +88,7 @@ func (s *Source) checkAnnotations(ctx context.Context, key string) error {
 	case unknownOperation(err):
 		return nil
 	case err != nil:
-		return s.objectError("reading the annotations of", key, "s3:ListObjectAnnotations", err)
+		return s.objectError(whereWrite, "reading the annotations of", key, "s3:ListObjectAnnotations", err)
 	case len(out.Annotations) > 0:
 		return &sources.UnsupportedError{Reason: "annotations", Detail: s.name(key) +
 			" has annotations, which are lost when its body is written anew; take them off and put them back afterwards"}

@@ -120,7 +120,7 @@ func (s *Source) List(ctx context.Context, span sources.Span, after sources.Curs
 	return func(yield func(sources.Ref, error) bool) {
 		var r keyRange
 		if err := json.Unmarshal([]byte(span.Data), &r); err != nil {
-			yield(sources.Ref{}, &sources.RunError{Err: fmt.Errorf("span %s: %w", span.ID, err), Hint: "The checkpoint is not one of this source; start with a new --state"})
+			yield(sources.Ref{}, &sources.RunError{Where: whereList, Err: fmt.Errorf("span %s: %w", span.ID, err), Hint: "The checkpoint is not one of this source; start with a new --state"})
 			return
 		}
 		canary := s.canaryKey()
@@ -180,18 +180,21 @@ func (s *Source) checkOrder(last, key string) error {
 	switch {
 	case key <= last:
 		return &sources.RunError{
-			Err:  fmt.Errorf("listing bucket %s: key %q came after %q, which is not the order of UTF-8 bytes", s.c.Bucket, key, last),
-			Hint: "The endpoint does not list as S3's general purpose buckets do (directory buckets do not), and cannot be walked safely",
+			Where: whereList,
+			Err:   fmt.Errorf("listing bucket %s: key %q came after %q, which is not the order of UTF-8 bytes", s.c.Bucket, key, last),
+			Hint:  "The endpoint does not list as S3's general purpose buckets do (directory buckets do not), and cannot be walked safely",
 		}
 	case !strings.HasPrefix(key, s.c.Prefix):
 		return &sources.RunError{
-			Err:  fmt.Errorf("listing bucket %s: key %q is not under the prefix %q that was asked for", s.c.Bucket, key, s.c.Prefix),
-			Hint: "The endpoint does not honour prefixes, and cannot be walked safely",
+			Where: whereList,
+			Err:   fmt.Errorf("listing bucket %s: key %q is not under the prefix %q that was asked for", s.c.Bucket, key, s.c.Prefix),
+			Hint:  "The endpoint does not honour prefixes, and cannot be walked safely",
 		}
 	case !utf8.ValidString(key):
 		return &sources.RunError{
-			Err:  fmt.Errorf("listing bucket %s: key %q is not UTF-8", s.c.Bucket, key),
-			Hint: "S3's keys are UTF-8, and the checkpoint can keep no others; rename the object",
+			Where: whereList,
+			Err:   fmt.Errorf("listing bucket %s: key %q is not UTF-8", s.c.Bucket, key),
+			Hint:  "S3's keys are UTF-8, and the checkpoint can keep no others; rename the object",
 		}
 	}
 	return nil
@@ -200,12 +203,12 @@ func (s *Source) checkOrder(last, key string) error {
 func (s *Source) listError(err error) error {
 	err = fmt.Errorf("listing bucket %s: %w", s.c.Bucket, err)
 	if denied(err) {
-		return &sources.RunError{Err: err, Hint: "Allow s3:ListBucket on arn:aws:s3:::" + s.c.Bucket}
+		return &sources.RunError{Where: whereList, Err: err, Hint: "Allow s3:ListBucket on arn:aws:s3:::" + s.c.Bucket}
 	}
 	if status(err) == http.StatusNotFound {
-		return &sources.RunError{Err: err, Hint: runCode("NoSuchBucket").hint}
+		return &sources.RunError{Where: whereList, Err: err, Hint: runCode("NoSuchBucket").hint}
 	}
-	return runError(err)
+	return runError(whereList, err)
 }
 
 // decodeKey undoes encoding-type=url, which writes keys as forms do: "+" for

@@ -116,7 +116,7 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 		return sources.Plan{}, err
 	}
 	r := request{key: v.ID, ifMatch: o.etag(), meta: meta, headers: o.carried()}
-	if r.grants, err = s.grants(ctx, v.ID); err != nil {
+	if r.grants, err = s.grants(ctx, v.ID, ways); err != nil {
 		return sources.Plan{}, err
 	}
 	switch way {
@@ -267,7 +267,7 @@ func (s *Source) tagging(ctx context.Context, key string) (*string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, s.objectError("reading the tags of", key, "s3:GetObjectTagging", err)
+		return nil, s.objectError(whereWrite, "reading the tags of", key, "s3:GetObjectTagging", err)
 	}
 	tags := make(url.Values, len(out.TagSet))
 	for _, t := range out.TagSet {

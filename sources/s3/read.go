@@ -2,7 +2,6 @@ package s3
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -147,7 +146,7 @@ func (s *Source) get(ctx context.Context, key string, n int64) (object, []byte, 
 	}
 	head := make([]byte, min(n, o.size))
 	if _, err := io.ReadFull(out.Body, head); err != nil {
-		return object{}, nil, fmt.Errorf("reading the first %d bytes of %s: %w", len(head), s.name(key), err)
+		return object{}, nil, s.readError(key, fmt.Errorf("the first %d bytes: %w", len(head), err))
 	}
 	return o, head, nil
 }
@@ -160,14 +159,7 @@ func (s *Source) readError(key string, err error) error {
 		return &sources.UnsupportedError{Reason: "sse-c", Detail: s.name(key) +
 			" cannot be read without parameters that only its owner has: it is most likely encrypted with a customer-provided key (SSE-C), which rewrap is not given"}
 	}
-	if st := status(err); (st == 0 || st >= 500) && !errors.Is(err, context.Canceled) {
-		return &sources.RunError{
-			Err:     fmt.Errorf("reading %s: %w", s.name(key), err),
-			Hint:    "Check the endpoint and the network; run the same command again to go on",
-			Strikes: outageStrikes,
-		}
-	}
-	return s.objectError("reading", key, "s3:GetObject", err)
+	return s.objectError(whereRead, "reading", key, "s3:GetObject", err)
 }
 
 // quiet keeps the SDK from logging that the checksum of a part of a body

@@ -20,6 +20,12 @@
 // Never is x-amz-copy-source-if-match sent beside it: where that one is true,
 // S3 copies even if the other is false (S3 API Reference, CopyObject).
 //
+// One race is left under SSE-S3 and without encryption, where new metadata
+// does not change the ETag: another writer's rewrite of metadata alone that
+// lands while S3 is at its own copy, after it has looked at the source's
+// condition, passes both, and its metadata is lost. Under SSE-KMS every write
+// has an ETag of its own, and If-Match sees it.
+//
 // What conditions cannot see: calls that change neither ETag nor Last-Modified,
 // which are PutObjectTagging, PutObjectAcl, PutObjectRetention and
 // PutObjectLegalHold. Tags are copied by S3 itself at the moment of the copy;
@@ -51,7 +57,7 @@ import (
 type API interface {
 	HeadBucket(context.Context, *s3.HeadBucketInput, ...func(*s3.Options)) (*s3.HeadBucketOutput, error)
 	GetBucketOwnershipControls(context.Context, *s3.GetBucketOwnershipControlsInput, ...func(*s3.Options)) (*s3.GetBucketOwnershipControlsOutput, error)
-	GetBucketAcl(context.Context, *s3.GetBucketAclInput, ...func(*s3.Options)) (*s3.GetBucketAclOutput, error)
+	ListBuckets(context.Context, *s3.ListBucketsInput, ...func(*s3.Options)) (*s3.ListBucketsOutput, error)
 	ListObjectsV2(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
@@ -109,17 +115,18 @@ func Open(ctx context.Context, c Config) (*Source, error) {
 		return nil, &sources.RunError{Err: errors.New("a canary without an id"), Hint: "Set Config.CanaryID to something unique to the job"}
 	}
 	s := &Source{api: c.Client, c: c}
-	if !c.Canary {
-		s.ways.Store(&ways{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true})
-	}
 	if _, err := s.api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &c.Bucket}); err != nil {
 		return nil, s.bucketError(err)
 	}
-	if err := s.openAccess(ctx); err != nil {
+	owner, err := s.openAccess(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.openLocks(ctx); err != nil {
 		return nil, err
+	}
+	if !c.Canary {
+		s.ways.Store(&ways{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true, Lists: s.access.lists, Owner: owner})
 	}
 	return s, nil
 }

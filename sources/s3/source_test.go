@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -401,30 +402,146 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-// TestForeignOwner: a copy would make the object the caller's.
-func TestForeignOwner(t *testing.T) {
+// aclBucket is a bucket with ACLs and an item that everybody may read.
+func aclBucket(t *testing.T) (*cloud, writer) {
 	c := newCloud(t)
-	owner := "me"
-	c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
-		switch {
-		case op == "s3:GetBucketOwnershipControls":
-			emulator.Fail(w, r, 404, "OwnershipControlsNotFoundError", "")
-		case r.URL.Query().Has("acl"):
-			id := "me"
-			if strings.Contains(r.URL.Path, "item") {
-				id = owner
+	if _, err := c.client.PutBucketOwnershipControls(t.Context(), &s3.PutBucketOwnershipControlsInput{Bucket: &c.bucket,
+		OwnershipControls: &types.OwnershipControls{Rules: []types.OwnershipControlsRule{{ObjectOwnership: types.ObjectOwnershipObjectWriter}}}}); err != nil {
+		t.Fatal(err)
+	}
+	w := writer{c: c.client, bucket: c.bucket, acl: true, headers: map[string]string{"X-Amz-Acl": "public-read"}}
+	if err := w.put("item", []byte("body"), nil); err != nil {
+		t.Fatal(err)
+	}
+	c.wait(minAge)
+	return c, w
+}
+
+// odd answers requests for a subresource with the answer to another request.
+func odd(op, body string) hook {
+	return func(got string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if got == "s3:"+op {
+			fmt.Fprint(w, body)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}
+}
+
+// TestACLWithoutOwnershipControls: that an endpoint does not have the controls
+// does not mean that it has no lists.
+func TestACLWithoutOwnershipControls(t *testing.T) {
+	for name, hook := range map[string]hook{
+		"501":  fails("GetBucketOwnershipControls", 501, "NotImplemented"),
+		"405":  fails("GetBucketOwnershipControls", 405, "MethodNotAllowed"),
+		"list": odd("GetBucketOwnershipControls", `<ListBucketResult><Name>bucket</Name></ListBucketResult>`),
+	} {
+		for _, canary := range []bool{true, false} {
+			for _, edit := range []sources.Edit{metaEdit, {Splices: []sources.Splice{{Ins: []byte("x")}}}} {
+				c, w := aclBucket(t)
+				before, err := w.snapshot("item")
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.hook = hook
+				s := open(t, Config{Client: c.client, Bucket: c.bucket, Canary: canary, CanaryID: "test"})
+				p := mustPlan(t, s, edit)
+				if _, err := s.Apply(t.Context(), p); err != nil {
+					t.Fatal(err)
+				}
+				after, err := w.snapshot("item")
+				if err != nil {
+					t.Fatal(err)
+				}
+				const public = "grant:READ:http://acs.amazonaws.com/groups/global/AllUsers"
+				if before[public] != "yes" || after[public] != "yes" {
+					t.Errorf("%s, canary %v, %s: the grant is lost: %v, was %v", name, canary, p.Way, after, before)
+				}
 			}
-			fmt.Fprintf(w, `<AccessControlPolicy><Owner><ID>%s</ID></Owner><AccessControlList><Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>%[1]s</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant></AccessControlList></AccessControlPolicy>`, id)
-		default:
-			next.ServeHTTP(w, r)
 		}
 	}
-	s := c.item(t, "body", nil)
-	mustPlan(t, s, metaEdit)
-	owner = "somebody else"
-	var unsupported *sources.UnsupportedError
-	if _, err := plan(t, s, metaEdit); !errors.As(err, &unsupported) || unsupported.Reason != "acl" {
-		t.Errorf("an object of another account: %v", err)
+}
+
+// TestNoACLs: a store that answers no question for an object's list has none.
+func TestNoACLs(t *testing.T) {
+	for name, hook := range map[string]hook{
+		"501":     fails("GetObjectAcl", 501, "NotImplemented"),
+		"400":     fails("GetObjectAcl", 400, "InvalidArgument"),
+		"a body":  odd("GetObjectAcl", "written by somebody"),
+		"another": odd("GetObjectAcl", "<Other></Other>"),
+	} {
+		c := newCloud(t)
+		c.item(t, "body", nil)
+		c.hook = both(fails("GetBucketOwnershipControls", 501, "NotImplemented"), hook)
+		mustPlan(t, open(t, Config{Client: c.client, Bucket: c.bucket, Canary: true, CanaryID: "test"}), metaEdit)
+		t.Log(name)
+	}
+	c := newCloud(t)
+	c.item(t, "body", nil)
+	c.hook = both(fails("GetBucketOwnershipControls", 501, "NotImplemented"), fails("GetObjectAcl", 403, "AccessDenied"))
+	s, err := Open(t.Context(), Config{Client: c.client, Bucket: c.bucket, Canary: true, CanaryID: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var run *sources.RunError
+	if err := s.Prepare(t.Context()); !errors.As(err, &run) || !strings.Contains(run.Hint, "s3:GetObjectAcl") {
+		t.Errorf("denied: %v", err)
+	}
+}
+
+// TestForeignOwner: a copy would make the object the caller's, who need not be
+// the bucket's owner.
+func TestForeignOwner(t *testing.T) {
+	const acl = `<AccessControlPolicy><Owner><ID>%s</ID></Owner><AccessControlList><Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>%[1]s</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant></AccessControlList></AccessControlPolicy>`
+	for _, canary := range []bool{true, false} {
+		var owner, caller string
+		c := newCloud(t)
+		c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+			switch {
+			case op == "s3:GetBucketOwnershipControls":
+				emulator.Fail(w, r, 404, "OwnershipControlsNotFoundError", "")
+			case op == "s3:ListBuckets" && caller == "denied":
+				emulator.Fail(w, r, 403, "AccessDenied", "")
+			case op == "s3:ListBuckets":
+				fmt.Fprintf(w, `<ListAllMyBucketsResult><Owner><ID>%s</ID></Owner><Buckets></Buckets></ListAllMyBucketsResult>`, caller)
+			case r.URL.Query().Has("acl") && strings.Contains(r.URL.Path, "canary"):
+				fmt.Fprintf(w, acl, caller)
+			case r.URL.Query().Has("acl") && strings.Contains(r.URL.Path, "item"):
+				fmt.Fprintf(w, acl, owner)
+			case r.URL.Query().Has("acl"):
+				fmt.Fprintf(w, acl, "the bucket's owner")
+			default:
+				next.ServeHTTP(w, r)
+			}
+		}
+		caller = "the bucket's owner"
+		c.item(t, "body", nil)
+		for _, test := range []struct{ caller, owner, want string }{
+			{"the bucket's owner", "the bucket's owner", ""},
+			{"the bucket's owner", "somebody else", "acl"},
+			{"somebody else", "the bucket's owner", "acl"},
+			{"somebody else", "somebody else", ""},
+			{"denied", "denied", "acl"},
+			{"", "", "acl"},
+		} {
+			if canary && (test.caller == "denied" || test.caller == "") {
+				continue
+			}
+			caller, owner = test.caller, test.owner
+			_, err := plan(t, open(t, Config{Client: c.client, Bucket: c.bucket, Canary: canary, CanaryID: "test"}), metaEdit)
+			got := ""
+			if u := new(sources.UnsupportedError); errors.As(err, &u) {
+				got = u.Reason
+			} else if err != nil {
+				t.Error(err)
+			}
+			if got != test.want {
+				t.Errorf("canary %v, caller %q, owner %q: %v, should be %q", canary, test.caller, test.owner, err, test.want)
+			}
+			if test.caller == "denied" && (err == nil || !strings.Contains(err.Error(), "s3:ListAllMyBuckets")) {
+				t.Errorf("it does not say which permission helps: %v", err)
+			}
+		}
 	}
 }
 
@@ -432,14 +549,41 @@ func TestForeignOwner(t *testing.T) {
 // whose caller was told to stop.
 func TestUnreachable(t *testing.T) {
 	c := newCloud(t)
-	s := c.item(t, "body", nil)
+	s := c.item(t, strings.Repeat("x", maxBuffered), nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	c.hook = func(string, http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }
+	planned := mustPlan(t, s, metaEdit)
+	buffered := mustPlan(t, s, sources.Edit{Splices: []sources.Splice{{Del: 1}}})
+	streamed := mustPlan(t, s, sources.Edit{Splices: []sources.Splice{{Ins: []byte("x")}}})
+	s.api = s3.New(c.client.Options(), func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+	var dark atomic.Bool
+	c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if op == "s3:GetObject" && !dark.Load() {
+			next.ServeHTTP(w, r)
+			return
+		}
+		panic(http.ErrAbortHandler)
+	}
+	for name, p := range map[string]sources.Plan{"copy": planned, "put": buffered} {
+		var run *sources.RunError
+		if _, err := s.Apply(ctx, p); !errors.As(err, &run) || run.Strikes != outageStrikes || run.Where != whereWrite {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// The client cannot send a stream again, so the item is tried again.
+	if _, err := s.Apply(ctx, streamed); err == nil || errors.As(err, new(*sources.RunError)) {
+		t.Errorf("a stream: %v", err)
+	}
+	dark.Store(true)
 	var run *sources.RunError
 	if _, err := s.Read(ctx, sources.Ref{ID: "item"}, sources.Want{}); !errors.As(err, &run) || run.Strikes != outageStrikes {
 		t.Error(err)
 	}
 	cancel()
+	sent := new(attempts)
+	sent.n.Add(1)
+	if err := s.writeError("copying", "item", sent, ctx.Err()); errors.As(err, &run) {
+		t.Error(err)
+	}
 	if _, err := s.Read(ctx, sources.Ref{ID: "item"}, sources.Want{}); !errors.Is(err, context.Canceled) || errors.As(err, &run) {
 		t.Error(err)
 	}

@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-var testJob = []Field{{"source", "s3://bucket/prefix"}, {"to", "key/1"}}
+var testJob = []Field{{Name: "source", Value: "s3://bucket/prefix"}, {Name: "to", Value: "key/1"}}
 
 // view is what a snapshot says, in the words of these tests.
 type view struct {

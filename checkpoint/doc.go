@@ -12,13 +12,25 @@
 // The items themselves are the truth about what was done; the state only says
 // where to look. So what is lost here is never an item's data:
 //
+//	file             what it holds                      what its loss costs; what Open does
 //	lock             who has the directory open         nothing
-//	checkpoint.json  counts, watermarks                 the pass begins again at the first item
-//	journal          how to take back every change      undo
-//	audit.jsonl      a line per wrapped key changed     request ids and hashes, for auditors
-//	failures.jsonl   a line per item that is owed       the list of what to try again: a new pass finds it
+//	checkpoint.json  counts, watermarks                 the pass begins again at the first item. Missing:
+//	                                                    it does. Damaged: refused, but for Options.Restart
+//	journal          how to take back every change      undo. Begun anew, with a warning
+//	audit.jsonl      a line per wrapped key changed     request ids and hashes, for auditors. Kept up to
+//	                                                    its last whole line, with a warning
+//	failures.jsonl   a line per item that is owed       the list of what to try again. Refused, but for
+//	                                                    a new pass, which looks at every item again
 //	failures.N.jsonl the same of an earlier session     the same
-//	attestation.json, summary.json                      written by callers, for people
+//	journal.damaged-N, checkpoint.json.damaged-N        damaged ones that were set aside; never read,
+//	                                                    written or removed again
+//	attestation.json, findings.jsonl, summary.json      written by callers, for people
+//
+// What was lost and gone on without is in [State.Warnings]. The N of a
+// journal that was set aside is the session that did so, or the next number
+// that is free. Its frames are as good as they were, but no offset in the
+// snapshot or in failures.N.jsonl means one of them any more
+// (Snapshot.JournalBegan).
 //
 // The directory is made with mode 0700 and the files with 0600, since they
 // name items, keys and encryption contexts.
@@ -57,7 +69,7 @@
 // everything before it was durable when it was written. That tells a torn end
 // from damage: bytes that are no frame are what an interrupted write has left,
 // and are cut off by Open, unless an intact frame with S stands behind them;
-// then they were durable once, and Open refuses to cut ([CorruptError]).
+// then they were durable once, and Open sets the journal aside uncut.
 // Frames that an earlier snapshot knew as durable (Snapshot.JournalLen) are
 // never cut; damage among them shows when they are read.
 //

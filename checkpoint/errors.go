@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,10 +51,12 @@ func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 type Difference struct {
 	Name    string
 	Was, Is string // "": not there. Values of one name are joined with commas
+	Moves   bool   // a new pass would take it: see Field.Moves
 }
 
-// OtherJobError says that the directory holds the state of another job. Its
-// watermarks and counts mean nothing to this one.
+// OtherJobError says that the directory holds the state of another job, or,
+// if every difference Moves, of a pass that was begun when an alias pointed
+// elsewhere. Its watermarks and counts mean nothing to this one.
 type OtherJobError struct {
 	Dir         string
 	Differences []Difference
@@ -61,15 +64,18 @@ type OtherJobError struct {
 
 func (e *OtherJobError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "state directory %s belongs to another job: ", e.Dir)
+	holds, advice := "belongs to another job", "Give this job a state directory of its own with --state, or the old values to go on with the old job"
+	if !slices.ContainsFunc(e.Differences, func(d Difference) bool { return !d.Moves }) {
+		holds, advice = "is in the midst of a pass that was begun otherwise", "Begin a new pass with --restart, or give the old values to go on with this one"
+	}
+	fmt.Fprintf(&b, "state directory %s %s: ", e.Dir, holds)
 	for i, d := range e.Differences {
 		if i > 0 {
 			b.WriteString("; ")
 		}
 		fmt.Fprintf(&b, "%s was %q and is now %q", d.Name, d.Was, d.Is)
 	}
-	b.WriteString(". Give this job a state directory of its own, or the old values to go on with the old job")
-	return b.String()
+	return b.String() + ". " + advice
 }
 
 // NotOursError says that a directory is full of something else. Nothing was

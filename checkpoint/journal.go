@@ -40,24 +40,20 @@ type batch struct {
 
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
-// openJournal opens the journal, makes it if create is set, and cuts off what
-// a crash has torn. Frames are looked at from the offset from; everything
-// before it is known to be durable.
-func openJournal(fs fsys, dir string, from int64, create bool) (_ *Journal, err error) {
+// beginJournal makes a journal without frames: whole or not at all, so that a
+// journal always has its header.
+func beginJournal(fs fsys, dir string) error {
+	return replaceFile(fs, dir, journalFile, journalHeader())
+}
+
+// openJournal opens the journal and cuts off what a crash has torn. Frames
+// are looked at from the offset from; everything before it is known to be
+// durable. A journal that lacks or has lost some of that is left as it is,
+// with a *CorruptError; but one that is as beginJournal makes it is opened,
+// since there is nothing in it to be kept.
+func openJournal(fs fsys, dir string, from int64) (_ *Journal, err error) {
 	name := filepath.Join(dir, journalFile)
-	if create {
-		if missing(name) {
-			// Whole or not at all, so that a journal always has its header.
-			if err := replaceFile(fs, dir, journalFile, journalHeader()); err != nil {
-				return nil, err
-			}
-		}
-		from = headerLen
-	}
 	f, err := fs.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, &CorruptError{name, 0, "it is missing. " + undoLost(0)}
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -74,15 +70,15 @@ func openJournal(fs fsys, dir string, from int64, create bool) (_ *Journal, err 
 	if err := checkHeader(f, name, size); err != nil {
 		return nil, err
 	}
-	if size < from {
-		return nil, &CorruptError{name, size, fmt.Sprintf("it ends here, and %d bytes had been durable. %s", from, undoLost(size))}
+	if size < from && size > headerLen {
+		return nil, &CorruptError{name, size, fmt.Sprintf("it ends here, and %d bytes had been durable", from)}
 	}
-	end, lost, err := findEnd(f, from, size)
+	end, lost, err := findEnd(f, min(from, size), size)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if lost >= 0 {
-		return nil, &CorruptError{name, end, fmt.Sprintf("the bytes up to %d are no frames, though they had been durable. %s", lost, undoLost(end))}
+		return nil, &CorruptError{name, end, fmt.Sprintf("the bytes up to %d are no frames, though they had been durable", lost)}
 	}
 	if end < size {
 		if err := f.Truncate(end); err != nil {
@@ -104,11 +100,6 @@ func openJournal(fs fsys, dir string, from int64, create bool) (_ *Journal, err 
 	}, nil
 }
 
-func undoLost(off int64) string {
-	return fmt.Sprintf("What was changed after byte %d of the journal cannot be undone by rewrap unless the file is restored from a copy. "+
-		"The items themselves are safe: to go on with the job, use a new state directory; what is on target already is recognised", off)
-}
-
 func checkHeader(r io.ReaderAt, name string, size int64) error {
 	head := make([]byte, min(size, headerLen))
 	if _, err := r.ReadAt(head, 0); err != nil {
@@ -116,7 +107,7 @@ func checkHeader(r io.ReaderAt, name string, size int64) error {
 	}
 	want := journalHeader()
 	if int64(len(head)) < headerLen || string(head[:headerLen-1]) != journalMagic || head[headerLen-1] == 0 {
-		return &CorruptError{name, 0, "it does not begin as an undo journal does. " + undoLost(0)}
+		return &CorruptError{name, 0, "it does not begin as an undo journal does"}
 	}
 	if v := head[headerLen-1]; v > want[headerLen-1] {
 		return &VersionError{name, int(v), journalVersion}
@@ -210,6 +201,8 @@ func (j *Journal) durableSize() int64 {
 	return j.durable
 }
 
+const undoLost = "This costs the undo of the edit that it held, and nothing else: the item itself is safe"
+
 // Entries yields the entries from the frame at offset from on (0: the first)
 // that are durable at this moment, oldest first. Damage and errors of the
 // disk end it; what lies behind damage is not looked for.
@@ -242,7 +235,7 @@ func (j *Journal) At(offset int64) (Entry, error) {
 func (j *Journal) entry(off, end int64, buf []byte) (Entry, []byte, error) {
 	payload, _, err := readFrame(j.f, off, end, buf)
 	if errors.Is(err, errBadFrame) {
-		return Entry{}, nil, &CorruptError{j.name, off, "no intact frame begins here. " + undoLost(off)}
+		return Entry{}, nil, &CorruptError{j.name, off, "no intact frame begins here. " + undoLost}
 	}
 	if err != nil {
 		return Entry{}, nil, fmt.Errorf("read %s: %w", j.name, err)
@@ -250,7 +243,7 @@ func (j *Journal) entry(off, end int64, buf []byte) (Entry, []byte, error) {
 	var e Entry
 	if err := json.Unmarshal(payload, &e); err != nil {
 		// The checksum fits, so these bytes are what was written.
-		return Entry{}, nil, &CorruptError{j.name, off, fmt.Sprintf("the frame is not an entry (%v). %s", err, undoLost(off))}
+		return Entry{}, nil, &CorruptError{j.name, off, fmt.Sprintf("the frame is not an entry (%v). %s", err, undoLost)}
 	}
 	return e, payload, nil
 }

@@ -114,21 +114,15 @@ func (l *lines) close() error {
 	return l.f.Close()
 }
 
-// cutFile shortens a file to size, durably; a file that is shorter has lost
-// what was durable. With size 0 the file may be missing.
-func cutFile(fs fsys, name string, size int64, loss string) error {
+// cutFile shortens a file, which is no shorter than that, to size, durably.
+// With size 0 the file may be missing.
+func cutFile(fs fsys, name string, size int64) error {
 	info, err := os.Stat(name)
-	if errors.Is(err, os.ErrNotExist) {
-		if size == 0 {
-			return nil
-		}
-		return &CorruptError{name, 0, fmt.Sprintf("it is missing, and %d bytes of it had been durable. %s", size, loss)}
+	if errors.Is(err, os.ErrNotExist) && size == 0 {
+		return nil
 	}
 	if err != nil {
 		return err
-	}
-	if info.Size() < size {
-		return &CorruptError{name, info.Size(), fmt.Sprintf("it ends here, and %d bytes had been durable. %s", size, loss)}
 	}
 	f, err := fs.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
@@ -188,8 +182,10 @@ func checkText(what string, texts ...string) error {
 	return nil
 }
 
-// readOwed yields the lines of a retry file from an offset on.
-func readOwed(dir string, r Retry) iter.Seq2[OwedAt, error] {
+// readOwed yields the lines of a retry file from an offset on. With
+// otherJournal the frames that they name are of a journal that is lost; there
+// may be others at the same place in the one that is there.
+func readOwed(dir string, r Retry, otherJournal bool) iter.Seq2[OwedAt, error] {
 	return func(yield func(OwedAt, error) bool) {
 		name := filepath.Join(dir, r.File)
 		f, err := os.Open(name)
@@ -225,6 +221,9 @@ func readOwed(dir string, r Retry) iter.Seq2[OwedAt, error] {
 			}
 			off += int64(len(line))
 			o.Next = off
+			if otherJournal {
+				o.Journal = -1
+			}
 			if !yield(o, nil) {
 				return
 			}

@@ -20,36 +20,36 @@ const (
 	failuresFile = "failures.jsonl"
 
 	attestationFile = "attestation.json" // written by callers
-	findingsFile    = "findings.jsonl"   // written by callers: what the attestation is about
+	findingsFile    = "findings.jsonl"   // written by callers, as findings.jsonl.new-* before it is whole
 	summaryFile     = "summary.json"     // written by callers
 )
 
 func retryFile(session int) string { return fmt.Sprintf("failures.%d.jsonl", session) }
 
-// isRetryFile says whether a name is one that retryFile makes.
-func isRetryFile(name string) bool {
+// retrySession is the session whose retryFile the name is, if it is one.
+func retrySession(name string) (session int, ok bool) {
 	n, ok := strings.CutPrefix(name, "failures.")
 	n, ok2 := strings.CutSuffix(n, ".jsonl")
 	session, err := strconv.Atoi(n)
-	return ok && ok2 && err == nil && session > 0 && name == retryFile(session)
+	return session, ok && ok2 && err == nil && session > 0 && name == retryFile(session)
+}
+
+func isRetryFile(name string) bool {
+	_, ok := retrySession(name)
+	return ok
 }
 
 func isOurs(name string) bool {
 	switch name {
-	case lockFile, snapshotFile, journalFile, auditFile, failuresFile, attestationFile, findingsFile, summaryFile:
+	case lockFile, snapshotFile, journalFile, auditFile, failuresFile, attestationFile, summaryFile:
 		return true
 	}
-	return isRetryFile(name) || strings.HasPrefix(name, tempPrefix)
+	return isRetryFile(name) || isAside(name) || strings.HasPrefix(name, tempPrefix) || strings.HasPrefix(name, findingsFile)
 }
-
-const (
-	auditLost = "Lines of the audit log are lost, with the request ids in them. Restore the file from a copy, or use a new state directory: what is on target already is recognised"
-	owedLost  = "The list of items to try again is lost. Restore the file from a copy, or begin a new pass, which looks at every item"
-)
 
 // Options say which job is opened, and how.
 type Options struct {
-	Job     []Field          // what makes the job this job; must equal that of the directory
+	Job     []Field          // what makes the job this job; must equal that of the directory, see Field.Moves
 	Restart bool             // begin a new pass, whatever state the old one is in
 	Version string           // of the program; recorded
 	Now     func() time.Time // nil: time.Now
@@ -59,6 +59,11 @@ type Options struct {
 // a directory that does not exist is made, with its parents. If the last pass
 // is over (Snapshot.Ended), or with Options.Restart, a new pass begins; else
 // the pass goes on in a new session.
+//
+// A journal or an audit log that is lost or damaged costs undo or request
+// ids, and nothing else: Open goes on with what is there, and
+// [State.Warnings] says so. With Options.Restart it also goes on without a
+// readable checkpoint.json, and without the lists of what is owed.
 //
 // Its errors are a *LockedError, *OtherJobError, *NotOursError,
 // *CorruptError or *VersionError, or the file system's. After an error the
@@ -91,12 +96,18 @@ func open(fs fsys, dir string, o Options) (_ *State, err error) {
 	}()
 
 	last, err := readSnapshot(dir)
+	var damage *CorruptError
 	switch {
 	case err == nil:
-		if d := differences(last.Job, o.Job); d != nil {
+		if d := differences(last.Job, o.Job, !beginsPass(last, o)); d != nil {
 			return nil, &OtherJobError{dir, d}
 		}
 	case errors.Is(err, os.ErrNotExist):
+		last = nil
+	case errors.As(err, &damage) && o.Restart:
+		if err := s.keepSnapshot(damage); err != nil {
+			return nil, err
+		}
 		last = nil
 	default:
 		return nil, err
@@ -108,35 +119,33 @@ func open(fs fsys, dir string, o Options) (_ *State, err error) {
 }
 
 // restore brings the files to the snapshot and opens them. last is nil where
-// there is none: the directory is new, or its snapshot was taken away; then
-// the journal and the audit log that are there are kept and added to.
+// there is none to be read: the directory is new, or its snapshot was taken
+// away or damaged; then the journal and the audit log that are there are kept
+// and added to.
 //
 // Until the commit in the middle, everything done here is done again, with
 // the same end, by an Open after a crash. After it, the old session's files
 // mean nothing to the snapshot any more.
 func (s *State) restore(last *Snapshot, o Options) (err error) {
 	next := s.begin(last, o)
+	used := !missing(filepath.Join(s.dir, snapshotFile)) // so there were a journal and an audit log
 
-	var from int64
-	if last != nil {
-		from = last.JournalLen
-	}
-	s.journal, err = openJournal(s.fs, s.dir, from, last == nil)
+	undoLost, err := s.takeJournal(last, next.Session, used)
 	if err != nil {
 		return err
 	}
 	cut := Cut{journal: s.journal.durableSize()}
-	if next.Pass != passOf(last) {
-		next.JournalFrom = cut.journal
+	if undoLost {
+		next.JournalBegan = next.Session
+	}
+	if undoLost || next.Pass != passOf(last) {
+		next.Unsettled, next.JournalFrom = nil, cut.journal
 	}
 
-	auditName := filepath.Join(s.dir, auditFile)
-	if last != nil {
-		cut.audit = last.AuditLen
-	} else if cut.audit, err = wholeLines(auditName); err != nil {
+	if cut.audit, err = s.auditEnd(last, used); err != nil {
 		return err
 	}
-	if err := cutFile(s.fs, auditName, cut.audit, auditLost); err != nil {
+	if err := cutFile(s.fs, filepath.Join(s.dir, auditFile), cut.audit); err != nil {
 		return err
 	}
 	if s.audit, err = openLines(s.fs, s.dir, auditFile, cut.audit); err != nil {
@@ -147,7 +156,7 @@ func (s *State) restore(last *Snapshot, o Options) (err error) {
 		if err := s.rotate(last.FailuresLen, retryFile(next.Session)); err != nil {
 			return err
 		}
-		next.Retries = append(next.Retries, Retry{File: retryFile(next.Session)})
+		next.Retries = append(next.Retries, Retry{File: retryFile(next.Session), Size: last.FailuresLen})
 	}
 	if err := s.checkRetries(next.Retries); err != nil {
 		return err
@@ -178,10 +187,13 @@ func passOf(s *Snapshot) int {
 	return s.Pass
 }
 
+// beginsPass says whether a session after last begins a new pass.
+func beginsPass(last *Snapshot, o Options) bool { return last == nil || last.Ended || o.Restart }
+
 // begin is the snapshot that the new session begins with.
 func (s *State) begin(last *Snapshot, o Options) Snapshot {
 	next := Snapshot{Pass: passOf(last) + 1, Session: 1, Began: o.Now().UTC()}
-	if last != nil && !last.Ended && !o.Restart {
+	if !beginsPass(last, o) {
 		next = last.Clone()
 		next.Result, next.Ended = "", false
 	}
@@ -203,9 +215,15 @@ func (s *State) rotate(size int64, to string) error {
 	)
 	if missing(from) && !missing(dest) {
 		// An Open died between the rename and the commit.
-		return cutFile(s.fs, dest, size, owedLost)
+		if err := checkOwed(dest, size); err != nil {
+			return err
+		}
+		return cutFile(s.fs, dest, size)
 	}
-	if err := cutFile(s.fs, from, size, owedLost); err != nil {
+	if err := checkOwed(from, size); err != nil {
+		return err
+	}
+	if err := cutFile(s.fs, from, size); err != nil {
 		return err
 	}
 	if err := s.fs.Rename(from, dest); err != nil {
@@ -222,17 +240,28 @@ func missing(name string) bool {
 
 func (s *State) checkRetries(retries []Retry) error {
 	for _, r := range retries {
-		name := filepath.Join(s.dir, r.File)
-		info, err := os.Stat(name)
-		if errors.Is(err, os.ErrNotExist) {
-			return &CorruptError{name, 0, "it is missing. " + owedLost}
-		}
-		if err != nil {
+		if err := checkOwed(filepath.Join(s.dir, r.File), max(r.Offset, r.Size)); err != nil {
 			return err
 		}
-		if info.Size() < r.Offset {
-			return &CorruptError{name, info.Size(), fmt.Sprintf("it ends here, and %d bytes had been durable. %s", r.Offset, owedLost)}
-		}
+	}
+	return nil
+}
+
+const owedLost = "The list of items to try again is lost. Restore the file from a copy, or begin a new pass: rewrap run … --restart looks at every item again"
+
+// checkOwed returns a *CorruptError for a file of owed items that has lost
+// some of its first size bytes. To go on without them would be to forget
+// items.
+func checkOwed(name string, size int64) error {
+	info, err := os.Stat(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return &CorruptError{name, 0, "it is missing. " + owedLost}
+	}
+	if err != nil {
+		return err
+	}
+	if info.Size() < size {
+		return &CorruptError{name, info.Size(), fmt.Sprintf("it ends here, and %d bytes had been durable. %s", size, owedLost)}
 	}
 	return nil
 }
@@ -255,6 +284,15 @@ func (s *State) sweep(keep []Retry) error {
 	return nil
 }
 
+// MakeDir makes a state directory, for callers that keep something in it
+// without a run: [WriteFile]. A *NotOursError says that it is somebody else's.
+func MakeDir(dir string) error {
+	if err := makeDir(osFS{}, dir); err != nil {
+		return fmt.Errorf("make state directory: %w", err)
+	}
+	return refuseOthers(dir)
+}
+
 // refuseOthers returns a *NotOursError for a directory that holds files of
 // somebody else and no snapshot.
 func refuseOthers(dir string) error {
@@ -275,28 +313,4 @@ func refuseOthers(dir string) error {
 		return &NotOursError{dir, other}
 	}
 	return nil
-}
-
-// differences compares jobs name by name.
-func differences(was, is []Field) []Difference {
-	var (
-		names  []string
-		values [2]map[string][]string
-	)
-	for i, job := range [][]Field{was, is} {
-		values[i] = make(map[string][]string)
-		for _, f := range job {
-			if !slices.Contains(names, f.Name) {
-				names = append(names, f.Name)
-			}
-			values[i][f.Name] = append(values[i][f.Name], f.Value)
-		}
-	}
-	var d []Difference
-	for _, n := range names {
-		if a, b := values[0][n], values[1][n]; !slices.Equal(a, b) {
-			d = append(d, Difference{n, strings.Join(a, ", "), strings.Join(b, ", ")})
-		}
-	}
-	return d
 }

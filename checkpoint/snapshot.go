@@ -46,6 +46,10 @@ type Snapshot struct {
 	// from JournalFrom on every frame is taken for such a one.
 	Unsettled   []int64 `json:"unsettled,omitempty"`
 	JournalFrom int64   `json:"journal_from"`
+	// JournalBegan is the session that began the journal anew because the
+	// old one was lost; 0: none did. What was owed before it names frames of
+	// the old one. Set by Open.
+	JournalBegan int `json:"journal_began,omitempty"`
 	// The lengths, in bytes, of what belongs to this snapshot: the journal's
 	// was durable by then and may have grown since, the others are cut back
 	// to them by Open. Set by Commit.
@@ -59,6 +63,10 @@ type Snapshot struct {
 type Field struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
+	// Moves says that the value is not the operator's own but what his word
+	// for it meant, such as the key that an alias points to. A new pass takes
+	// another value in its place; a pass that goes on does not.
+	Moves bool `json:"moves,omitempty"`
 }
 
 // SpanState is a span of the source's listing order and how far it is
@@ -75,6 +83,7 @@ type SpanState struct {
 type Retry struct {
 	File   string `json:"file"`
 	Offset int64  `json:"offset"`
+	Size   int64  `json:"size"` // of the file, in bytes; set by Open
 }
 
 // Parked is an item that a watermark has passed and that is not settled.

@@ -68,7 +68,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		s.JournalLen = s.JournalFrom + rnd.Int64N(1<<40)
 		s.AuditLen, s.FailuresLen = rnd.Int64N(1<<62), rnd.Int64N(1<<62)
 		for i := range s.Retries {
-			s.Retries[i] = Retry{retryFile(1 + rnd.IntN(99)), rnd.Int64()}
+			s.Retries[i] = Retry{retryFile(1 + rnd.IntN(99)), rnd.Int64(), rnd.Int64()}
 		}
 		if s.Tally.SkippedByReason == nil {
 			s.Tally.SkippedByReason = Reasons{}
@@ -100,7 +100,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		s := Snapshot{Tool: valid(a), Result: valid(b), Targets: map[string]string{valid(a): valid(b)}}
 		for i := range int(n % 4) {
 			x := strings.Repeat(valid(c), i)
-			s.Job = append(s.Job, Field{valid(a), x})
+			s.Job = append(s.Job, Field{valid(a), x, i%2 == 0})
 			s.Spans = append(s.Spans, SpanState{x, valid(b), valid(a), i%2 == 0})
 			s.Parked = append(s.Parked, Parked{x, valid(a)})
 			s.Retries = append(s.Retries, Retry{})

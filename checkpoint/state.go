@@ -27,12 +27,22 @@ type State struct {
 	journal         *Journal
 	audit, failures *lines
 
-	opened  Snapshot // as Open left it
-	retries []Retry  // those of the last commit
+	opened   Snapshot // as Open left it
+	warnings []string
+	retries  []Retry // those of the last commit
 }
 
 // Snapshot is what the session begins with.
 func (s *State) Snapshot() Snapshot { return s.opened.Clone() }
+
+// Warnings are what Open found lost and went on without, a sentence for each:
+// what it was, and what it costs. Nobody has to do anything about them. They
+// are said once: the next Open finds nothing missing.
+func (s *State) Warnings() []string { return slices.Clone(s.warnings) }
+
+func (s *State) warn(format string, args ...any) {
+	s.warnings = append(s.warnings, fmt.Sprintf(format, args...)+"; nothing needs to be done")
+}
 
 // Journal is the directory's undo journal.
 func (s *State) Journal() *Journal { return s.journal }
@@ -84,7 +94,7 @@ func (s *State) Cut() (Cut, error) {
 // the order of their cuts.
 //
 // What belongs to the directory rather than to the caller (Format, Tool, Job,
-// Pass, Session, Began, Saved and the lengths) is set by Commit. Retry files
+// Pass, Session, Began, Saved, JournalBegan and the lengths) is set by Commit. Retry files
 // that snap names no longer are removed.
 func (s *State) Commit(snap Snapshot, c Cut) error {
 	// What the snapshot speaks of has to be there before it. The journal is:
@@ -103,6 +113,7 @@ func (s *State) stamp(snap Snapshot, c Cut) Snapshot {
 	snap = snap.Clone()
 	snap.Format, snap.Tool, snap.Job = s.opened.Format, s.opened.Tool, s.opened.Job
 	snap.Pass, snap.Session, snap.Began = s.opened.Pass, s.opened.Session, s.opened.Began
+	snap.JournalBegan = s.opened.JournalBegan
 	snap.Saved = s.now().UTC()
 	snap.JournalLen, snap.AuditLen, snap.FailuresLen = c.journal, c.audit, c.failures
 	// Frames that wait to be written may not be there after a crash, and
@@ -156,8 +167,14 @@ func names(retries []Retry, file string) bool {
 
 // Owed yields the lines of a retry file from r.Offset on. It reads as it
 // goes, so it needs the same memory for any number of lines. An error ends
-// it: a *CorruptError, or the file system's.
-func (s *State) Owed(r Retry) iter.Seq2[OwedAt, error] { return readOwed(s.dir, r) }
+// it: a *CorruptError, or the file system's. Where the journal was begun anew
+// since, Owed.Journal is -1, whatever the line says.
+func (s *State) Owed(r Retry) iter.Seq2[OwedAt, error] {
+	// The session that a retry file is named after has renamed it when it
+	// had opened the journal: the lines are of sessions before.
+	session, ok := retrySession(r.File)
+	return readOwed(s.dir, r, ok && session <= s.opened.JournalBegan)
+}
 
 // WriteFile writes a file of the caller's beside the state's own: see the
 // function of that name.
@@ -262,8 +279,8 @@ func readSnapshot(dir string) (*Snapshot, error) {
 
 func decodeSnapshot(name string, data []byte) (*Snapshot, error) {
 	corrupt := func(off int64, format string, args ...any) error {
-		return &CorruptError{name, off, fmt.Sprintf(format, args...) + ". Restore the file from a copy, or remove it: " +
-			"the job then begins again at the first item, what is on target already is recognised, and the journal and the audit log are kept"}
+		return &CorruptError{name, off, fmt.Sprintf(format, args...) + ". rewrap run … --restart sets it aside and begins again at the first item: " +
+			"what is on target already is recognised, and the undo journal and the audit log are kept"}
 	}
 	var w wrapping
 	if err := json.Unmarshal(data, &w); err != nil {
@@ -291,7 +308,7 @@ func decodeSnapshot(name string, data []byte) (*Snapshot, error) {
 		return nil, corrupt(off, "its numbers cannot be")
 	}
 	for _, r := range s.Retries {
-		if !isRetryFile(r.File) || r.Offset < 0 {
+		if !isRetryFile(r.File) || r.Offset < 0 || r.Size < 0 {
 			return nil, corrupt(off, "it names %q as a retry file", r.File)
 		}
 	}

@@ -1,0 +1,51 @@
+package checkpoint
+
+import (
+	"slices"
+	"strings"
+)
+
+// values are those of one name in a job.
+type values struct {
+	all   []string
+	fixed []string // those that do not move
+}
+
+// same says whether nothing differs; moved, whether nothing differs but what
+// may move between passes.
+func (v values) same(w values) bool { return slices.Equal(v.all, w.all) }
+func (v values) moved(w values) bool {
+	return slices.Equal(v.fixed, w.fixed) && len(v.all) == len(w.all)
+}
+
+// differences compares jobs name by name. What may move between passes is
+// compared only if the pass goes on.
+func differences(was, is []Field, goesOn bool) []Difference {
+	var (
+		names []string
+		jobs  [2]map[string]values
+	)
+	for i, job := range [][]Field{was, is} {
+		jobs[i] = make(map[string]values)
+		for _, f := range job {
+			if !slices.Contains(names, f.Name) {
+				names = append(names, f.Name)
+			}
+			v := jobs[i][f.Name]
+			v.all = append(v.all, f.Value)
+			if !f.Moves {
+				v.fixed = append(v.fixed, f.Value)
+			}
+			jobs[i][f.Name] = v
+		}
+	}
+	var d []Difference
+	for _, n := range names {
+		a, b := jobs[0][n], jobs[1][n]
+		if a.same(b) || a.moved(b) && !goesOn {
+			continue
+		}
+		d = append(d, Difference{Name: n, Was: strings.Join(a.all, ", "), Is: strings.Join(b.all, ", "), Moves: a.moved(b)})
+	}
+	return d
+}

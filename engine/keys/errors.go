@@ -1,15 +1,17 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/sources"
 )
@@ -26,10 +28,11 @@ const (
 	manyStrikes = 50
 )
 
-// code is the error code of a service's answer, "" if there was no answer.
+// code is the error code of KMS's answer, "" if there was none. Where
+// credentials could not be had the answer, if any, is another service's.
 func code(err error) string {
 	var e smithy.APIError
-	if errors.As(err, &e) {
+	if errors.As(err, &e) && !errors.Is(err, sources.ErrCredentials) {
 		return e.ErrorCode()
 	}
 	return ""
@@ -52,13 +55,9 @@ func accessDenied(err error) bool {
 	return false
 }
 
-// credentialsEnded knows the answers that new credentials would cure.
+// credentialsEnded knows the errors that new credentials would cure.
 func credentialsEnded(err error) bool {
-	switch code(err) {
-	case "ExpiredTokenException", "ExpiredToken", "RequestExpired", "InvalidClientTokenId", "UnrecognizedClientException", "TokenRefreshRequired":
-		return true
-	}
-	return is[*ssocreds.InvalidTokenError](err)
+	return errors.Is(err, sources.ErrCredentials) || sources.CredentialsEnded(code(err))
 }
 
 // failed says what an error of a call that concerned src and dst means for the
@@ -67,6 +66,13 @@ func (k *KMS) failed(ctx context.Context, op string, src, dst *key, err error) e
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if v := verdictOn(src, dst); v != nil {
+		return v.wait(ctx)
+	}
+	stranger := unlikeKMS(err)
+	if stranger != nil {
+		err = stranger
+	}
 	doing := fmt.Errorf("%s for %s: %w", op, src.Given, err)
 	if src.ARN != dst.ARN {
 		doing = fmt.Errorf("%s from %s to %s: %w", op, src.ARN, dst.ARN, err)
@@ -74,32 +80,44 @@ func (k *KMS) failed(ctx context.Context, op string, src, dst *key, err error) e
 	// An error that may be about either of two keys concerns the operator
 	// only if both are the operator's.
 	strikes := func(named int) int {
-		if src.named && dst.named {
+		if src.named() && dst.named() {
 			return named
 		}
 		return manyStrikes
 	}
 	switch {
 	case credentialsEnded(err):
+		if !errors.Is(err, sources.ErrCredentials) {
+			doing = fmt.Errorf("%w: %w", sources.ErrCredentials, doing)
+		}
 		return &sources.RunError{
-			Err:     fmt.Errorf("%w: %w", sources.ErrCredentials, doing),
+			Err:     doing,
 			Hint:    "Get new credentials (aws sso login, or whatever hands them out) and run the same command again; it goes on where it stopped.",
 			Strikes: atOnce,
 		}
+	case errors.Is(err, sources.ErrThrottled):
+		return &sources.RunError{
+			Err:     doing,
+			Hint:    "Wait until KMS has recovered, or lower --kms-rps if others need the account's quota; then run the same command again.",
+			Strikes: atOnce,
+		}
 	case accessDenied(err):
+		// That is how KMS refuses an AWS managed key, too.
+		if !src.named() {
+			if _, err := k.reg.find(ctx, src.ARN); isManaged(err) {
+				return k.unresolved(ctx, src.ARN, false, err)
+			}
+		}
 		return &sources.RunError{Err: doing, Hint: permissionHint(op, src, dst), Strikes: strikes(fewStrikes)}
 	case is[*types.DisabledException](err), is[*types.KMSInvalidStateException](err),
 		is[*types.NotFoundException](err), is[*types.InvalidKeyUsageException](err):
-		culprit, hint := k.blame(ctx, src, dst)
-		n := manyStrikes
-		if culprit.named {
-			n = atOnce
-		}
-		return &sources.RunError{Err: doing, Hint: hint, Strikes: n}
+		return k.refused(ctx, doing, src, dst)
 	case is[*types.KeyUnavailableException](err), is[*types.DependencyTimeoutException](err), is[*types.KMSInternalException](err):
 		return &sources.RunError{Err: doing, Hint: "KMS itself has trouble, after all retries. Run the same command again later; it goes on where it stopped.", Strikes: someStrikes}
 	case code(err) == "ThrottlingException":
 		return &sources.RunError{Err: doing, Hint: "KMS still refused after all retries: lower --kms-rps, since others share the account's quota.", Strikes: someStrikes}
+	case stranger != nil:
+		return &sources.RunError{Err: doing, Hint: "Check AWS_ENDPOINT_URL_KMS and AWS_ENDPOINT_URL, and any proxy in between.", Strikes: someStrikes}
 	case code(err) == "ValidationException":
 		return doing
 	case code(err) != "":
@@ -110,40 +128,47 @@ func (k *KMS) failed(ctx context.Context, op string, src, dst *key, err error) e
 	return &sources.RunError{Err: doing, Hint: "No answer came from KMS, after all retries: check the credentials, AWS_REGION and AWS_ENDPOINT_URL_KMS.", Strikes: someStrikes}
 }
 
-// blame finds out which of two keys KMS will not work with: its error names
-// it in the text alone.
-func (k *KMS) blame(ctx context.Context, src, dst *key) (*key, string) {
-	for _, c := range []*key{src, dst} {
-		out, err := c.api.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &c.ARN})
-		if err != nil {
-			if is[*types.NotFoundException](err) {
-				return c, notFoundHint(c)
-			}
-			continue
-		}
-		if out.KeyMetadata == nil {
-			continue
-		}
-		var u *unusableError
-		if errors.As(usable(c.ARN, out.KeyMetadata), &u) {
-			return c, u.what + ". " + u.hint
-		}
+func (k *KMS) notFoundHint(c *key) string {
+	if !c.named() {
+		return fmt.Sprintf("The item records the key %s, which is not there. If what it records is out of date, name the key that its data key is really under with --from.", c.Given)
 	}
-	return src, fmt.Sprintf("Check the state of the key: aws kms describe-key --key-id %s", src.ARN)
+	where := "this account"
+	if region := cmp.Or(c.region, k.cfg.Region); region != "" {
+		where = "Region " + region + " of this account"
+	}
+	return fmt.Sprintf("There is no key %s in %s: check the name, the Region (AWS_REGION, or give the key's ARN) and the endpoint.", c.Given, where)
 }
 
-func notFoundHint(c *key) string {
-	if c.named {
-		return fmt.Sprintf("There is no key %s in Region %s of this account: check the name, the Region (AWS_REGION, or give the key's ARN) and the endpoint.", c.Given, regionName(c.region))
-	}
-	return fmt.Sprintf("The item records the key %s, which is not there. If what it records is out of date, name the key that its data key is really under with --from.", c.Given)
+// notKMS is an HTTP answer that KMS would not give: a web server's page, or an
+// error without a code.
+type notKMS struct {
+	at     string // the endpoint; "" if it is not known
+	status int
+	err    error
 }
 
-func regionName(r string) string {
-	if r == "" {
-		return "(default)"
+func (e *notKMS) Error() string {
+	return fmt.Sprintf("what answers at %s is no KMS: HTTP %d", cmp.Or(e.at, "the KMS endpoint"), e.status)
+}
+
+func (e *notKMS) Unwrap() error { return e.err }
+
+// unlikeKMS is err as a *notKMS, nil if it is something else. An answer that
+// broke off may well have been KMS's.
+func unlikeKMS(err error) *notKMS {
+	var res *smithyhttp.ResponseError
+	if !errors.As(err, &res) || res.Response == nil || res.Response.Response == nil || is[net.Error](err) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
 	}
-	return r
+	// What the SDK makes of an error without a code.
+	if c := code(err); c != "UnknownError" && (c != "" || !is[*smithy.DeserializationError](err)) {
+		return nil
+	}
+	e := &notKMS{status: res.HTTPStatusCode(), err: err}
+	if req := res.Response.Request; req != nil && req.URL != nil {
+		e.at = req.URL.Scheme + "://" + req.URL.Host
+	}
+	return e
 }
 
 func permissionHint(op string, src, dst *key) string {
@@ -164,17 +189,23 @@ func (k *KMS) unresolved(ctx context.Context, name string, named bool, err error
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	c := &key{Key: Key{Given: name, ARN: name}, region: regionOf(name), named: named}
+	c := &key{Key: Key{Given: name, ARN: name}, region: regionOf(name), api: k.cfg.Client(regionOf(name))}
 	strikes := manyStrikes
 	if named {
-		strikes = atOnce
+		c.fate, strikes = newFate(), atOnce
 	}
 	var u *unusableError
 	switch {
+	case isManaged(err) && !named: // nobody's run could do anything about it
+		errors.As(err, &u)
+		return fmt.Errorf("the item records the key %s: %w. %s", name, u, u.hint)
 	case errors.As(err, &u):
-		return &sources.RunError{Err: u, Hint: u.hint, Strikes: strikes}
+		if !strings.Contains(u.what, name) {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+		return &sources.RunError{Err: err, Hint: u.hint, Strikes: strikes}
 	case notFound(err):
-		return &sources.RunError{Err: fmt.Errorf("the key %s was not found: %w", name, err), Hint: notFoundHint(c), Strikes: strikes}
+		return &sources.RunError{Err: fmt.Errorf("the key %s was not found: %w", name, err), Hint: k.notFoundHint(c), Strikes: strikes}
 	}
 	return k.failed(ctx, "DescribeKey", c, c, err)
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -141,6 +144,43 @@ func TestNoAnswer(t *testing.T) {
 	var run *sources.RunError
 	if _, err := k.Rewrap(ctx, wk); !errors.Is(err, context.Canceled) || errors.As(err, &run) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Something answers, and it is no KMS.
+func TestAnswerOfAWebServer(t *testing.T) {
+	for _, x := range []struct {
+		status int
+		body   string
+	}{{501, "<html>no</html>"}, {200, "<html>hello</html>"}, {404, ""}, {400, `{"message":"what?"}`}} {
+		srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.WriteHeader(x.status)
+			io.WriteString(rw, x.body)
+		}))
+		t.Cleanup(srv.Close)
+		w := newWorld(t, 0)
+		w.apis[home] = sdkClient(srv.URL, home)
+		err := w.openFails(keys.Config{To: "alias/app"})
+		runError(t, err, 20)
+		contains(t, err, fmt.Sprintf("what answers at %s is no KMS: HTTP %d", srv.URL, x.status), "AWS_ENDPOINT_URL_KMS")
+		if strings.Contains(err.Error(), "No answer") {
+			t.Errorf("an answer came: %v", err)
+		}
+	}
+	w := newWorld(t, 0)
+	b := w.key()
+	w.hook(nil, func(_, _ string, _, out object) { delete(out, "KeyMetadata") })
+	contains(t, runError(t, w.openFails(keys.Config{To: b}), 1), "no key", "no KMS")
+	// An answer that broke off says nothing about who gave it.
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Length", "100")
+		io.WriteString(rw, "{")
+	}))
+	t.Cleanup(srv.Close)
+	w.hook(nil, nil)
+	w.apis[home] = sdkClient(srv.URL, home)
+	if err := w.openFails(keys.Config{To: b}); strings.Contains(err.Error(), "is no KMS") {
+		t.Error(err)
 	}
 }
 

@@ -54,6 +54,7 @@ type world struct {
 	t     *testing.T
 	clock *clock
 	apis  map[string]*sdk.Client // by Region
+	kms   *emulator.Service      // of the home Region
 
 	mu      sync.Mutex
 	count   map[string]int
@@ -75,6 +76,9 @@ func newWorld(t *testing.T, rotationDelay time.Duration) *world {
 	for _, region := range []string{home, abroad} {
 		service := emulator.New(emulator.Options{Region: region, Now: w.clock.now, RotationDelay: rotationDelay})
 		w.apis[region] = w.serve(region, service)
+		if region == home {
+			w.kms = service
+		}
 	}
 	return w
 }

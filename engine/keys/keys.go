@@ -79,6 +79,9 @@ type Config struct {
 	// many goroutines at once, and often.
 	Client func(region string) API
 
+	// Region is the default Region, as messages name it. "": they do not.
+	Region string
+
 	// From are the source keys as the operator gave them: key id, key ARN,
 	// alias name or alias ARN, each with an optional @MATERIAL that confines
 	// it to what is under that key material. Empty: the keys that the items

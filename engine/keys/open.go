@@ -29,6 +29,7 @@ type KMS struct {
 	flights  flights[digest, answer]
 	asking   flights[string, standing]
 	adopting flights[string, *key]
+	blaming  flights[string, *sources.RunError]
 	hints    hints
 
 	mu      sync.Mutex
@@ -145,7 +146,7 @@ func (k *KMS) named(ctx context.Context, name string) (*key, error) {
 		return nil, k.unresolved(ctx, name, true, err)
 	}
 	n := *f
-	n.named = true
+	n.fate = newFate()
 	return &n, nil
 }
 
@@ -154,7 +155,7 @@ func (k *KMS) named(ctx context.Context, name string) (*key, error) {
 func (k *KMS) reachable(ctx context.Context, f *key) (*key, error) {
 	r, err := k.reg.in(ctx, f, k.to.region)
 	switch {
-	case errors.Is(err, errNoReplica) && f.named:
+	case errors.Is(err, errNoReplica) && f.named():
 		return nil, &UsageError{fmt.Sprintf("--from %s is in Region %s and --to %s in Region %s: KMS moves wrapped keys within one Region. Give a target in %s, or replicate a multi-Region key", f.Given, f.region, k.cfg.To, k.to.region, f.region)}
 	case errors.Is(err, errNoReplica):
 		return nil, &sources.RunError{
@@ -163,10 +164,10 @@ func (k *KMS) reachable(ctx context.Context, f *key) (*key, error) {
 			Strikes: manyStrikes,
 		}
 	case err != nil:
-		return nil, k.unresolved(ctx, f.Given, f.named, err)
+		return nil, k.unresolved(ctx, f.Given, f.named(), err)
 	}
 	n := *r
-	n.Given, n.named = f.Given, f.named
+	n.Given, n.fate = f.Given, f.fate
 	return &n, nil
 }
 

@@ -117,6 +117,59 @@ func TestUnusableKeys(t *testing.T) {
 	contains(t, runError(t, w.openFails(keys.Config{To: a}), 5), "kms:DescribeKey", a)
 }
 
+func TestAWSManagedKey(t *testing.T) {
+	w := newWorld(t, 0)
+	a := w.key()
+	managed, err := w.kms.ManagedKey("alias/aws/s3")
+	must(t, managed, err)
+	for _, name := range []string{managed, "alias/aws/s3"} {
+		for _, c := range []keys.Config{{From: []string{a}, To: name}, {From: []string{name}, To: a}, {From: []string{name}}} {
+			err := w.openFails(c)
+			runError(t, err, 1)
+			contains(t, err, name, "AWS managed key", "customer managed key")
+		}
+	}
+
+	// Where only an item records it: not the run's affair, whichever call
+	// finds out. Access that is denied to an ordinary key still is.
+	for _, c := range []keys.Config{{}, {To: a}} {
+		for _, name := range []string{managed, "alias/aws/s3"} {
+			k := w.open(c)
+			other := w.seal(w.key(), nil)
+			_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: other, KeyID: name})
+			itemError(t, err)
+			contains(t, err, name, "AWS managed key", "customer managed key")
+			if c.To == "" {
+				continue
+			}
+			// The record may be out of date.
+			if r := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: name}); !r.Current {
+				t.Errorf("got %+v", r)
+			}
+			if w.calls("DescribeKey") > 1 {
+				t.Error("the key was looked up again")
+			}
+		}
+	}
+}
+
+func TestKeyNotFoundNamesTheRegion(t *testing.T) {
+	w := newWorld(t, 0)
+	hint := func(region string) string {
+		err := w.openFails(keys.Config{To: "alias/nope", Region: region})
+		if strings.Contains(err.Error(), "..") {
+			t.Errorf("two full stops: %v", err)
+		}
+		return runError(t, err, 1).Hint
+	}
+	if got, want := hint(home), "There is no key alias/nope in Region us-east-1 of this account:"; !strings.HasPrefix(got, want) {
+		t.Errorf("got %q", got)
+	}
+	if got, want := hint(""), "There is no key alias/nope in this account:"; !strings.HasPrefix(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
 // States that the emulator's keys do not get into.
 func TestKeyStates(t *testing.T) {
 	w := newWorld(t, 0)

@@ -18,10 +18,12 @@ type key struct {
 	api      API // of the key's Region
 	region   string
 	replicas []string // ARNs, of a multi-Region key
-	named    bool     // by the operator, not only by an item
+	fate     *fate    // of a key that the operator named; nil if only an item did
 
 	target *target // nil until something is to end here
 }
+
+func (k *key) named() bool { return k.fate != nil }
 
 // registry finds keys by whatever they are called, and remembers. A name is
 // looked up once: where an alias is pointed elsewhere while the run goes on,
@@ -94,7 +96,9 @@ func (g *registry) describe(ctx context.Context, name string) (*key, error) {
 	}
 	m := out.KeyMetadata
 	if m == nil || aws.ToString(m.Arn) == "" {
-		return nil, fmt.Errorf("the answer of DescribeKey for %s names no key", name)
+		return nil, &unusableError{
+			what: fmt.Sprintf("the answer of DescribeKey for %s names no key", name),
+			hint: "What answers is no KMS: check AWS_ENDPOINT_URL_KMS and AWS_ENDPOINT_URL."}
 	}
 	k := &key{Key: Key{
 		Given:       name,
@@ -119,29 +123,45 @@ func (g *registry) describe(ctx context.Context, name string) (*key, error) {
 }
 
 // unusableError is a key that KMS would refuse to work with.
-type unusableError struct{ what, hint string }
+type unusableError struct {
+	what, hint string
+	managed    bool // by AWS
+}
 
 func (e *unusableError) Error() string { return e.what }
+
+func isManaged(err error) bool {
+	var u *unusableError
+	return errors.As(err, &u) && u.managed
+}
 
 // usable judges a key by its description. Which states can work: KMS Developer
 // Guide, "Key states of KMS keys". Keys that are not symmetric are refused:
 // their blobs carry no key id, and they have neither context nor rotation.
+// The policy of an AWS managed key lets nobody use it but through its service,
+// and cannot be changed (KMS Developer Guide, "AWS managed keys").
 func usable(arn string, m *types.KeyMetadata) error {
+	if m.KeyManager == types.KeyManagerTypeAws {
+		return &unusableError{
+			what:    fmt.Sprintf("the key %s is an AWS managed key, which callers cannot use directly and whose key policy nobody can change", arn),
+			hint:    "Create a customer managed key (aws kms create-key) and use that.",
+			managed: true}
+	}
 	if m.KeyUsage != types.KeyUsageTypeEncryptDecrypt && m.KeyUsage != "" {
 		return &unusableError{
-			fmt.Sprintf("the key %s is for %s, not for encryption", arn, m.KeyUsage),
-			"Give a key whose usage is ENCRYPT_DECRYPT."}
+			what: fmt.Sprintf("the key %s is for %s, not for encryption", arn, m.KeyUsage),
+			hint: "Give a key whose usage is ENCRYPT_DECRYPT."}
 	}
 	if m.KeySpec != types.KeySpecSymmetricDefault && m.KeySpec != "" {
 		return &unusableError{
-			fmt.Sprintf("the key %s is an asymmetric key, %s", arn, m.KeySpec),
-			"Only symmetric encryption keys (SYMMETRIC_DEFAULT) can be moved from and to."}
+			what: fmt.Sprintf("the key %s is an asymmetric key, %s", arn, m.KeySpec),
+			hint: "Only symmetric encryption keys (SYMMETRIC_DEFAULT) can be moved from and to."}
 	}
 	switch m.KeyState {
 	case types.KeyStateEnabled, types.KeyStateUpdating, "":
 		return nil
 	}
-	return &unusableError{fmt.Sprintf("the key %s is in state %s", arn, m.KeyState), stateHint(m.KeyState, arn)}
+	return &unusableError{what: fmt.Sprintf("the key %s is in state %s", arn, m.KeyState), hint: stateHint(m.KeyState, arn)}
 }
 
 func stateHint(s types.KeyState, arn string) string {

@@ -37,6 +37,9 @@ type answer struct {
 // the right one. Nothing changes anywhere: a blob that is not used is simply
 // not used.
 //
+// Once KMS has refused a key that the operator named, every later call that
+// would need it answers that same error, and KMS is not asked again.
+//
 // Errors: [envelope.ErrForeign], *[sources.RunError] (with a *[MovedError] in
 // it where a key is not under the material that the pass began with), the
 // context's, and others that are the wrapped key's own.
@@ -80,7 +83,7 @@ func (k *KMS) rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewra
 		var run *sources.RunError
 		switch {
 		case errors.Is(err, errWrongKey):
-		case errors.As(err, &run) && !c.src.named && run.Strikes == manyStrikes:
+		case !c.src.named() && (isManaged(err) || errors.As(err, &run) && run.Strikes == manyStrikes):
 			// The key that the item records cannot be used; the blob may have
 			// been moved from it since.
 			none = err
@@ -246,19 +249,21 @@ func (e *staleError) Error() string { return "wrapped under " + e.got.String() }
 // name in its stead; see judge.
 func (k *KMS) move(ctx context.Context, w envelope.WrappedKey, c candidate, others []candidate) (envelope.Rewrapped, error) {
 	for attempt := 0; ; attempt++ {
-		out, err := c.dst.api.ReEncrypt(ctx, &kms.ReEncryptInput{
-			CiphertextBlob:               w.Blob,
-			SourceKeyId:                  &c.src.ARN,
-			SourceEncryptionContext:      w.Context,
-			DestinationKeyId:             &c.dst.ARN,
-			DestinationEncryptionContext: w.Context,
+		out, err := during(ctx, c.src, c.dst, func(ctx context.Context) (*kms.ReEncryptOutput, error) {
+			return c.dst.api.ReEncrypt(ctx, &kms.ReEncryptInput{
+				CiphertextBlob:               w.Blob,
+				SourceKeyId:                  &c.src.ARN,
+				SourceEncryptionContext:      w.Context,
+				DestinationKeyId:             &c.dst.ARN,
+				DestinationEncryptionContext: w.Context,
+			})
 		})
 		switch {
 		case err == nil:
 		case is[*types.IncorrectKeyException](err):
 			return envelope.Rewrapped{}, errWrongKey
 		case is[*types.InvalidCiphertextException](err):
-			return envelope.Rewrapped{}, fmt.Errorf("KMS cannot open the wrapped key: either the blob is damaged, or its encryption context is not the one that it was wrapped with: %w", err)
+			return envelope.Rewrapped{}, fmt.Errorf("KMS cannot open the wrapped key: either the blob is damaged, or its encryption context is not the one that it was wrapped with (raw and json: see --context and --context-field; other formats record it in the item): %w", err)
 		default:
 			return envelope.Rewrapped{}, k.failed(ctx, "ReEncrypt", c.src, c.dst, err)
 		}
@@ -394,7 +399,9 @@ func (k *KMS) compare(ctx context.Context, w envelope.WrappedKey, c candidate, b
 }
 
 func (k *KMS) open(ctx context.Context, c *key, blob []byte, ec map[string]string) ([]byte, error) {
-	out, err := c.api.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: blob, KeyId: &c.ARN, EncryptionContext: ec})
+	out, err := during(ctx, c, c, func(ctx context.Context) (*kms.DecryptOutput, error) {
+		return c.api.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: blob, KeyId: &c.ARN, EncryptionContext: ec})
+	})
 	if is[*types.InvalidCiphertextException](err) || is[*types.IncorrectKeyException](err) {
 		return nil, k.nonsense(fmt.Errorf("a blob that ReEncrypt took from or put under %s does not open with it: %w", c.ARN, err))
 	}

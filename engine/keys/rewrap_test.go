@@ -271,7 +271,7 @@ func TestDamagedAndMisbound(t *testing.T) {
 		}
 	}
 	_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob})
-	contains(t, err, "--context")
+	contains(t, err, "--context", "raw and json", "record it in the item")
 	if r := w.rewrap(k, envelope.WrappedKey{Blob: blob, Context: ec}); r.To.ARN != b {
 		t.Errorf("got %+v", r)
 	}

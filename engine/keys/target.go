@@ -55,7 +55,8 @@ func (t *target) recall(material string) standing {
 	return unknown
 }
 
-func (t *target) learn(material string, s standing) {
+// learn says whether that was new.
+func (t *target) learn(material string, s standing) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	set := &t.older
@@ -65,9 +66,11 @@ func (t *target) learn(material string, s standing) {
 	if *set == nil {
 		*set = make(map[string]bool)
 	}
-	if len(*set) < maxMaterials {
-		(*set)[material] = true
+	if (*set)[material] || len(*set) >= maxMaterials {
+		return false
 	}
+	(*set)[material] = true
+	return true
 }
 
 // ofSource says where a material that something is under now stands. What
@@ -92,8 +95,8 @@ func (k *KMS) ofDestination(ctx context.Context, t *key, material string) (stand
 		return s, nil
 	}
 	s, err := k.ask(ctx, t, material)
-	if s == newer && err == nil {
-		t.target.learn(material, newer)
+	// Many hear of it at the same time.
+	if s == newer && err == nil && t.target.learn(material, newer) {
 		k.say("%s was rotated during the run: wrapped keys now end under its new key material %s", t.ARN, material)
 	}
 	return s, err

@@ -1,0 +1,304 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"rewrap/sources"
+)
+
+// Bounds and default of the period of automatic rotation, in days (KMS API
+// Reference, EnableKeyRotation, RotationPeriodInDays).
+const (
+	MinPeriod     = 90
+	MaxPeriod     = 2560
+	DefaultPeriod = 365
+)
+
+const usedUp = "All 25 rotations on demand that a key has in its life are used up, and no quota raises that. Automatic rotation still works (rewrap keys enable-rotation), or make a new key: aws kms create-key, rewrap keys move-alias, then rewrap run SOURCE --from OLD --to NEW"
+
+func refuse(hint, format string, args ...any) error {
+	return &sources.RunError{Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
+// rotatable refuses what KMS would refuse, with the rule and the way out. The
+// kinds: see [Kind.Rule].
+func rotatable(k *KeyInfo, automatic bool) error {
+	switch {
+	case k.Kind == KindImported && automatic:
+		return refuse("Import new material (aws kms import-key-material --import-type NEW_KEY_MATERIAL) and rotate on demand: rewrap keys rotate "+k.ARN,
+			"the key %s has imported material, which does not rotate by itself", k.ARN)
+	case k.Kind == KindAWSManaged:
+		return refuse("AWS rotates it every year. Only keys of your own can be rotated by you: aws kms create-key", "the key %s is managed by AWS", k.ARN)
+	case !k.Kind.hasVersions():
+		return refuse("Make a new key that takes its place", "the key %s (%s, %s, origin %s) cannot rotate", k.ARN, strings.ReplaceAll(string(k.Kind), "_", " "), k.Spec, k.Origin)
+	case k.Replica():
+		return refuse("Give the primary key: "+k.MultiRegion.Primary, "the key %s is a replica of a multi-Region key; its rotation belongs to the primary key", k.ARN)
+	}
+	return serving(k)
+}
+
+func serving(k *KeyInfo) error {
+	switch {
+	case k.serves():
+		return nil
+	case types.KeyState(k.State) == types.KeyStateDisabled:
+		return refuse("Enable it first: aws kms enable-key --key-id "+k.ARN, "the key %s is in state %s", k.ARN, k.State)
+	}
+	return refuse(stateHint(types.KeyState(k.State), k.ARN), "the key %s is in state %s", k.ARN, k.State)
+}
+
+// EnableRotation turns automatic rotation on, every days days; 0: as it is if
+// it is on already, else [DefaultPeriod]. A key that already rotates in that
+// period is left alone. name may be an alias. The two answers are the rotation
+// before and after.
+func (a *Admin) EnableRotation(ctx context.Context, name string, days int) (k KeyInfo, before, after Rotation, err error) {
+	if days != 0 && (days < MinPeriod || days > MaxPeriod) {
+		return k, before, after, &UsageError{fmt.Sprintf("a rotation period of %d days: it is %d to %d", days, MinPeriod, MaxPeriod)}
+	}
+	if k, err = a.describe(ctx, name); err != nil {
+		return k, before, after, err
+	}
+	if err = rotatable(&k, true); err != nil {
+		return k, before, after, err
+	}
+	if err = a.readRotation(ctx, &k); err != nil {
+		return k, before, after, err
+	}
+	before = *k.Rotation
+	if before.Enabled && (days == 0 || days == before.PeriodDays) {
+		return k, before, before, nil
+	}
+	if days == 0 {
+		days = DefaultPeriod
+	}
+	in := &kms.EnableKeyRotationInput{KeyId: &k.ARN, RotationPeriodInDays: aws.Int32(int32(days))}
+	if _, err = a.Client(regionOf(k.ARN)).EnableKeyRotation(ctx, in); err != nil {
+		return k, before, after, callFailed(ctx, "EnableKeyRotation", k.ARN, err)
+	}
+	// The change is made; if it cannot be read back, what was asked for is
+	// said, without a date.
+	k.Rotation = &Rotation{Enabled: true, PeriodDays: days}
+	if read := k; a.readRotation(ctx, &read) == nil && read.Rotation.Enabled && read.Rotation.PeriodDays == days {
+		k = read
+	}
+	return k, before, *k.Rotation, nil
+}
+
+// RotationPlan is a rotation on demand that could be begun, or is under way.
+type RotationPlan struct {
+	Key   KeyInfo
+	Used  int       // of [MaxOnDemand], the one under way included
+	Since time.Time // when the one under way was begun; zero: none is
+}
+
+// PlanRotation looks whether a key can be rotated on demand. It changes
+// nothing. name may be an alias, which RotateKeyOnDemand itself refuses.
+func (a *Admin) PlanRotation(ctx context.Context, name string) (RotationPlan, error) {
+	k, err := a.describe(ctx, name)
+	if err != nil {
+		return RotationPlan{}, err
+	}
+	if err := rotatable(&k, false); err != nil {
+		return RotationPlan{}, err
+	}
+	if err := a.readRotation(ctx, &k); err != nil {
+		return RotationPlan{}, err
+	}
+	if err := a.readMaterials(ctx, &k); err != nil {
+		return RotationPlan{}, err
+	}
+	p := RotationPlan{Key: k, Used: k.OnDemand.Used, Since: k.Rotation.Pending}
+	if !p.Since.IsZero() {
+		return p, nil
+	}
+	if p.Used >= MaxOnDemand {
+		return p, refuse(usedUp, "the key %s has been rotated on demand %d times", k.ARN, p.Used)
+	}
+	if k.Kind == KindImported {
+		return p, importedReady(&k)
+	}
+	return p, nil
+}
+
+// importedReady: imported material has to be there before the rotation to it
+// (KMS API Reference, RotateKeyOnDemand).
+func importedReady(k *KeyInfo) error {
+	for _, m := range k.Materials {
+		switch types.KeyMaterialState(m.State) {
+		case types.KeyMaterialStatePendingRotation:
+			return nil
+		case types.KeyMaterialStatePendingMultiRegionImportAndRotation:
+			return refuse("Import the same material into every replica, then rotate", "the new material %s of %s is not yet in all of its Regions", m.ID, k.ARN)
+		}
+	}
+	return refuse("Import it first: aws kms import-key-material --import-type NEW_KEY_MATERIAL", "the key %s has imported material, and no new material waits for its rotation", k.ARN)
+}
+
+// BeginRotation starts what was planned; nothing if it is under way already.
+//
+// The request is sent once, and again only if KMS refused it for its rate: a
+// repeat after an answer that was lost could use up a second one of the key's
+// rotations, if the first is complete by then. So where it is unknown what
+// became of the request, the key itself is asked. A process that dies here
+// leaves the rotation to KMS; the next [Admin.PlanRotation] sees it under way,
+// or used.
+func (a *Admin) BeginRotation(ctx context.Context, p RotationPlan) error {
+	if !p.Since.IsZero() {
+		return nil
+	}
+	k := p.Key
+	_, err := a.Client(regionOf(k.ARN)).RotateKeyOnDemand(ctx, &kms.RotateKeyOnDemandInput{KeyId: &k.ARN}, once)
+	if err == nil {
+		return nil
+	}
+	failure := callFailed(ctx, "RotateKeyOnDemand", k.ARN, err)
+	if code(err) != "" && !serverSide(err) {
+		return failure
+	}
+	// Also if ctx ended: the request may have been on its way.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	now, lookErr := a.describe(ctx, k.ARN)
+	if lookErr == nil {
+		lookErr = a.readRotation(ctx, &now)
+	}
+	switch {
+	case lookErr == nil && (now.CurrentMaterial != k.CurrentMaterial || !now.Rotation.Pending.IsZero()):
+		return nil
+	case lookErr == nil:
+		return fmt.Errorf("no sign that the rotation was begun; look again in a minute with rewrap keys %s before another is tried: %w", k.ARN, failure)
+	}
+	return fmt.Errorf("it is not known whether the rotation was begun; look with rewrap keys %s before another is tried: %w", k.ARN, failure)
+}
+
+// once keeps the client's pacing, and of its retries those of requests that
+// surely did nothing.
+func once(o *kms.Options) {
+	if r, ok := o.Retryer.(aws.RetryerV2); ok {
+		o.Retryer = throttledOnly{r}
+		return
+	}
+	o.Retryer = aws.NopRetryer{}
+}
+
+type throttledOnly struct{ aws.RetryerV2 }
+
+func (throttledOnly) IsErrorRetryable(err error) bool { return code(err) == throttling }
+
+// AwaitRotation waits until the key has other current key material than when
+// p was made, and returns that. RotateKeyOnDemand answers long before: what is
+// re-wrapped in between is wrapped under the old material. On AWS it takes a
+// minute or two. ctx says for how long to wait. progress, which may
+// be nil, is called after each look in vain.
+func (a *Admin) AwaitRotation(ctx context.Context, p RotationPlan, progress func()) (material string, err error) {
+	pause := a.Sleep
+	if pause == nil {
+		pause = sleep
+	}
+	for wait := time.Second; ; wait = min(2*wait, rotationPoll) {
+		k, err := a.describe(ctx, p.Key.ARN)
+		switch {
+		case err != nil:
+			return "", err
+		case k.CurrentMaterial != p.Key.CurrentMaterial:
+			return k.CurrentMaterial, nil
+		}
+		if err := serving(&k); err != nil {
+			return "", err
+		}
+		if progress != nil {
+			progress()
+		}
+		if err := pause(ctx, wait); err != nil {
+			return "", err
+		}
+	}
+}
+
+// AliasMove is an alias that names From and shall name To.
+type AliasMove struct {
+	Alias    string // its name, with alias/
+	From, To KeyInfo
+}
+
+// Done reports whether there is nothing left to do.
+func (m AliasMove) Done() bool { return m.From.ARN == m.To.ARN }
+
+// PlanAliasMove looks whether an alias, by its name or ARN, can be pointed at
+// another key, which may itself be named by an alias. It changes nothing.
+func (a *Admin) PlanAliasMove(ctx context.Context, alias, to string) (AliasMove, error) {
+	m := AliasMove{Alias: alias}
+	if region := regionOf(alias); region != "" {
+		m.Alias = strings.SplitN(alias, ":", 6)[5]
+	}
+	switch {
+	case !isAlias(alias):
+		return m, &UsageError{fmt.Sprintf("%q is no alias: it is alias/NAME, or the alias's ARN", alias)}
+	case strings.HasPrefix(m.Alias, "alias/aws/"):
+		return m, &UsageError{fmt.Sprintf("%s belongs to AWS and always names the key that AWS manages", m.Alias)}
+	}
+	var err error
+	if m.From, err = a.describe(ctx, alias); err != nil {
+		return m, err
+	}
+	// A bare id or name means a key in the alias's Region.
+	if region := regionOf(alias); region != "" && regionOf(to) == "" {
+		resource := to
+		if !strings.HasPrefix(to, "alias/") {
+			resource = "key/" + to
+		}
+		to = strings.Join(append(strings.SplitN(alias, ":", 6)[:5], resource), ":")
+	}
+	if m.To, err = a.describe(ctx, to); err != nil {
+		return m, err
+	}
+	if m.Done() {
+		return m, nil
+	}
+	from, _ := parseKeyARN(m.From.ARN)
+	dest, _ := parseKeyARN(m.To.ARN)
+	switch {
+	case from.region != dest.region || from.account != dest.account:
+		return m, refuse("Give a key of the alias's own account and Region", "%s is an alias in Region %s of account %s, and %s is not there", m.Alias, from.region, from.account, m.To.ARN)
+	case m.To.Kind == KindAWSManaged:
+		return m, refuse("Give a key of your own", "the key %s is managed by AWS", m.To.ARN)
+	case family(&m.From) != family(&m.To) || m.From.Usage != m.To.Usage:
+		// KMS API Reference, UpdateAlias: same type, same usage.
+		return m, refuse("KMS moves an alias only to a key of the same type and usage", "%s names a key of spec %s for %s, and %s is one of spec %s for %s",
+			m.Alias, m.From.Spec, m.From.Usage, m.To.ARN, m.To.Spec, m.To.Usage)
+	}
+	// KMS would take a disabled key, and everybody who encrypts by the alias
+	// would fail from then on.
+	return m, serving(&m.To)
+}
+
+// family is what KMS calls the type of a key: symmetric, HMAC or asymmetric.
+func family(k *KeyInfo) string {
+	switch {
+	case strings.HasPrefix(k.Spec, "HMAC_"):
+		return "HMAC"
+	case k.Spec == string(types.KeySpecSymmetricDefault) || k.Spec == "":
+		return "symmetric"
+	}
+	return "asymmetric"
+}
+
+// MoveAlias points the alias at m.To. KMS knows no condition for it: an alias
+// that somebody else moved since the plan is moved all the same.
+func (a *Admin) MoveAlias(ctx context.Context, m AliasMove) error {
+	if m.Done() {
+		return nil
+	}
+	in := &kms.UpdateAliasInput{AliasName: &m.Alias, TargetKeyId: &m.To.ARN}
+	if _, err := a.Client(regionOf(m.To.ARN)).UpdateAlias(ctx, in); err != nil {
+		return callFailed(ctx, "UpdateAlias", m.Alias, err)
+	}
+	return nil
+}

@@ -37,7 +37,9 @@ const (
 	// itemsPerWorker is how many items are on their way for each key call in
 	// work: the others read or write meanwhile.
 	itemsPerWorker = 4
-	commitEvery    = time.Second
+	// commitEvery bounds what is looked at again after a kill; a commit costs
+	// a few milliseconds.
+	commitEvery = 250 * time.Millisecond
 	// headsMax is how much of bodies is in memory at once; one item at least.
 	headsMax = 4 * maxHead
 )

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +12,7 @@ import (
 func newEmulator(s streams) *cobra.Command {
 	var listen string
 	var o emulator.Options
+	var items int
 	cmd := &cobra.Command{
 		Use:   "emulator --listen ADDR",
 		Short: "S3 and KMS on one loopback port, for trying things out and for benchmarks",
@@ -18,24 +20,38 @@ func newEmulator(s streams) *cobra.Command {
 rotation, quotas and latency. It takes any credentials, keeps nothing when it
 ends, and listens on loopback addresses only. GET /_emulator/counters answers
 with the number of requests by operation.`,
-		Example: `  rewrap emulator --listen 127.0.0.1:9000
+		Example: `  rewrap emulator --listen 127.0.0.1:9000 --seed 1000
   rewrap emulator --listen 127.0.0.1:9000 --kms-quota 1000 --kms-latency 5ms --rotation-delay 2m`,
 		Args: argsAre(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			switch {
 			case listen == "":
 				return usage("say where to listen, for example --listen 127.0.0.1:9000")
+			case items < 0 || items > 1_000_000:
+				return usage("--seed %d: 0 to 1000000", items)
 			case o.KMSQuota < 0 || o.S3Quota < 0 || o.KMSLatency < 0 || o.S3Latency < 0 || o.RotationDelay < 0:
 				return usage("quotas and times are 0 or more")
 			case o.KMSWindow != "second" && o.KMSWindow != "bucket":
 				return usage("--kms-window %q: it is second or bucket", o.KMSWindow)
 			}
-			say := func(format string, args ...any) { fmt.Fprintf(s.err, "rewrap: "+format+"\n", args...) }
+			if host, port, err := net.SplitHostPort(listen); err != nil {
+				return usage("--listen %q: it is HOST:PORT, for example 127.0.0.1:9000", listen)
+			} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+				return usage("--listen %q: loopback only, for example 127.0.0.1:%s: the emulator checks no credentials", listen, port)
+			}
+			say := speak(s.err)
 			_, stop, _, release := interruptible(func(string, ...any) {})
 			defer release()
-			srv, err := emulator.New(o).Listen(stop, listen)
+			emu := emulator.New(o)
+			srv, err := emu.Listen(stop, listen)
 			if err != nil {
 				return err
+			}
+			if items > 0 {
+				d := &demo{s: streams{out: s.err, err: s.err}, items: items, emulator: emu, url: srv.URL()}
+				if err := d.seed(stop); err != nil {
+					return err
+				}
 			}
 			say("S3 and KMS on %s until Ctrl-C; in another terminal:", srv.URL())
 			fmt.Fprintf(s.out, "export AWS_ENDPOINT_URL=%s AWS_REGION=%s AWS_ACCESS_KEY_ID=emulator AWS_SECRET_ACCESS_KEY=emulator\n", srv.URL(), o.Region)
@@ -44,6 +60,7 @@ with the number of requests by operation.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "", "loopback `ADDR` to listen on, for example 127.0.0.1:9000; port 0 takes a free one")
+	f.IntVar(&items, "seed", 0, "begin with `N` client-side encrypted objects in s3://demo-bucket under alias/demo")
 	f.StringVar(&o.Region, "region", "us-east-1", "the Region it takes itself for")
 	f.IntVar(&o.KMSQuota, "kms-quota", 0, "cryptographic KMS requests a second before ThrottlingException; 0: no quota")
 	f.StringVar(&o.KMSWindow, "kms-window", "second", "how the quota is counted: second (windows of one second) or bucket (token bucket)")

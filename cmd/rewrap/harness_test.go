@@ -203,6 +203,31 @@ func (e ended) summary(t testing.TB) summary {
 	return s
 }
 
+// running is a command that has been started and not waited for.
+type running struct {
+	w    *world
+	cmd  *exec.Cmd
+	wait func() ended
+}
+
+func (w *world) begin(args ...string) *running {
+	w.t.Helper()
+	cmd := w.command(w.t.Context(), args...)
+	return &running{w, cmd, w.start(cmd)}
+}
+
+// until returns when the emulator has answered n more requests of the
+// operation; the command is expected to go on that long.
+func (r *running) until(op string, n int64) {
+	r.w.t.Helper()
+	for from, deadline := r.w.emu.Counters()[op], time.Now().Add(2*time.Minute); r.w.emu.Counters()[op] < from+n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			_ = r.cmd.Process.Kill()
+			r.w.t.Fatalf("%d more of %s have not come: %+v", n, op, r.wait())
+		}
+	}
+}
+
 // killAfter runs the command and kills it with SIGKILL when the emulator has
 // answered n more requests of the operation. false: it ended before.
 func (w *world) killAfter(op string, n int64, args ...string) (ended, bool) {

@@ -21,9 +21,20 @@ import (
 type job struct {
 	source source
 
-	from    []string
-	to      string
-	format  string
+	from   []string
+	to     string
+	format string
+
+	jsonFields     []string
+	context        []string
+	contextField   string
+	associatedData string
+	base64         string
+
+	keyring        string
+	keyringKMS     string
+	keyringContext []string
+
 	state   string
 	workers int
 	kms     rate
@@ -38,14 +49,29 @@ type job struct {
 	json        bool
 	yes         bool
 	restart     bool
+
+	flags    *pflag.FlagSet
+	file     string
+	printJob bool
 }
 
 // jobFlags declares the flags that reading and writing commands share.
 func (j *job) jobFlags(f *pflag.FlagSet) {
+	j.flags = f
+	f.StringVarP(&j.file, "file", "f", "", "job `FILE` in YAML: source, and the flags of this command by name; the command line wins")
+	f.BoolVar(&j.printJob, "print-job", false, "print the job as it was understood, in the form of a job file, and do nothing")
 	j.kms, j.store = rate{perSecond: 500}, rate{}
 	f.StringArrayVar(&j.from, "from", nil, "source `KEY`: id, ARN or alias, KEY@MATERIAL for one key material of it; repeatable. Needed where items do not record their key (s3ec kms+context)")
 	f.StringVar(&j.to, "to", "", "`KEY` where everything shall end (default: each wrapped key's own key, its current material)")
-	f.StringVar(&j.format, "format", "auto", "how items carry their wrapped keys: s3ec or auto")
+	f.StringVar(&j.format, "format", "auto", "how items carry their wrapped keys: s3ec, raw, json or auto")
+	f.StringArrayVar(&j.jsonFields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob, * for any array index or object key; repeatable")
+	f.StringArrayVar(&j.context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name}, {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
+	f.StringVar(&j.contextField, "context-field", "", "where a JSON object stands that is the whole encryption context: `NAME` beside the blob, or /pointer")
+	f.StringVar(&j.base64, "base64", "std", "base64 of new blobs where the old do not show theirs: std, raw-std, url, raw-url")
+	f.StringVar(&j.keyring, "keyring", "", "re-wrap locally with the Tink keyset in this `FILE` instead of KMS")
+	f.StringVar(&j.associatedData, "associated-data", "", "what binds blobs that a keyring wrapped; may refer to the item as --context does")
+	f.StringVar(&j.keyringKMS, "keyring-kms", "", "`KEY` of KMS that the keyring file is encrypted by")
+	f.StringArrayVar(&j.keyringContext, "keyring-context", nil, "encryption context `K=V` that the keyring file is bound to; repeatable")
 	f.StringVar(&j.state, "state", "", "`DIR` of checkpoint, undo journal, failures and audit log (default .rewrap/SLUG-HASH of source and job)")
 	f.IntVar(&j.workers, "workers", 64, "key calls in work at once")
 	f.Var(&j.kms, "kms-rps", "ceiling of KMS requests a second; max: whatever KMS allows")
@@ -58,6 +84,15 @@ func (j *job) jobFlags(f *pflag.FlagSet) {
 
 // parse checks what can be checked without asking anybody.
 func (j *job) parse(args []string) error {
+	if j.file != "" {
+		src, err := readJobFile(j.file, j.flags)
+		if err != nil {
+			return err
+		}
+		if len(args) == 0 && src != "" {
+			args = []string{src}
+		}
+	}
 	if len(args) != 1 {
 		return usage("give one SOURCE, for example s3://bucket/prefix; got %d arguments", len(args))
 	}
@@ -65,13 +100,21 @@ func (j *job) parse(args []string) error {
 	if j.source, err = parseSource(args[0]); err != nil {
 		return err
 	}
+	// An empty value is a variable that was not set, and would widen the job.
+	empty := ""
+	j.flags.Visit(func(f *pflag.Flag) {
+		list, repeatable := f.Value.(pflag.SliceValue)
+		if f.Value.String() == "" || repeatable && slices.Contains(list.GetSlice(), "") {
+			empty = f.Name
+		}
+	})
+	if empty != "" {
+		return usage("--%s: the value is empty; leave the flag out if that is meant", empty)
+	}
 	for _, k := range append(slices.Clone(j.from), j.to) {
 		if strings.TrimSpace(k) != k {
 			return usage("key %q: spaces around it", k)
 		}
-	}
-	if slices.Contains(j.from, "") {
-		return usage("--from: the key is empty")
 	}
 	if _, err := j.formats(); err != nil {
 		return err
@@ -95,14 +138,61 @@ func (j *job) parse(args []string) error {
 	return nil
 }
 
+// formats are the formats to look for. What does not go together is said here,
+// before anything is opened.
 func (j *job) formats() (envelope.Format, error) {
-	switch j.format {
-	case "s3ec":
-		return envelope.S3EC(), nil
-	case "auto":
-		return envelope.Auto(envelope.S3EC()), nil
+	name := j.format
+	if name == "auto" && len(j.jsonFields) > 0 {
+		name = "json"
 	}
-	return nil, usage("--format %q: it is s3ec or auto", j.format)
+	binds := len(j.context) > 0 || j.contextField != "" || j.associatedData != ""
+	local := j.keyring != ""
+	switch {
+	case len(j.jsonFields) > 0 && name != "json":
+		return nil, usage("--json-field belongs to --format json, not to %s", j.format)
+	case binds && name != "raw" && name != "json":
+		return nil, usage("--context, --context-field and --associated-data belong to --format raw and json; other formats record what binds their keys")
+	case local && (len(j.from) > 0 || j.to != ""):
+		return nil, usage("--from and --to name KMS keys, and --keyring re-wraps without KMS: leave them out")
+	case local && (len(j.context) > 0 || j.contextField != ""):
+		return nil, usage("a keyring binds by --associated-data, not by an encryption context")
+	case !local && j.associatedData != "":
+		return nil, usage("--associated-data belongs to --keyring; KMS binds by --context")
+	case !local && (j.keyringKMS != "" || len(j.keyringContext) > 0):
+		return nil, usage("--keyring-kms and --keyring-context belong to --keyring")
+	}
+	undecided, err := envelope.ParseBase64(j.base64)
+	if err != nil {
+		return nil, usage("--base64: %v", err)
+	}
+	binding, err := envelope.NewBinding(j.context, j.contextField, j.associatedData)
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	var f envelope.Format
+	switch name {
+	case "raw":
+		f, err = envelope.Raw(binding, undecided)
+	case "json":
+		f, err = envelope.JSON(j.jsonFields, binding, undecided)
+	case "s3ec", "auto":
+		switch {
+		case j.source.dir != "":
+			return nil, usage("files do not tell what is in them: say --format raw, or --format json with --json-field")
+		case local:
+			return nil, usage("--keyring re-wraps the formats raw and json; s3ec keys are wrapped by KMS here")
+		}
+		f = envelope.S3EC()
+		if name == "auto" {
+			f = envelope.Auto(f)
+		}
+	default:
+		return nil, usage("--format %q: it is s3ec, raw, json or auto", j.format)
+	}
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	return f, nil
 }
 
 // match says which names are in scope: those that an --include matches (all,
@@ -187,8 +277,8 @@ func (j *job) stateDir() string {
 	}
 	from := slices.Clone(j.from)
 	slices.Sort(from)
-	parts := []string{j.source.String(), j.to, j.format}
-	for _, list := range [][]string{from, j.include, j.exclude} {
+	parts := []string{j.source.String(), j.to, j.format, j.contextField, j.associatedData, j.keyring}
+	for _, list := range [][]string{from, j.include, j.exclude, j.jsonFields, j.context} {
 		parts = append(parts, strconv.Itoa(len(list)))
 		parts = append(parts, list...)
 	}
@@ -197,44 +287,6 @@ func (j *job) stateDir() string {
 		fmt.Fprintf(h, "%d:%s", len(p), p)
 	}
 	return filepath.Join(".rewrap", j.source.slug()+"-"+hex.EncodeToString(h.Sum(nil))[:8])
-}
-
-// source is where the items are.
-type source struct {
-	bucket, prefix string
-}
-
-func (s source) String() string { return "s3://" + s.bucket + "/" + s.prefix }
-
-func (s source) slug() string {
-	slug := strings.Trim(regexp.MustCompile(`[^A-Za-z0-9._]+`).ReplaceAllString("s3-"+s.bucket+"-"+s.prefix, "-"), "-.")
-	return slug[:min(len(slug), 40)]
-}
-
-// bucketName is what a general purpose or directory bucket, or an access
-// point alias may be called (Amazon S3 User Guide, "Bucket naming rules").
-var bucketName = regexp.MustCompile(`\A[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\z`)
-
-// parseSource takes the part behind s3://bucket/ as the prefix, letter by
-// letter: keys may hold ?, # and %.
-func parseSource(s string) (source, error) {
-	scheme, rest, ok := strings.Cut(s, "://")
-	switch {
-	case s == "":
-		return source{}, usage("SOURCE is empty; it is s3://bucket/prefix")
-	case !ok || scheme == "file":
-		return source{}, usage("SOURCE %q: this version knows s3://bucket/prefix only, no directories", s)
-	case scheme != "s3":
-		return source{}, usage("SOURCE %q: unknown scheme %q; it is s3://bucket/prefix", s, scheme+"://")
-	}
-	bucket, prefix, _ := strings.Cut(rest, "/")
-	if !bucketName.MatchString(bucket) {
-		return source{}, usage("SOURCE %q: %q is no bucket name (3 to 63 lower-case letters, digits, dots and hyphens)", s, bucket)
-	}
-	if len(prefix) > 1024 {
-		return source{}, usage("SOURCE: the prefix has %d bytes; S3 keys have 1024 at most", len(prefix))
-	}
-	return source{bucket, prefix}, nil
 }
 
 // rate is a ceiling in requests a second; 0 is none, spelled max.

@@ -24,7 +24,8 @@ const (
 )
 
 // progress shows how far a run is, on standard error. Its counters follow
-// what is settled, a little ahead of the checkpoint.
+// what is settled, a little ahead of the checkpoint. Items that are tried
+// again were counted before, and are shown apart.
 type progress struct {
 	kms  *pace.Pacer
 	show func(standing) // nil: nothing is shown
@@ -32,6 +33,7 @@ type progress struct {
 
 	mu    sync.Mutex
 	items checkpoint.Items
+	again int64 // items that an earlier run left, and that were tried again
 	total int64 // 0: not known yet
 
 	began time.Time
@@ -43,7 +45,8 @@ type progress struct {
 // standing is one look at a run.
 type standing struct {
 	Items     checkpoint.Items `json:"items"`
-	Total     int64            `json:"total,omitempty"` // items in scope; 0: still counting
+	Again     int64            `json:"tried_again,omitempty"` // that an earlier run had left; the summary has their outcome
+	Total     int64            `json:"total,omitempty"`       // items in scope; 0: still counting
 	Rate      float64          `json:"items_per_second"`
 	ETA       float64          `json:"eta_seconds,omitempty"`
 	Throttled int64            `json:"throttled"`
@@ -121,6 +124,10 @@ func (p *progress) count(ctx context.Context, se *session) {
 func (p *progress) observe(ev engine.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if ev.Again {
+		p.again++
+		return
+	}
 	p.items.Seen++
 	switch ev.Outcome {
 	case engine.Rewrapped:
@@ -142,7 +149,7 @@ func (p *progress) standing() standing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	elapsed := time.Since(p.began).Seconds()
-	s := standing{Items: p.items, Total: p.total, Throttled: p.kms.Stats().Throttled, Elapsed: elapsed}
+	s := standing{Items: p.items, Again: p.again, Total: p.total, Throttled: p.kms.Stats().Throttled, Elapsed: elapsed}
 	if s.Total > 0 {
 		s.Total = max(s.Total, s.Items.Seen)
 	}
@@ -162,6 +169,9 @@ func (s standing) line() string {
 	}
 	line := fmt.Sprintf("%s%s items, %s rewrapped, %.0f/s, %s throttled, %s failed",
 		count(s.Items.Seen), of, count(s.Items.Rewrapped), s.Rate, count(s.Throttled), count(s.Items.Failed))
+	if s.Again > 0 {
+		line += ", " + count(s.Again) + " tried again"
+	}
 	if s.ETA > 0 {
 		line += ", ETA " + time.Duration(s.ETA*float64(time.Second)).Round(time.Second).String()
 	}
@@ -180,6 +190,9 @@ func (p *progress) bar(w io.Writer) {
 			rest += " ETA " + time.Duration(s.ETA*float64(time.Second)).Round(time.Second).String()
 		}
 		rest += fmt.Sprintf(" throttled %s failed %s", count(s.Throttled), count(s.Items.Failed))
+		if s.Again > 0 {
+			rest += " tried again " + count(s.Again)
+		}
 		b.SetTotal(s.Total).SetCurrent(s.Items.Seen).Set("rest", rest)
 		b.Write()
 	}

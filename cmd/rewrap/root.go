@@ -3,8 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"runtime/debug"
+	"strconv"
 	"strings"
+	"sync"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -51,12 +55,12 @@ func run(args []string, s streams) int {
 		return exitOK
 	}
 	code := exitCode(err)
-	msg := oneLine(err.Error())
+	msg := err.Error()
 	if code == exitUsage {
 		msg += fmt.Sprintf(" (see '%s --help')", cmd.CommandPath())
 	}
 	if msg != "" {
-		fmt.Fprintf(s.err, "rewrap: %s\n", msg)
+		speak(s.err)("%s", msg)
 	}
 	return code
 }
@@ -73,9 +77,28 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// oneLine keeps a message on one line: names of items may hold anything.
+// oneLine keeps a message on one line and the terminal in order: names of items
+// may hold anything.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	var b strings.Builder
+	for _, r := range s {
+		if r == utf8.RuneError || !strconv.IsPrint(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// speak is how lines for people are written: one at a time, each one line.
+func speak(w io.Writer) func(format string, args ...any) {
+	var mu sync.Mutex
+	return func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(w, "rewrap: %s\n", oneLine(fmt.Sprintf(format, args...)))
+	}
 }
 
 func newRoot(s streams) *cobra.Command {
@@ -101,10 +124,17 @@ killed at any moment; the same command goes on where it was.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(newRun(s), newVerify(s), newStatus(s), newDemo(s), newEmulator(s), newVersion(s))
+	root.AddCommand(newRun(s), newVerify(s), newStatus(s), newKeys(s), newKeyring(s), newDemo(s), newEmulator(s), newVersion(s))
 	root.InitDefaultCompletionCmd("completion")
 	root.InitDefaultHelpCmd()
-	root.CompletionOptions.HiddenDefaultCmd = false
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" { // cobra's own; its errors are wrong usage like any other
+			c.Args, c.RunE = argsAre(cobra.NoArgs), func(c *cobra.Command, _ []string) error { return c.Help() }
+			for _, shell := range c.Commands() {
+				shell.Args = argsAre(cobra.NoArgs)
+			}
+		}
+	}
 	return root
 }
 

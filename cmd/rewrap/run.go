@@ -21,7 +21,7 @@ import (
 func newRun(s streams) *cobra.Command {
 	j := &job{}
 	cmd := &cobra.Command{
-		Use:   "run SOURCE",
+		Use:   "run SOURCE | -f FILE",
 		Short: "Move every wrapped key onto the target; the same command resumes",
 		Long: `run moves every wrapped key of SOURCE onto the target and keeps its progress in
 the state directory. Killed or stopped, the same command goes on. Items that
@@ -38,6 +38,9 @@ on target; 2 wrong usage; 3 reached the end, but items failed or were skipped;
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := j.parse(args); err != nil {
 				return err
+			}
+			if j.printJob {
+				return printJob(s.out, j.source, j.flags)
 			}
 			return j.run(s)
 		},
@@ -57,12 +60,8 @@ func (j *job) run(s streams) (err error) {
 	if !j.yes && !ask {
 		return usage("run changes wrapped keys and cannot ask here, since standard input is no terminal: say --yes")
 	}
-	say := func(format string, args ...any) { fmt.Fprintf(s.err, "rewrap: "+format+"\n", args...) }
-	hard, stop, end, release := interruptible(say)
+	hard, stop, end, release := interruptible(speak(s.err))
 	defer release()
-	if j.maxDuration > 0 {
-		defer time.AfterFunc(j.maxDuration, func() { end(fmt.Errorf("reached --max-duration %v", j.maxDuration)) }).Stop()
-	}
 	// Until items are worked on there is nothing to finish: the first signal
 	// ends it.
 	opening, opened := context.WithCancelCause(hard)
@@ -92,14 +91,18 @@ func (j *job) run(s streams) (err error) {
 		return interrupted(err)
 	}
 
+	if j.maxDuration > 0 {
+		defer time.AfterFunc(j.maxDuration, func() { end(fmt.Errorf("reached --max-duration %v", j.maxDuration)) }).Stop()
+	}
 	p := newProgress(se, s, state.Snapshot().Tally)
 	rep, runErr := engine.Run(hard, engine.Job{
-		Worker: se.worker, State: state, Targets: se.keys.Targets,
+		Worker: se.worker, State: state, Targets: se.targets,
 		Workers: j.workers, Match: se.match, MaxItems: j.maxItems,
 		Stop: stop, Observe: p.observe,
 	})
 	p.close()
 	sum := se.summary(rep)
+	se.warnEmpty(rep)
 	if err := writeSummary(state.WriteFile, sum); err != nil && runErr == nil {
 		runErr = err
 	}
@@ -145,11 +148,8 @@ func (se *session) describe(w io.Writer) {
 	if e := se.cloud.endpoint(); e != "" {
 		row("endpoint", "%s", e)
 	}
-	for _, k := range se.keys.From() {
-		row("from", "%s", keyLine(k.Given, k.ARN, ""+orElse(k.Only, k.Material)))
-	}
-	for i, t := range se.targets() {
-		row([]string{"to", ""}[min(i, 1)], "%s", t)
+	for _, r := range se.describeKeys() {
+		row(r[0], "%s", r[1])
 	}
 	row("pace", "%d key calls at once, KMS %s requests/s, store %s requests/s", j.workers, j.kms.String(), j.store.String())
 	row("state", "%s (%s)", se.dir, se.before())

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -220,9 +219,24 @@ func TestBadInput(t *testing.T) {
 		{"run s3:// --yes", exitUsage, "no bucket name"},
 		{"run s3://Bad_Name/ --yes", exitUsage, "no bucket name"},
 		{"run gs://bucket/ --yes", exitUsage, "unknown scheme"},
-		{"run bucket --yes", exitUsage, "s3://bucket/prefix"},
-		{"run file:///srv --yes", exitUsage, "no directories"},
-		{"run s3://bucket/p/ --yes --format zip", exitUsage, "s3ec or auto"},
+		{"run bucket --yes", exitUsage, "a bucket is s3://bucket/"},
+		{"run ./nowhere --yes", exitUsage, "nowhere"},
+		{"run documents --yes", exitUsage, "not a directory"},
+		{"run file://host/srv --yes", exitUsage, "file:///path"},
+		{"run full --yes", exitUsage, "--format raw"},
+		{"run full --yes --format s3ec", exitUsage, "--format raw"},
+		{"run s3://bucket/p/ --yes --format zip", exitUsage, "s3ec, raw, json or auto"},
+		{"run s3://bucket/p/ --yes --format raw --json-field /a", exitUsage, "--json-field"},
+		{"run s3://bucket/p/ --yes --format json", exitUsage, "JSON Pointers"},
+		{"run s3://bucket/p/ --yes --json-field a", exitUsage, "no JSON Pointer"},
+		{"run s3://bucket/p/ --yes --context a=b", exitUsage, "--format raw and json"},
+		{"run s3://bucket/p/ --yes --format raw --context a", exitUsage, "a"},
+		{"run s3://bucket/p/ --yes --format raw --context a={no}", exitUsage, "no"},
+		{"run s3://bucket/p/ --yes --format raw --associated-data x", exitUsage, "--keyring"},
+		{"run s3://bucket/p/ --yes --format raw --keyring k --from alias/a", exitUsage, "--keyring"},
+		{"run s3://bucket/p/ --yes --format raw --keyring k --context a=b", exitUsage, "--associated-data"},
+		{"run s3://bucket/p/ --yes --format raw --keyring-kms alias/a", exitUsage, "--keyring"},
+		{"run full --yes --format raw --keyring nowhere.json", exitFailed, "nowhere.json"},
 		{"run s3://bucket/p/ --yes --verify maybe", exitUsage, "none, answer or open"},
 		{"run s3://bucket/p/ --yes --workers 0", exitUsage, "1 to 4096"},
 		{"run s3://bucket/p/ --yes --workers many", exitUsage, "--workers"},
@@ -240,7 +254,14 @@ func TestBadInput(t *testing.T) {
 		{"frobnicate", exitUsage, "unknown command"},
 		{"status extra", exitUsage, "unknown command"},
 		{"emulator", exitUsage, "--listen"},
-		{"emulator --listen 0.0.0.0:0", exitFailed, "loopback"},
+		{"emulator --listen 0.0.0.0:0", exitUsage, "loopback"},
+		{"emulator --listen 127.0.0.1", exitUsage, "HOST:PORT"},
+		{"emulator --listen 127.0.0.1:0 --seed -1", exitUsage, "--seed"},
+		{"completion tcsh", exitUsage, "unknown command"},
+		{"completion bash zsh", exitUsage, "unknown command"},
+		{"run s3://bucket/p/ --yes --from alias/a --to=", exitUsage, "--to"},
+		{"run s3://bucket/p/ --yes --from alias/a --state=", exitUsage, "--state"},
+		{"run s3://bucket/p/ --yes --from alias/a --include=", exitUsage, "--include"},
 		{"demo --items 1", exitUsage, "--items"},
 		{"run s3://bucket/p/ --yes --from alias/same --to alias/b", exitUsage, "leave --to out"},
 		{"run s3://bucket/p/ --yes --from alias/none", exitFailed, "alias/none"},
@@ -371,23 +392,18 @@ func TestStopped(t *testing.T) {
 	if s.Items.Seen != 50 || s.Result != "stopped" {
 		t.Errorf("%+v", s)
 	}
-	s = w.run(append(args, "--max-duration", "700ms")...).want(t, exitStopped, "--max-duration").summary(t)
-	if s.Items.Seen <= 50 || s.Items.Seen >= n || s.Items.Seen != s.Items.Rewrapped {
+	s = w.run(append(args, "--max-duration", "1ms")...).want(t, exitStopped, "--max-duration").summary(t)
+	if s.Items.Seen >= n || s.Items.Seen != s.Items.Rewrapped {
 		t.Errorf("%+v", s)
 	}
 
 	// The first signal finishes what is in work.
-	copies := w.emu.Counters()["s3:CopyObject"]
-	cmd := w.command(t.Context(), args...)
-	ended := make(chan ended, 1)
-	go func() { ended <- w.wait(cmd) }()
-	for w.emu.Counters()["s3:CopyObject"] < copies+20 {
-		time.Sleep(time.Millisecond)
-	}
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+	r := w.begin(args...)
+	r.until("s3:CopyObject", 20)
+	if err := r.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	e := <-ended
+	e := r.wait()
 	s = e.want(t, exitStopped, "interrupted by SIGINT").summary(t)
 	if s.Items.Rewrapped >= n || s.Items.Failed != 0 {
 		t.Errorf("%+v", s)
@@ -412,17 +428,13 @@ func TestTwice(t *testing.T) {
 	w.fill("alias/a", n)
 	w.rotate(arn)
 	args := []string{"run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "100"}
-	cmd := w.command(t.Context(), args...)
-	first := make(chan ended, 1)
-	go func() { first <- w.wait(cmd) }()
-	for w.emu.Counters()["s3:CopyObject"] < 10 {
-		time.Sleep(time.Millisecond)
-	}
-	w.run(args...).want(t, exitFailed, fmt.Sprint(cmd.Process.Pid))
-	if st := w.run("status"); !strings.Contains(st.out, fmt.Sprintf("running as process %d", cmd.Process.Pid)) {
+	r := w.begin(args...)
+	r.until("s3:CopyObject", 10)
+	w.run(args...).want(t, exitFailed, fmt.Sprint(r.cmd.Process.Pid))
+	if st := w.run("status"); !strings.Contains(st.out, fmt.Sprintf("running as process %d", r.cmd.Process.Pid)) {
 		t.Errorf("status: %s%s", st.out, st.errors)
 	}
-	if s := (<-first).want(t, exitOK, "").summary(t); s.Items.Rewrapped != n {
+	if s := r.wait().want(t, exitOK, "").summary(t); s.Items.Rewrapped != n {
 		t.Errorf("%+v", s)
 	}
 }
@@ -472,14 +484,10 @@ func TestDisabledKey(t *testing.T) {
 	w.fill("alias/a", n)
 	material := w.rotate(arn)
 	args := []string{"run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "200"}
-	cmd := w.command(t.Context(), args...)
-	done := make(chan ended, 1)
-	go func() { done <- w.wait(cmd) }()
-	for w.emu.Counters()["s3:CopyObject"] < 50 {
-		time.Sleep(time.Millisecond)
-	}
+	r := w.begin(args...)
+	r.until("s3:CopyObject", 50)
 	must(t)(w.kms.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &arn}))
-	s := (<-done).want(t, exitFailed, "Enable it").summary(t)
+	s := r.wait().want(t, exitFailed, "Enable it").summary(t)
 	if s.Items.Failed != 0 || s.Items.Rewrapped == 0 || s.Items.Rewrapped >= n || s.Result != "failed" {
 		t.Errorf("%+v", s)
 	}

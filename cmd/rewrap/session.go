@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +15,7 @@ import (
 	"rewrap/checkpoint"
 	"rewrap/engine"
 	"rewrap/engine/keys"
-	s3source "rewrap/sources/s3"
+	"rewrap/engine/keys/keyring"
 )
 
 // session is a job with everything opened that it needs, and nothing written
@@ -25,8 +24,9 @@ type session struct {
 	job    *job
 	dir    string // the state directory
 	cloud  *cloud
-	source *s3source.Source
-	keys   *keys.KMS
+	source opened
+	kms    *keys.KMS        // nil: the job re-wraps locally
+	local  *keyring.Keyring // nil: the job re-wraps with KMS
 	worker engine.Worker
 	match  func(string) bool
 	say    func(format string, args ...any) // a line for people, on standard error
@@ -39,14 +39,8 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	if j.progress == "none" {
 		se.say = func(string, ...any) {}
 	} else {
-		var mu sync.Mutex
-		se.say = func(format string, args ...any) {
-			mu.Lock()
-			defer mu.Unlock()
-			fmt.Fprintf(s.err, "rewrap: "+format+"\n", args...)
-		}
+		se.say = speak(s.err)
 	}
-	notice := func(msg string) { se.say("%s", msg) }
 
 	var err error
 	if se.match, err = j.match(); err != nil {
@@ -60,8 +54,11 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	if err != nil {
 		return nil, err
 	}
-	if se.cloud, err = openCloud(ctx, j); err != nil {
-		return nil, err
+	se.cloud = newCloud(j)
+	if j.source.dir == "" || j.keyring == "" || j.keyringKMS != "" {
+		if err := se.cloud.configure(ctx); err != nil {
+			return nil, err
+		}
 	}
 	var pinned map[string]string
 	if !readOnly && !j.restart {
@@ -73,26 +70,55 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 			return nil, err
 		}
 	}
-	if err := se.cloud.openBucket(ctx, j.source.bucket); err != nil {
+	if se.source, err = se.openSource(ctx); err != nil {
 		return nil, err
 	}
-	se.source, err = s3source.Open(ctx, s3source.Config{
-		Client: se.cloud.s3, Bucket: j.source.bucket, Prefix: j.source.prefix,
-		Canary: se.cloud.endpoint() != "", CanaryID: filepath.Base(se.dir),
-		Notice: notice,
-	})
-	if err != nil {
-		return nil, err
+	se.worker = engine.Worker{Source: se.source, Format: format, ReadOnly: readOnly}
+	if j.keyring != "" {
+		if se.local, err = se.openKeyring(ctx, pinned); err != nil {
+			return nil, err
+		}
+		se.worker.Rewrapper = se.local
+		return se, nil
 	}
-	se.keys, err = keys.OpenKMS(ctx, keys.Config{
+	se.kms, err = keys.OpenKMS(ctx, keys.Config{
 		Client: se.cloud.keyService, From: j.from, To: j.to, Verify: verify,
-		Pinned: pinned, ReadOnly: readOnly, Notice: notice,
+		Pinned: pinned, ReadOnly: readOnly, Notice: func(msg string) { se.say("%s", msg) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	se.worker = engine.Worker{Source: se.source, Format: format, Rewrapper: se.keys, ReadOnly: readOnly}
+	se.worker.Rewrapper = se.kms
 	return se, nil
+}
+
+// openKeyring opens the keyring of the job, and holds its primary key against
+// the one that the pass began with.
+func (se *session) openKeyring(ctx context.Context, pinned map[string]string) (*keyring.Keyring, error) {
+	j := se.job
+	w := wrapFlags{key: j.keyringKMS, context: j.keyringContext, prefix: "keyring-"}
+	wrapping, err := w.wrapping(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k, err := keyring.Open(ctx, j.keyring, keyring.Options{Wrapping: wrapping, OpenCurrent: j.verify == "open"})
+	if err != nil {
+		return nil, keyringError(err)
+	}
+	for name, is := range k.Targets() {
+		if was, ok := pinned[name]; ok && was != is {
+			return nil, &keys.MovedError{Key: name, Was: was, Is: is}
+		}
+	}
+	return k, nil
+}
+
+// targets are the keys that wrapped keys end at, as the checkpoint keeps them.
+func (se *session) targets() map[string]string {
+	if se.local != nil {
+		return se.local.Targets()
+	}
+	return se.kms.Targets()
 }
 
 // identity is what makes the job this job. A state directory that was begun
@@ -105,47 +131,62 @@ func (se *session) identity() []checkpoint.Field {
 			fields = append(fields, checkpoint.Field{Name: name, Value: value})
 		}
 	}
+	list := func(name string, values []string) {
+		for _, v := range values {
+			add(name, v)
+		}
+	}
 	add("endpoint", se.cloud.endpoint())
 	add("format", j.format)
-	for _, k := range se.from() {
-		add("from", k)
+	list("json-field", j.jsonFields)
+	list("context", j.context)
+	add("context-field", j.contextField)
+	add("associated-data", j.associatedData)
+	switch {
+	case se.local != nil:
+		add("keyring", se.local.Name())
+	case se.kms.To() != nil:
+		list("from", se.from())
+		add("to", se.kms.To().ARN)
+	default:
+		list("from", se.from())
+		add("to", "each wrapped key's own key")
 	}
-	add("to", "each wrapped key's own key")
-	if to := se.keys.To(); to != nil {
-		fields[len(fields)-1].Value = to.ARN
-	}
-	for _, g := range j.include {
-		add("include", g)
-	}
-	for _, g := range j.exclude {
-		add("exclude", g)
-	}
+	list("include", j.include)
+	list("exclude", j.exclude)
 	return fields
 }
 
-// from are the source keys by ARN, in the order in which they are tried.
+// from are the source keys by ARN, in one order: the order in which they are
+// tried is no part of the job.
 func (se *session) from() []string {
 	var from []string
-	for _, k := range se.keys.From() {
+	for _, k := range se.kms.From() {
 		name := k.ARN
 		if k.Only != "" {
 			name += "@" + k.Only
 		}
 		from = append(from, name)
 	}
+	slices.Sort(from)
 	return from
 }
 
-// targets describes where wrapped keys shall end, for people.
-func (se *session) targets() []string {
-	if to := se.keys.To(); to != nil {
-		return []string{keyLine(to.Given, to.ARN, to.Material)}
+// describeKeys says which keys are meant, for people: pairs of a word and a
+// line.
+func (se *session) describeKeys() (rows [][2]string) {
+	if se.local != nil {
+		t := se.local.Target()
+		return [][2]string{{"keyring", fmt.Sprintf("%s, primary key %s", se.job.keyring, t.Material)}}
 	}
-	lines := []string{"each wrapped key's own key, its current key material"}
-	for _, k := range se.keys.From() {
-		lines = append(lines, keyLine(k.Given, k.ARN, k.Material))
+	for _, k := range se.kms.From() {
+		rows = append(rows, [2]string{"from", keyLine(k.Given, k.ARN, orElse(k.Only, k.Material))})
 	}
-	return slices.Compact(lines)
+	to := "each wrapped key's own key, its current key material"
+	if k := se.kms.To(); k != nil {
+		to = keyLine(k.Given, k.ARN, k.Material)
+	}
+	return append(rows, [2]string{"to", to})
 }
 
 func keyLine(given, arn, material string) string {
@@ -157,6 +198,14 @@ func keyLine(given, arn, material string) string {
 		return line + ", key material not named by this service"
 	}
 	return line + ", key material " + short(material)
+}
+
+// warnEmpty says loudly that nothing was there: a misspelled prefix is as
+// complete as an empty one.
+func (se *session) warnEmpty(rep engine.Report) {
+	if rep.Items.Seen == 0 && rep.Result == engine.ResultComplete {
+		se.say("no item at all in %s: is that the right name?", se.job.source)
+	}
 }
 
 // short is enough of a key material id to tell it from others.
@@ -174,7 +223,7 @@ func interruptible(say func(string, ...any)) (hard, stop context.Context, end fu
 	go func() {
 		select {
 		case sig := <-signals:
-			say("%s: finishing what is in work; again to stop at once", signalName(sig))
+			say("%s: stopping in order; again to stop at once", signalName(sig))
 			end(fmt.Errorf("interrupted by %s", signalName(sig)))
 		case <-done:
 			return

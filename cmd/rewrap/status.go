@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,7 +56,9 @@ func newStatus(s streams) *cobra.Command {
 				if i > 0 {
 					fmt.Fprintln(s.out)
 				}
-				statusOf(d, st).print(s)
+				if err := statusOf(d, st).print(s.out); err != nil {
+					return err
+				}
 			}
 			return nil
 		},
@@ -98,7 +102,8 @@ func statusOf(dir string, st checkpoint.Status) status {
 	return o
 }
 
-func (o status) print(s streams) {
+func (o status) print(w io.Writer) error {
+	var b strings.Builder
 	head := o.Result
 	switch o.Result {
 	case "running":
@@ -106,11 +111,13 @@ func (o status) print(s streams) {
 	case "interrupted", "stopped":
 		head += "; the same command goes on"
 	}
-	fmt.Fprintf(s.out, "%s: %s\n", o.State, head)
+	fmt.Fprintf(&b, "%s: %s\n", o.State, head)
 	for _, f := range o.Job {
-		fmt.Fprintf(s.out, "  %s: %s\n", f.Name, f.Value)
+		fmt.Fprintf(&b, "  %s: %s\n", f.Name, f.Value)
 	}
-	fmt.Fprintf(s.out, "  pass %d, run %d, begun %s, saved %s; %d of %d spans done\n", o.Pass, o.Runs,
+	fmt.Fprintf(&b, "  pass %d, run %d, begun %s, saved %s; %d of %d spans done\n", o.Pass, o.Runs,
 		o.Began.Local().Format(time.DateTime), o.Saved.Local().Format(time.DateTime), o.Done, o.Spans)
-	tallyTable(s.out, o.Tally)
+	tallyTable(&b, o.Tally)
+	_, err := io.WriteString(w, b.String())
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -46,7 +47,7 @@ func (se *session) summary(rep engine.Report) summary {
 		KMS: requests{k.Requests, k.Throttled},
 		Store: transfer{requests{s.Requests, s.Throttled},
 			se.cloud.storeTraffic.in.Load(), se.cloud.storeTraffic.out.Load()},
-		Elapsed: rep.Elapsed.Round(time.Millisecond).Seconds(), Resumed: rep.Resumed, State: se.dir,
+		Elapsed: math.Round(rep.Elapsed.Seconds()*1000) / 1000, Resumed: rep.Resumed, State: se.dir,
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 func newVerify(s streams) *cobra.Command {
 	j := &job{}
 	cmd := &cobra.Command{
-		Use:   "verify SOURCE",
+		Use:   "verify SOURCE | -f FILE",
 		Short: "Read only: is everything on target? Writes the attestation",
 		Long: `verify asks KMS about every wrapped key of SOURCE: it has it re-encrypted onto
 the target and throws the answer away, which tells the key and key material
@@ -33,6 +33,9 @@ could not be told; 75 stopped before the end.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := j.parse(args); err != nil {
 				return err
+			}
+			if j.printJob {
+				return printJob(s.out, j.source, j.flags)
 			}
 			return j.runVerify(s)
 		},
@@ -63,8 +66,7 @@ var notCovered = []string{
 }
 
 func (j *job) runVerify(s streams) error {
-	say := func(format string, args ...any) { fmt.Fprintf(s.err, "rewrap: "+format+"\n", args...) }
-	hard, stop, _, release := interruptible(say)
+	hard, stop, _, release := interruptible(speak(s.err))
 	defer release()
 	// Reading has nothing to finish: the first signal ends it.
 	ctx, cancel := context.WithCancelCause(hard)
@@ -78,8 +80,8 @@ func (j *job) runVerify(s streams) error {
 		}
 		return err
 	}
-	if err := os.MkdirAll(se.dir, 0o700); err != nil {
-		return fmt.Errorf("the state directory cannot be made: %w", err)
+	if err := checkpoint.MakeDir(se.dir); err != nil {
+		return err
 	}
 	found, err := newFindings(se.dir)
 	if err != nil {
@@ -96,6 +98,7 @@ func (j *job) runVerify(s streams) error {
 	})
 	p.close()
 	sum := se.summary(rep)
+	se.warnEmpty(rep)
 	switch {
 	case stop.Err() != nil:
 		return &exitError{exitStopped, fmt.Errorf("%w; no attestation was written", context.Cause(stop))}
@@ -107,11 +110,13 @@ func (j *job) runVerify(s streams) error {
 	}
 	i := rep.Items
 	a := attestation{
-		Tool: "rewrap " + version(), Job: se.identity(), Targets: se.keys.Targets(),
+		Tool: "rewrap " + version(), Job: se.identity(), Targets: se.targets(),
 		Began: began, Ended: time.Now().UTC(), Summary: sum, Limits: notCovered,
 	}
 	left := rep.Left
 	switch {
+	case i.Seen == 0:
+		a.Statement = fmt.Sprintf("There is no item in %s.", j.source)
 	case rep.Result == engine.ResultFailed:
 		a.Statement = fmt.Sprintf("Nothing was found under a source key or on target in %d items of %s.", i.Seen, j.source)
 	case left > 0:
@@ -151,7 +156,7 @@ type findings struct {
 }
 
 func newFindings(dir string) (*findings, error) {
-	f, err := os.CreateTemp(dir, ".tmp-"+findingsFile+"-*")
+	f, err := os.CreateTemp(dir, findingsFile+".new-*")
 	if err != nil {
 		return nil, fmt.Errorf("the list of findings cannot be begun: %w", err)
 	}

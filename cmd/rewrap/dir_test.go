@@ -1,0 +1,216 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"rewrap/bench/emulator"
+)
+
+// tree writes files below the world's folder.
+func (w *world) tree(files map[string][]byte) string {
+	w.t.Helper()
+	root := filepath.Join(w.dir, "vault")
+	for name, content := range files {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, content, 0o640); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// files is what is in a tree now.
+func files(t *testing.T, root string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(root, path)
+		all[rel] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func (w *world) encrypt(key, secret string, context map[string]string) []byte {
+	w.t.Helper()
+	out, err := w.kms.Encrypt(w.t.Context(), &kms.EncryptInput{KeyId: &key, Plaintext: []byte(secret), EncryptionContext: context})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out.CiphertextBlob
+}
+
+// opens wants a blob to open to the secret, under the material.
+func (w *world) opens(blob []byte, key, secret, material string, context map[string]string) {
+	w.t.Helper()
+	out, err := w.kms.Decrypt(w.t.Context(), &kms.DecryptInput{KeyId: &key, CiphertextBlob: blob, EncryptionContext: context})
+	switch {
+	case err != nil:
+		w.t.Errorf("%s: %v", secret, err)
+	case string(out.Plaintext) != secret || *out.KeyMaterialId != material:
+		w.t.Errorf("%s: opens to %q under %s", secret, out.Plaintext, *out.KeyMaterialId)
+	}
+}
+
+// TestDirectoryRaw: files that are one KMS blob each, bound to their names;
+// killed on the way.
+func TestDirectoryRaw(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	// Slow enough for the checkpoint to move on between the kills.
+	w := newWorld(t, emulator.Options{KMSLatency: 5 * time.Millisecond})
+	arn := w.key("alias/a")
+	in := make(map[string][]byte)
+	name := func(i int) string { return fmt.Sprintf("d%d/key %d\n.bin", i%7, i) }
+	bound := func(i int) map[string]string { return map[string]string{"file": name(i), "app": "test"} }
+	for i := range n {
+		in[name(i)] = w.encrypt("alias/a", fmt.Sprint("secret ", i), bound(i))
+		if i%2 == 1 {
+			in[name(i)] = []byte(base64.StdEncoding.EncodeToString(in[name(i)]) + "\n")
+		}
+	}
+	in["notes.txt"] = []byte("no key at all, but longer than nothing!")
+	root := w.tree(in)
+	material := w.rotate(arn)
+	args := []string{"run", "vault", "--format", "raw", "--from", "alias/a", "--context", "file={name}", "--context", "app=test",
+		"--exclude", "*.txt", "--yes", "--json", "--kms-rps", "max", "--workers", "1"}
+	kills := 0
+	for kills < 20 {
+		e, killed := w.killAfter("kms:ReEncrypt", 80, args...)
+		if !killed {
+			if s := e.want(t, exitOK, "").summary(t); s.Items.Rewrapped != n || s.Items.Seen != n {
+				t.Errorf("%s", e.out)
+			}
+			break
+		}
+		kills++
+	}
+	if kills == 0 || kills == 20 {
+		t.Errorf("%d kills", kills)
+	}
+	out := files(t, root)
+	if len(out) != n+1 || out["notes.txt"] != string(in["notes.txt"]) {
+		t.Errorf("%d files, %q", len(out), out["notes.txt"])
+	}
+	for i := range n {
+		blob := []byte(out[name(i)])
+		if i%2 == 1 {
+			text := strings.TrimSuffix(out[name(i)], "\n")
+			if text == out[name(i)] {
+				t.Errorf("%q lost its line break", name(i))
+			}
+			var err error
+			if blob, err = base64.StdEncoding.DecodeString(text); err != nil {
+				t.Error(err)
+			}
+		}
+		w.opens(blob, arn, fmt.Sprint("secret ", i), material, bound(i))
+	}
+	w.run("verify", "vault", "--format", "raw", "--from", "alias/a", "--context", "file={name}", "--context", "app=test", "--exclude", "*.txt").want(t, exitOK, "")
+}
+
+// TestDirectoryJSON: documents and lines in which nothing but the blobs
+// changes.
+func TestDirectoryJSON(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	arn := w.key("alias/a")
+	blob := func(secret string) string {
+		return base64.StdEncoding.EncodeToString(w.encrypt("alias/a", secret, map[string]string{"tenant": secret}))
+	}
+	document := func(b func(string) string) string {
+		return "{ \"n\": 1.0e+2, \"tenants\": {\"x\": {\"id\":\"x\",\t\"key\":\"" + b("x") + "\"}, \"y\": {\"key\": \"" + b("y") + "\", \"id\": \"y\"}},\r\n \"n\":2 }"
+	}
+	line := func(b func(string) string, i int) string {
+		return fmt.Sprintf(`{"i":%d,"tenants":{"t":{"id":"l%d","key":"%s"}}}`, i, i, b(fmt.Sprint("l", i)))
+	}
+	olds := make(map[string]string)
+	old := func(secret string) string {
+		if olds[secret] == "" {
+			olds[secret] = blob(secret)
+		}
+		return olds[secret]
+	}
+	lines := func(b func(string) string) (s string) {
+		for i := range 300 {
+			s += line(b, i) + "\n"
+		}
+		return s
+	}
+	root := w.tree(map[string][]byte{"one.json": []byte(document(old)), "many.jsonl": []byte(lines(old))})
+	material := w.rotate(arn)
+	s := w.run("run", "vault", "--json-field", "/tenants/*/key", "--context", "tenant={field:id}", "--from", "alias/a", "--yes", "--json", "--kms-rps", "max").
+		want(t, exitOK, "").summary(t)
+	if s.Items.Rewrapped != 2 || s.Keys.Rewrapped != 302 {
+		t.Errorf("%+v", s)
+	}
+	out := files(t, root)
+	news := make(map[string]string) // what stands where the old blobs stood
+	take := func(text string) func(string) string {
+		parts := strings.Split(text, `"key":`)[1:]
+		i := -1
+		return func(secret string) string {
+			i++
+			b := strings.Split(parts[i], `"`)[1]
+			news[secret] = b
+			return b
+		}
+	}
+	if got := document(take(out["one.json"])); got != out["one.json"] {
+		t.Errorf("more than the blobs changed:\n%s", out["one.json"])
+	}
+	if got := lines(take(out["many.jsonl"])); got != out["many.jsonl"] {
+		t.Error("more than the blobs changed in the lines")
+	}
+	for secret, b := range news {
+		raw, err := base64.StdEncoding.DecodeString(b)
+		if err != nil || b == olds[secret] {
+			t.Errorf("%s: %v", secret, err)
+		}
+		w.opens(raw, arn, secret, material, map[string]string{"tenant": secret})
+	}
+}
+
+// TestDirectoryKeyring: without AWS, from the command line alone.
+func TestDirectoryKeyring(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	offline := func(args ...string) ended {
+		cmd := w.command(t.Context(), args...)
+		cmd.Env = append(cmd.Env, "AWS_REGION=", "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_ENDPOINT_URL=http://127.0.0.1:1")
+		return w.wait(cmd)
+	}
+	offline("keyring", "create", "ring.json").want(t, exitOK, "")
+	root := w.tree(map[string][]byte{"not-ours": []byte("\x01\x00\x00\x00\x07 wrapped by some other keyring, or by none")})
+	run := []string{"run", "vault", "--format", "raw", "--keyring", "ring.json", "--associated-data", "{name}", "--yes", "--json"}
+	offline(run...).want(t, exitFailed, "check")
+	before := files(t, root)
+	offline("keyring", "rotate", "ring.json").want(t, exitOK, "")
+	offline(run...).want(t, exitFailed, "check")
+	if got := files(t, root); got["not-ours"] != before["not-ours"] || len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+	if err := os.Chmod(filepath.Join(w.dir, "ring.json"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	offline(run...).want(t, exitFailed, "chmod 600")
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+// Flags that say how a command is called, and are no part of a job.
+var notOfJob = []string{"file", "print-job", "help", "json", "yes"}
+
+// maxJobFile is more than any job takes; a larger file is something else.
+const maxJobFile = 1 << 20
+
+// readJobFile sets the flags that a job file names, unless the command line
+// has them, and returns the file's source. The keys are the flags' names; a
+// repeatable flag takes a list. An unknown key is an error, since a misspelled
+// filter would widen the job.
+func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
+	fail := func(line int, format string, args ...any) error {
+		return usage("%s:%d: %s", name, line, fmt.Sprintf(format, args...))
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return "", usage("the job file cannot be read: %v", err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxJobFile+1))
+	switch {
+	case err != nil:
+		return "", usage("the job file %s cannot be read: %v", name, err)
+	case len(data) > maxJobFile:
+		return "", usage("%s is larger than %d bytes, which no job file is", name, maxJobFile)
+	}
+	var doc yaml.Node
+	dec := yaml.NewDecoder(strings.NewReader(string(data)))
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return "", usage("%s: the job file is empty", name)
+	} else if err != nil {
+		return "", usage("%s: %v", name, err)
+	}
+	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+		return "", usage("%s: more than one document", name)
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return "", fail(root.Line, "a job is a mapping of flags' names to values")
+	}
+	seen := make(map[string]bool)
+	for i := 0; i < len(root.Content); i += 2 {
+		key, value := root.Content[i], root.Content[i+1]
+		if seen[key.Value] {
+			return "", fail(key.Line, "%s stands twice", key.Value)
+		}
+		seen[key.Value] = true
+		if key.Value == "source" {
+			if value.Kind != yaml.ScalarNode || value.Value == "" {
+				return "", fail(value.Line, "source is one string")
+			}
+			src = value.Value
+			continue
+		}
+		flag := f.Lookup(key.Value)
+		if flag == nil || slices.Contains(notOfJob, key.Value) {
+			return "", fail(key.Line, "unknown key %q: the keys are source and the names of this command's flags", key.Value)
+		}
+		values := []*yaml.Node{value}
+		_, repeatable := flag.Value.(pflag.SliceValue)
+		if value.Kind == yaml.SequenceNode && repeatable {
+			values = value.Content
+		}
+		if flag.Changed { // flags win over the file
+			continue
+		}
+		for _, v := range values {
+			if v.Kind != yaml.ScalarNode || v.Tag == "!!null" {
+				return "", fail(v.Line, "%s takes %s", key.Value, map[bool]string{true: "a string, or a list of strings", false: "one value"}[repeatable])
+			}
+			if err := flag.Value.Set(v.Value); err != nil {
+				return "", fail(v.Line, "%s: %v", key.Value, err)
+			}
+		}
+	}
+	return src, nil
+}
+
+// printJob writes the job as it was understood, in the form of a job file.
+func printJob(w io.Writer, src source, f *pflag.FlagSet) error {
+	doc := &yaml.Node{Kind: yaml.MappingNode}
+	text := func(s string) *yaml.Node { // as it is spelled, quoted where YAML would take it for something else
+		n := &yaml.Node{}
+		n.SetString(s)
+		return n
+	}
+	add := func(name string, value *yaml.Node) {
+		doc.Content = append(doc.Content, text(name), value)
+	}
+	add("source", text(src.String()))
+	f.VisitAll(func(flag *pflag.Flag) {
+		if slices.Contains(notOfJob, flag.Name) {
+			return
+		}
+		list, repeatable := flag.Value.(pflag.SliceValue)
+		switch {
+		case !repeatable && flag.Value.Type() == "string":
+			if flag.Value.String() != "" {
+				add(flag.Name, text(flag.Value.String()))
+			}
+		case !repeatable:
+			add(flag.Name, &yaml.Node{Kind: yaml.ScalarNode, Value: flag.Value.String()})
+		case len(list.GetSlice()) > 0:
+			seq := &yaml.Node{Kind: yaml.SequenceNode}
+			for _, v := range list.GetSlice() {
+				seq.Content = append(seq.Content, text(v))
+			}
+			add(flag.Name, seq)
+		}
+	})
+	out, err := yaml.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(out)
+	return err
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"rewrap/engine/keys/keyring"
+)
+
+func newKeyring(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "keyring",
+		Short: "Make and rotate a local keyring: a Tink keyset that data keys are wrapped with",
+		Long: `A keyring is a Tink keyset in JSON whose primary key is the latest version. It is
+in the clear, with mode 0600, or encrypted by a KMS key; tinkey and every Tink
+library read and write the same file.
+
+To move data keys onto a new version: rotate the keyring, give the new file to
+every reader and writer, re-wrap with it, and disable the old key. A key is
+never removed here, so disabling can be undone with enable.`,
+		Example: `  rewrap keyring create keys.json
+  rewrap keyring create keys.json --kms alias/keyrings --context app=vault
+  rewrap keyring rotate keys.json
+  rewrap keyring list keys.json`,
+		Args: argsAre(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newKeyringCreate(s), newKeyringRotate(s), newKeyringList(s),
+		newKeyringStatus(s, "disable", "Disable a key that is not the primary one, so that nothing under it is opened any more", false),
+		newKeyringStatus(s, "enable", "Enable a disabled key again", true))
+	return cmd
+}
+
+func newKeyringCreate(s streams) *cobra.Command {
+	var w wrapFlags
+	var template string
+	cmd := &cobra.Command{
+		Use:   "create FILE",
+		Short: "Make a keyring with one key; a file that exists is never overwritten",
+		Args:  argsAre(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, release := untilSignal(cmd)
+			defer release()
+			how, err := w.wrapping(ctx)
+			if err != nil {
+				return err
+			}
+			id, err := keyring.Create(ctx, args[0], template, how)
+			if err != nil {
+				return keyringError(err)
+			}
+			kept := "in the clear"
+			if w.key != "" {
+				kept = "encrypted by " + w.key
+			}
+			_, err = fmt.Fprintf(s.out, "key %d is the primary key of %s, which is %s\n", id, args[0], kept)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&template, "template", "AES256_GCM", "the key's template `NAME`, as tinkey has it: "+strings.Join(keyring.Templates(), ", ")+"; each also with _RAW")
+	w.flags(cmd.Flags())
+	return cmd
+}
+
+func newKeyringRotate(s streams) *cobra.Command {
+	var w wrapFlags
+	var template string
+	cmd := &cobra.Command{
+		Use:   "rotate FILE",
+		Short: "Add a key and make it the primary one; the old keys stay",
+		Args:  argsAre(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, release := untilSignal(cmd)
+			defer release()
+			how, err := w.wrapping(ctx)
+			if err != nil {
+				return err
+			}
+			id, err := keyring.Rotate(ctx, args[0], template, how)
+			if err != nil {
+				return keyringError(err)
+			}
+			_, err = fmt.Fprintf(s.out, "key %d is the primary key of %s\n", id, args[0])
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&template, "template", "", "the new key's template `NAME`; default: as the primary key")
+	w.flags(cmd.Flags())
+	return cmd
+}
+
+func newKeyringStatus(s streams, verb, short string, enabled bool) *cobra.Command {
+	var w wrapFlags
+	cmd := &cobra.Command{
+		Use:   verb + " FILE KEYID",
+		Short: short,
+		Args:  argsAre(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := strconv.ParseUint(args[1], 10, 32)
+			if err != nil {
+				return usage("%q is no key id: it is a decimal number, as rewrap keyring list shows it", args[1])
+			}
+			ctx, release := untilSignal(cmd)
+			defer release()
+			how, err := w.wrapping(ctx)
+			if err != nil {
+				return err
+			}
+			if err := keyring.SetStatus(ctx, args[0], uint32(id), enabled, how); err != nil {
+				return keyringError(err)
+			}
+			_, err = fmt.Fprintf(s.out, "key %d of %s is %sd\n", id, args[0], verb)
+			return err
+		},
+	}
+	w.flags(cmd.Flags())
+	return cmd
+}
+
+func newKeyringList(s streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list FILE",
+		Short: "The keys of a keyring: ids, types, states; never key material",
+		Long: `list shows what a keyring file says of its keys. It calls no key service: an
+encrypted keyring has that in the clear beside the keys.`,
+		Args: argsAre(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			info, err := keyring.List(args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(s.out).Encode(info)
+			}
+			t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(t, "ID\tTYPE\tPREFIX\tSTATUS\t")
+			for _, k := range info.Keys {
+				note := ""
+				if k.Primary {
+					note = "primary"
+				}
+				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\n", k.ID, k.Type, k.Prefix, k.Status, note)
+			}
+			return t.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	return cmd
+}
+
+// untilSignal is a context that ends with a signal to stop: a change of a
+// keyring then takes back what it has begun, instead of leaving its lock.
+func untilSignal(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+}
+
+// keyringError tells wrong usage from the rest.
+func keyringError(err error) error {
+	switch {
+	case errors.Is(err, keyring.ErrTemplate):
+		return &exitError{exitUsage, err}
+	case errors.Is(err, keyring.ErrEncrypted):
+		return usage("%w with --kms", err)
+	case errors.Is(err, keyring.ErrClear):
+		return usage("%w; leave --kms out if that is meant to be so", err)
+	}
+	return err
+}
+
+// wrapFlags say how a keyring file is encrypted.
+type wrapFlags struct {
+	key     string
+	context []string
+	prefix  string // of the flags' names, for messages: run has them as --keyring-kms
+}
+
+func (w *wrapFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&w.key, "kms", "", "the KMS `KEY` that the file is encrypted by: id, ARN or alias; default: the file is in the clear")
+	f.StringArrayVar(&w.context, "context", nil, "a pair `k=v` of the encryption context that the file is bound to; repeatable")
+}
+
+func (w *wrapFlags) wrapping(ctx context.Context) (keyring.Wrapping, error) {
+	pairs := make(map[string]string, len(w.context))
+	for _, p := range w.context {
+		k, v, ok := strings.Cut(p, "=")
+		_, twice := pairs[k]
+		if !ok || k == "" || v == "" || twice {
+			return keyring.Wrapping{}, usage("--%scontext %q: it is k=v, neither of them empty, and each k once", w.prefix, p)
+		}
+		pairs[k] = v
+	}
+	if w.key == "" {
+		if len(pairs) > 0 {
+			return keyring.Wrapping{}, usage("--%scontext binds an encrypted keyring: name its key with --%skms", w.prefix, w.prefix)
+		}
+		return keyring.Wrapping{}, nil
+	}
+	c, err := openCloud(ctx, &job{workers: 1})
+	if err != nil {
+		return keyring.Wrapping{}, err
+	}
+	client := kms.NewFromConfig(c.cfg, func(o *kms.Options) {
+		if a, err := arn.Parse(w.key); err == nil && a.Region != "" {
+			o.Region = a.Region
+		}
+	})
+	return kmsWrapping(client, w.key, pairs), nil
+}
+
+// maxDirect is the most that KMS encrypts itself (KMS API Reference, Encrypt,
+// Plaintext).
+const maxDirect = 4096
+
+// kmsWrapping opens and writes keyring files with a KMS key, and with no other:
+// a file that somebody encrypted under another key is refused by KMS.
+func kmsWrapping(client *kms.Client, key string, pairs map[string]string) keyring.Wrapping {
+	return keyring.Wrapping{
+		Context: pairs,
+		Decrypt: func(ctx context.Context, blob []byte, pairs map[string]string) ([]byte, error) {
+			out, err := client.Decrypt(ctx, &kms.DecryptInput{KeyId: aws.String(key), CiphertextBlob: blob, EncryptionContext: pairs})
+			if err != nil {
+				return nil, fmt.Errorf("by %s (it needs kms:Decrypt, and --context as the file was bound): %w", key, err)
+			}
+			return out.Plaintext, nil
+		},
+		Encrypt: func(ctx context.Context, plain []byte, pairs map[string]string) ([]byte, error) {
+			if len(plain) > maxDirect {
+				return nil, fmt.Errorf("the keyring has %d bytes, and KMS encrypts at most %d: keep fewer keys in it", len(plain), maxDirect)
+			}
+			out, err := client.Encrypt(ctx, &kms.EncryptInput{KeyId: aws.String(key), Plaintext: plain, EncryptionContext: pairs})
+			if err != nil {
+				return nil, fmt.Errorf("by %s (it needs kms:Encrypt): %w", key, err)
+			}
+			return out.CiphertextBlob, nil
+		},
+	}
+}

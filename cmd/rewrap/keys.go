@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rewrap/engine/keys"
+)
+
+func newKeys(s streams) *cobra.Command {
+	c := &keysCommand{rps: rate{perSecond: keysRPS}}
+	cmd := &cobra.Command{
+		Use:   "keys [KEY...]",
+		Short: "Each customer key: its kind, its rule, its rotation and all its key material",
+		Long: `keys shows KMS keys: those named (id, ARN or alias), or all customer managed
+keys of the account in this Region. For each: manager, spec, usage, state,
+origin, automatic rotation with its period and next date, how many of its 25
+rotations on demand are used, imported material's expiry, aliases, and every
+key material with its state, date and type. It changes nothing, and wants
+kms:ListKeys, kms:ListAliases, kms:DescribeKey, kms:GetKeyRotationStatus and
+kms:ListKeyRotations. What may not be read is said in the key's own row.
+
+Rotation makes new key material for what is encrypted from then on. It
+re-encrypts nothing: that is what rewrap run is for.
+
+Exit codes: 0 done; 1 nothing could be read; 2 wrong usage; 4 with
+--require-rotation: a key that could rotate by itself does not, or could not be
+looked at; 75 interrupted.`,
+		Example: `  rewrap keys                              # all customer keys of the account and Region
+  rewrap keys alias/app --json
+  rewrap keys --require-rotation           # for a pipeline: exit 4 if one does not rotate
+  rewrap keys enable-rotation alias/app --period 180
+  rewrap keys rotate alias/app --wait
+  rewrap keys move-alias alias/app --to 1234abcd-12ab-34cd-56ef-1234567890ab`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := keyNames(args); err != nil {
+				return err
+			}
+			return c.show(s, args)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&c.all, "all", false, "also the keys that AWS manages (alias/aws/...)")
+	f.BoolVar(&c.require, "require-rotation", false, "exit 4 if an enabled customer key that could rotate by itself does not")
+	f.BoolVar(&c.json, "json", false, "one JSON object on standard output")
+	f.Var(&c.rps, "kms-rps", "ceiling of KMS requests a second; max: whatever KMS allows")
+	cmd.AddCommand(newEnableRotation(s), newRotate(s), newMoveAlias(s))
+	return cmd
+}
+
+// keysRPS is the default pace. Of the three calls a key, ListKeyRotations is
+// the one with the smallest quota, 100 a second.
+const keysRPS = 200
+
+type keysCommand struct {
+	all, require, json bool
+	rps                rate
+}
+
+// keyNames refuses what can be the name of no key, before anybody is asked. A
+// word without digit, slash or colon is a subcommand that is spelled wrong.
+func keyNames(names []string) error {
+	for _, name := range names {
+		switch {
+		case strings.TrimSpace(name) == "":
+			return usage("a KEY is empty; it is an id, ARN or alias")
+		case strings.ContainsAny(name, " \t\r\n"):
+			return usage("KEY %q: no key has spaces in its name", name)
+		case !strings.ContainsAny(name, "0123456789/:"):
+			return usage("%q is no key (id, ARN, alias/NAME) and no subcommand (enable-rotation, rotate, move-alias)", name)
+		}
+	}
+	return nil
+}
+
+// administer does something with keys until it is done or a signal comes.
+func administer(s streams, rps rate, do func(ctx context.Context, a *keys.Admin) error) error {
+	_, stop, _, release := interruptible(func(string, ...any) {})
+	defer release()
+	cloud, err := openCloud(stop, &job{workers: 8, kms: rps})
+	if err == nil {
+		cloud.notice = func(msg string) { fmt.Fprintf(s.err, "rewrap: %s\n", oneLine(msg)) }
+		err = do(stop, &keys.Admin{Client: func(region string) keys.AdminAPI { return cloud.keyClient(region) }})
+	}
+	var exit *exitError
+	if err != nil && stop.Err() != nil && !errors.As(err, &exit) {
+		return &exitError{exitStopped, context.Cause(stop)}
+	}
+	return err
+}
+
+// keysReport is what --json prints.
+type keysReport struct {
+	Keys            []keys.KeyInfo `json:"keys"`
+	Read            int            `json:"read"`             // keys that something could be read of
+	WithoutRotation []string       `json:"without_rotation"` // enabled customer keys that could rotate by themselves and do not
+	RotationUnknown []string       `json:"rotation_unknown"` // keys of which that could not be told
+	Notice          string         `json:"notice,omitempty"`
+}
+
+func reportOf(c keys.Census) keysReport {
+	r := keysReport{Keys: c.Keys, WithoutRotation: []string{}, RotationUnknown: []string{}, Notice: c.Notice}
+	if r.Keys == nil {
+		r.Keys = []keys.KeyInfo{}
+	}
+	for i := range r.Keys {
+		k := &r.Keys[i]
+		if k.Error == "" {
+			r.Read++
+		}
+		switch {
+		case k.Error != "" || k.OwesRotation() && k.Rotation == nil:
+			r.RotationUnknown = append(r.RotationUnknown, orElse(k.ARN, k.Given))
+		case k.OwesRotation() && !k.Rotation.Enabled:
+			r.WithoutRotation = append(r.WithoutRotation, k.ARN)
+		}
+	}
+	return r
+}
+
+func (c *keysCommand) show(s streams, names []string) error {
+	return administer(s, c.rps, func(ctx context.Context, a *keys.Admin) error {
+		census, err := a.Census(ctx, names, c.all)
+		if err != nil {
+			return err
+		}
+		r := reportOf(census)
+		if c.json {
+			err = json.NewEncoder(s.out).Encode(r)
+		} else {
+			err = r.print(s.out, c.require)
+		}
+		if err != nil {
+			return fmt.Errorf("the keys cannot be written to standard output: %w", err)
+		}
+		return r.verdict(c.require)
+	})
+}
+
+func (r *keysReport) verdict(require bool) error {
+	lost := len(r.Keys) - r.Read
+	switch {
+	case len(r.Keys) == 1 && lost == 1:
+		return &exitError{exitFailed, fmt.Errorf("%s", r.Keys[0].Error)}
+	case len(r.Keys) > 0 && r.Read == 0:
+		return &exitError{exitFailed, fmt.Errorf("none of %d keys could be read; the first: %s", lost, r.Keys[0].Error)}
+	case require && len(r.WithoutRotation) > 0:
+		return &exitError{exitNotOn, fmt.Errorf("%d customer keys do not rotate by themselves, %d could not be looked at: rewrap keys enable-rotation KEY turns it on",
+			len(r.WithoutRotation), len(r.RotationUnknown))}
+	case require && len(r.RotationUnknown) > 0:
+		return &exitError{exitNotOn, fmt.Errorf("the rotation of %d keys could not be looked at", len(r.RotationUnknown))}
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"rewrap/sources"
+	"rewrap/sources/dir"
+	s3source "rewrap/sources/s3"
+)
+
+// source is where the items are: a bucket, or a directory.
+type source struct {
+	bucket, prefix string
+	dir            string // absolute; "": it is a bucket
+}
+
+func (s source) String() string {
+	if s.dir != "" {
+		return (&url.URL{Scheme: "file", Path: s.dir}).String()
+	}
+	return "s3://" + s.bucket + "/" + s.prefix
+}
+
+func (s source) slug() string {
+	name := "s3-" + s.bucket + "-" + s.prefix
+	if s.dir != "" {
+		name = "dir-" + filepath.Base(s.dir)
+	}
+	slug := strings.Trim(regexp.MustCompile(`[^A-Za-z0-9._]+`).ReplaceAllString(name, "-"), "-.")
+	return slug[:min(len(slug), 40)]
+}
+
+// bucketName is what a general purpose or directory bucket, or an access
+// point alias may be called (Amazon S3 User Guide, "Bucket naming rules").
+var bucketName = regexp.MustCompile(`\A[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\z`)
+
+// parseSource takes the part behind s3://bucket/ as the prefix, letter by
+// letter: keys may hold ?, # and %. What has no scheme is a directory.
+func parseSource(s string) (source, error) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	switch {
+	case s == "":
+		return source{}, usage("SOURCE is empty; it is s3://bucket/prefix or a directory")
+	case !ok:
+		return parseDir(s, s)
+	case scheme == "file":
+		u, err := url.Parse(s)
+		if err != nil || u.Host != "" && u.Host != "localhost" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" || u.Fragment != "" {
+			return source{}, usage("SOURCE %q: a directory is file:///path, or the path alone", s)
+		}
+		return parseDir(s, u.Path)
+	case scheme != "s3":
+		return source{}, usage("SOURCE %q: unknown scheme %q; it is s3://bucket/prefix or a directory", s, scheme+"://")
+	}
+	bucket, prefix, _ := strings.Cut(rest, "/")
+	switch {
+	case !bucketName.MatchString(bucket):
+		return source{}, usage("SOURCE %q: %q is no bucket name (3 to 63 lower-case letters, digits, dots and hyphens)", s, bucket)
+	case len(prefix) > 1024:
+		return source{}, usage("SOURCE: the prefix has %d bytes; S3 keys have 1024 at most", len(prefix))
+	case !utf8.ValidString(prefix):
+		return source{}, usage("SOURCE %q: the prefix is not valid UTF-8, as keys of S3 are", s)
+	}
+	return source{bucket: bucket, prefix: prefix}, nil
+}
+
+// parseDir takes a directory that is there: a bucket's name without its scheme
+// should not be taken for one.
+func parseDir(given, path string) (source, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil && bucketName.MatchString(given):
+		return source{}, usage("SOURCE %q: there is no such directory; a bucket is s3://%s/", given, given)
+	case err != nil:
+		return source{}, usage("SOURCE: %v", err)
+	case !info.IsDir():
+		return source{}, usage("SOURCE %q is not a directory", given)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return source{}, usage("SOURCE %q: %v", given, err)
+	}
+	if !utf8.ValidString(abs) {
+		return source{}, usage("SOURCE %q: the path is not valid UTF-8; go to its parent, or name it through a symbolic link", given)
+	}
+	return source{dir: abs}, nil
+}
+
+// opened is a source that is ready to be listed, and to be written once it is
+// prepared.
+type opened interface {
+	sources.Source
+	Prepare(ctx context.Context) error
+}
+
+// canaryID is the state directory's own, so that jobs do not spoil each other's
+// canary, and the same job finds the one that it left when it was killed.
+func (se *session) canaryID() string {
+	dir, err := filepath.Abs(se.dir)
+	if err != nil {
+		dir = se.dir
+	}
+	host, _ := os.Hostname() // "" is as good
+	sum := sha256.Sum256([]byte(host + "\x00" + dir))
+	return hex.EncodeToString(sum[:6])
+}
+
+func (se *session) openSource(ctx context.Context) (opened, error) {
+	j, notice := se.job, func(msg string) { se.say("%s", msg) }
+	if j.source.dir != "" {
+		return dir.Open(ctx, dir.Config{Root: j.source.dir, Skip: []string{se.dir, ".rewrap", filepath.Join(j.source.dir, ".rewrap")}, Notice: notice})
+	}
+	if err := se.cloud.openBucket(ctx, j.source.bucket); err != nil {
+		return nil, err
+	}
+	return s3source.Open(ctx, s3source.Config{
+		Client: se.cloud.s3, Bucket: j.source.bucket, Prefix: j.source.prefix,
+		Canary: se.cloud.endpoint() != "", CanaryID: se.canaryID(),
+		Notice: notice,
+	})
+}

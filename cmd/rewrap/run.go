@@ -87,6 +87,9 @@ func (j *job) run(s streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
+	for _, w := range state.Warnings() {
+		se.say("%s", w)
+	}
 	if err := se.source.Prepare(opening); err != nil {
 		return interrupted(err)
 	}

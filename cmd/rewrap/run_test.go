@@ -472,6 +472,54 @@ func TestAnotherJob(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	w.check("alias/a", 20, is)
+
+	// After a complete pass the alias may point elsewhere; within one, only a
+	// new pass can go there.
+	must(t)(w.kms.UpdateAlias(t.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/a"), TargetKeyId: &b}))
+	w.run("run", src, "--from", a, "--to", "alias/a", "--yes", "--max-items", "5").want(t, exitStopped, "")
+	c := w.key("alias/c")
+	must(t)(w.kms.UpdateAlias(t.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/a"), TargetKeyId: &c}))
+	w.run("run", src, "--from", a, "--to", "alias/a", "--yes").want(t, exitFailed, "--restart")
+	s = w.run("run", src, "--from", a, "--from", b, "--to", "alias/a", "--yes", "--json").want(t, exitOK, "").summary(t)
+	if s.Items.Rewrapped != 20 {
+		t.Errorf("%+v", s)
+	}
+	w.check("alias/c", 20, w.material(c))
+	s = w.run("run", src, "--from", a, "--to", "alias/a", "--yes", "--restart", "--json").want(t, exitOK, "").summary(t)
+	if s.Items.Current != 20 {
+		t.Errorf("%+v", s)
+	}
+	must(t)(w.kms.UpdateAlias(t.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/a"), TargetKeyId: &b}))
+	s = w.run("run", src, "--from", a, "--to", "alias/a", "--yes", "--json").want(t, exitFailed, "--from").summary(t)
+	if s.Items.Foreign != 20 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestLostLogs: the items are the truth; what the state directory loses costs
+// what it held.
+func TestLostLogs(t *testing.T) {
+	t.Parallel()
+	const n = 40
+	w := newWorld(t, emulator.Options{})
+	arn := w.key("alias/a")
+	w.fill("alias/a", n)
+	material := w.rotate(arn)
+	args := []string{"run", src, "--from", "alias/a", "--yes", "--json", "--state", "state"}
+	for i, name := range []string{"audit.jsonl", "journal"} {
+		w.run(append(args, "--max-items", "10")...).want(t, exitStopped, "")
+		if err := os.Remove(filepath.Join(w.dir, "state", name)); err != nil {
+			t.Fatal(err)
+		}
+		s := w.run(append(args, "--max-items", "1")...).want(t, exitStopped, name).summary(t)
+		if s.Items.Seen != int64(11*(i+1)) {
+			t.Errorf("%+v", s)
+		}
+	}
+	if s := w.run(args...).want(t, exitOK, "").summary(t); s.Items.Rewrapped != n {
+		t.Errorf("%+v", s)
+	}
+	w.check("alias/a", n, material)
 }
 
 // TestDisabledKey: the run stops with its state safe, and goes on when the key

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	}
 	se.kms, err = keys.OpenKMS(ctx, keys.Config{
 		Client: se.cloud.keyService, From: j.from, To: j.to, Verify: verify,
-		Pinned: pinned, ReadOnly: readOnly, Notice: func(msg string) { se.say("%s", msg) },
+		Region: se.cloud.cfg.Region, Pinned: pinned, ReadOnly: readOnly, Notice: func(msg string) { se.say("%s", msg) },
 	})
 	if err != nil {
 		return nil, err
@@ -131,6 +132,15 @@ func (se *session) identity() []checkpoint.Field {
 			fields = append(fields, checkpoint.Field{Name: name, Value: value})
 		}
 	}
+	// A key is the same by the same name; what an alias points to may have
+	// moved when the next pass begins, but not within one.
+	key := func(name string, k keys.Key) {
+		given := k.Given
+		if k.Only != "" {
+			given += "@" + k.Only
+		}
+		fields = append(fields, checkpoint.Field{Name: name + " " + given, Value: k.ARN, Moves: true})
+	}
 	list := func(name string, values []string) {
 		for _, v := range values {
 			add(name, v)
@@ -145,30 +155,28 @@ func (se *session) identity() []checkpoint.Field {
 	switch {
 	case se.local != nil:
 		add("keyring", se.local.Name())
-	case se.kms.To() != nil:
-		list("from", se.from())
-		add("to", se.kms.To().ARN)
 	default:
-		list("from", se.from())
-		add("to", "each wrapped key's own key")
+		for _, k := range se.from() {
+			key("from", k)
+		}
+		if to := se.kms.To(); to != nil {
+			key("to", *to)
+		} else {
+			add("to", "each wrapped key's own key")
+		}
 	}
 	list("include", j.include)
 	list("exclude", j.exclude)
 	return fields
 }
 
-// from are the source keys by ARN, in one order: the order in which they are
-// tried is no part of the job.
-func (se *session) from() []string {
-	var from []string
-	for _, k := range se.kms.From() {
-		name := k.ARN
-		if k.Only != "" {
-			name += "@" + k.Only
-		}
-		from = append(from, name)
-	}
-	slices.Sort(from)
+// from are the source keys in one order: the order in which they are tried is
+// no part of the job.
+func (se *session) from() []keys.Key {
+	from := se.kms.From()
+	slices.SortFunc(from, func(a, b keys.Key) int {
+		return cmp.Or(strings.Compare(a.Given, b.Given), strings.Compare(a.Only, b.Only))
+	})
 	return from
 }
 

@@ -114,8 +114,8 @@ func (l *lines) close() error {
 	return l.f.Close()
 }
 
-// cutFile shortens a file, which is no shorter than that, to size, durably.
-// With size 0 the file may be missing.
+// cutFile shortens a file that is longer to size, durably. With size 0 the
+// file may be missing.
 func cutFile(fs fsys, name string, size int64) error {
 	info, err := os.Stat(name)
 	if errors.Is(err, os.ErrNotExist) && size == 0 {

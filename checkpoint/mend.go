@@ -61,7 +61,7 @@ func (s *State) takeJournal(last *Snapshot, session int, used bool) (lost bool, 
 	}
 	lost = lost || s.journal.durableSize() < from
 
-	const cost = "what was changed before this session cannot be undone with the new one that is begun, and nothing else is lost"
+	const cost = "a new one is begun, undo reaches no further back than this session, and nothing else is lost"
 	switch {
 	case damage != nil:
 		s.warn("undo journal %s was damaged at byte %d (%s) and is kept as %s; %s", name, damage.Offset, damage.Detail, kept, cost)

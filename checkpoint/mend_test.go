@@ -280,6 +280,21 @@ func TestUnreadableSnapshot(t *testing.T) {
 	}
 	mustOpen(t, dir).Close() // the names of what was kept are ours
 
+	// Its snapshot tells that there was a journal, even if nothing else of it
+	// can be read.
+	writeFileT(t, path, nil)
+	if err := os.Remove(filepath.Join(dir, journalFile)); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(dir, Options{Job: testJob, Restart: true}); err != nil {
+		t.Error(err)
+	} else {
+		if w := s.Warnings(); len(w) != 2 || s.Snapshot().JournalBegan != 1 {
+			t.Errorf("%d warnings: %q", len(w), w)
+		}
+		s.Close()
+	}
+
 	// A newer format is no damage.
 	writeFileT(t, path, []byte(`{"format":2,"something":"else"}`))
 	if _, err := Open(dir, Options{Job: testJob, Restart: true}); !errors.As(err, new(*VersionError)) {
@@ -298,12 +313,15 @@ func TestNoLossesNoWarnings(t *testing.T) {
 			s.Close()
 		}
 	}
-	// No line is lost of an audit log that had none.
-	if err := os.Remove(filepath.Join(dir, snapshotFile)); err != nil {
-		t.Fatal(err)
-	}
-	if s := mustOpen(t, dir); s.Warnings() != nil {
-		t.Errorf("warns %q", s.Warnings())
+	for _, name := range []string{auditFile, snapshotFile} { // nothing is lost of an audit log without lines
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		s := mustOpen(t, dir)
+		if s.Warnings() != nil {
+			t.Errorf("without %s warns %q", name, s.Warnings())
+		}
+		s.Close()
 	}
 }
 

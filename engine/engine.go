@@ -66,6 +66,9 @@ type Job struct {
 	// of Run ends it at once.
 	Stop context.Context
 
+	// Notice takes what people should know and no error says; may be nil.
+	Notice func(string)
+
 	// Observe sees every settled item, one call at a time, in the order of
 	// settling. It must be quick.
 	Observe func(Event)
@@ -240,18 +243,38 @@ func (r *run) open(ctx context.Context) error {
 			break // sorted; the rest comes below
 		}
 		e, err := r.job.State.Journal().At(off)
+		if r.damaged(err) {
+			continue
+		}
 		if err != nil {
 			return stateError(err)
 		}
 		remember(checkpoint.EntryAt{Entry: e, Offset: off})
 	}
 	for e, err := range r.job.State.Journal().Entries(l.snap.JournalFrom) {
+		if r.damaged(err) {
+			break
+		}
 		if err != nil {
 			return stateError(err)
 		}
 		remember(e)
 	}
 	return r.commit("")
+}
+
+// damaged says that an entry of the undo journal cannot be read. That costs its
+// undo, and the knowledge whose write it was: an item that it changed counts as
+// current. It is no reason not to go on.
+func (r *run) damaged(err error) bool {
+	var corrupt *checkpoint.CorruptError
+	if !errors.As(err, &corrupt) {
+		return false
+	}
+	if r.job.Notice != nil {
+		r.job.Notice(err.Error())
+	}
+	return true
 }
 
 // keep commits until quit is closed.
@@ -385,7 +408,7 @@ func (r *run) do(ctx context.Context, it *item) {
 		ref.Cursor = sources.Cursor(it.owed.Cursor)
 	}
 	tried, err := r.ledger.earlier(it)
-	if err != nil {
+	if err != nil && !r.damaged(err) {
 		r.stop("", err)
 		return
 	}

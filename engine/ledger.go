@@ -151,21 +151,23 @@ func (l *ledger) readmit(p checkpoint.Parked) *item {
 	return it
 }
 
-// earlier are the edits of earlier sessions that may be in the item.
+// earlier are the edits of earlier sessions that may be in the item, also those
+// that can be read if another cannot.
 func (l *ledger) earlier(it *item) (tried []checkpoint.Entry, err error) {
 	if it.owed != nil && it.owed.Journal >= 0 {
-		e, err := l.state.Journal().At(it.owed.Journal)
-		if err != nil {
-			return nil, stateError(err)
+		e, aterr := l.state.Journal().At(it.owed.Journal)
+		if aterr != nil {
+			err = stateError(aterr)
+		} else {
+			tried = append(tried, e)
 		}
-		tried = append(tried, e)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.tried[it.ref.ID] {
 		tried = append(tried, e.Entry)
 	}
-	return tried, nil
+	return tried, err
 }
 
 // intent is the undo journal as the worker of one item writes it: the ledger

@@ -102,6 +102,7 @@ func (j *job) run(s streams) (err error) {
 		Worker: se.worker, State: state, Targets: se.targets,
 		Workers: j.workers, Match: se.match, MaxItems: j.maxItems,
 		Stop: stop, Observe: p.observe,
+		Notice: func(msg string) { se.say("%s", msg) },
 	})
 	p.close()
 	sum := se.summary(rep)

@@ -167,31 +167,42 @@ func TestRefusalIsTheKeysOwn(t *testing.T) {
 	}
 }
 
+// slow looks keys up when it is told to, and minds its context.
+type slow struct {
+	keys.API
+	asked, answer chan struct{}
+}
+
+func (s *slow) DescribeKey(ctx context.Context, in *sdk.DescribeKeyInput, o ...func(*sdk.Options)) (*sdk.DescribeKeyOutput, error) {
+	s.asked <- struct{}{}
+	<-s.answer
+	return s.API.DescribeKey(ctx, in, o...)
+}
+
 // A caller that leaves takes nobody's answer with it.
 func TestRefusedWhileCallersLeave(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
 	blobs := w.blobs(2, a)
-	k := w.open(keys.Config{From: []string{a}, To: b})
+	s := &slow{w.apis[home], make(chan struct{}, 9), make(chan struct{})}
+	c := w.config(keys.Config{From: []string{a}, To: b})
+	c.Client = func(string) keys.API { return s }
+	go func() { s.answer <- struct{}{}; s.answer <- struct{}{} }()
+	k, err := keys.OpenKMS(t.Context(), c)
+	must(t, k, err)
+	<-s.asked
+	<-s.asked
 	w.disable(a)
-	asked, answer := make(chan struct{}), make(chan struct{})
-	w.hook(func(_, op string, _ object) string {
-		if op == "DescribeKey" {
-			close(asked)
-			<-answer
-		}
-		return ""
-	}, nil)
 	ctx, leave := context.WithCancel(t.Context())
 	left, stayed := make(chan error), make(chan error)
 	go func() { _, err := k.Rewrap(ctx, envelope.WrappedKey{Blob: blobs[0]}); left <- err }()
-	<-asked
-	go func() { _, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: blobs[1]}); stayed <- err }()
+	<-s.asked
 	leave()
 	if err := <-left; err != context.Canceled {
 		t.Errorf("got %v", err)
 	}
-	close(answer)
+	go func() { _, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: blobs[1]}); stayed <- err }()
+	close(s.answer)
 	contains(t, runError(t, <-stayed, 1), "enable-key", a)
 }
 

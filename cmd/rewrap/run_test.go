@@ -156,7 +156,7 @@ func TestKill9(t *testing.T) {
 		}
 		ids := make(map[string]int)
 		for line := range strings.Lines(string(lines)) {
-			var a struct{ ID, Material_To string }
+			var a struct{ ID string }
 			if err := json.Unmarshal([]byte(line), &a); err != nil {
 				t.Fatal(err)
 			}

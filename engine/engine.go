@@ -12,6 +12,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,7 +129,7 @@ type run struct {
 	handed  int64
 
 	striking sync.Mutex
-	strikes  map[phase]int // run-level errors in a row, by what was being done
+	strikes  map[string]int // run-level errors in a row, by where they came from
 
 	ended bool // everything was handed out and came to its end
 
@@ -422,7 +423,7 @@ func (r *run) do(ctx context.Context, it *item) {
 		if !errors.As(ev.Err, &re) || r.stopped() {
 			return // the run was stopped
 		}
-		if r.strike(ev.phase) >= re.Strikes {
+		if r.strike(cmp.Or(re.Where, ev.phase.String())) >= re.Strikes {
 			r.stop("", fmt.Errorf("%q: %w", ref.ID, ev.Err))
 			return
 		}
@@ -439,17 +440,17 @@ func (r *run) do(ctx context.Context, it *item) {
 	}
 }
 
-// strike counts a run-level error. Errors are counted apart by what was being
-// done, so that a key service that answers does not hide a store that refuses
+// strike counts a run-level error. Errors are counted apart by where they came
+// from, so that a key service that answers does not hide a store that refuses
 // every write.
-func (r *run) strike(p phase) int {
+func (r *run) strike(where string) int {
 	r.striking.Lock()
 	defer r.striking.Unlock()
 	if r.strikes == nil {
-		r.strikes = make(map[phase]int)
+		r.strikes = make(map[string]int)
 	}
-	r.strikes[p]++
-	return r.strikes[p]
+	r.strikes[where]++
+	return r.strikes[where]
 }
 
 // succeeded forgets the errors in a row of whatever has worked.
@@ -457,12 +458,12 @@ func (r *run) succeeded(ev *Event) {
 	r.striking.Lock()
 	defer r.striking.Unlock()
 	if ev.Reason != ReasonRead {
-		delete(r.strikes, reading)
+		delete(r.strikes, reading.String())
 	}
 	if slices.ContainsFunc(ev.Keys, func(k KeyEvent) bool { return k.Outcome != Failed && k.Outcome != Unsettled }) {
-		delete(r.strikes, rewrapping)
+		delete(r.strikes, rewrapping.String())
 	}
 	if ev.Outcome == Rewrapped && !ev.Recovered {
-		delete(r.strikes, writing)
+		delete(r.strikes, writing.String())
 	}
 }

@@ -97,6 +97,11 @@ const (
 	writing // also planning, which reads for the sake of writing
 )
 
+// String is what a sources.RunError calls it in Where.
+func (p phase) String() string {
+	return [...]string{reading: "store: read", rewrapping: "key service", writing: "store: write"}[p]
+}
+
 func (p phase) reason() string {
 	return [...]string{reading: ReasonRead, rewrapping: ReasonKey, writing: ReasonWrite}[p]
 }

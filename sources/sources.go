@@ -208,7 +208,8 @@ type RunError struct {
 	Hint string // what to do about it; a sentence
 
 	// Where names what refused: "key service", "store: read", "store: write".
-	// Strikes are counted apart for each.
+	// Strikes are counted apart for each. "": as the engine sees it, by what
+	// was being done.
 	Where string
 
 	// Strikes is how many times in a row, with no success between, it takes

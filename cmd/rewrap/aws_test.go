@@ -121,6 +121,9 @@ func TestSpell(t *testing.T) {
 			t.Errorf("%s: %d notices", name, notices)
 		}
 	}
+	if throttled(fmt.Errorf("%w: %w", sources.ErrCredentials, answered(503, "SlowDown"))) {
+		t.Error("another service's throttle is taken for this one's")
+	}
 }
 
 // TestTransient: throttles do not use up the attempts that other passing

@@ -56,6 +56,7 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 		return nil, err
 	}
 	se.cloud = newCloud(j)
+	se.cloud.notice = func(msg string) { se.say("%s", msg) }
 	if j.source.dir == "" || j.keyring == "" || j.keyringKMS != "" {
 		if err := se.cloud.configure(ctx); err != nil {
 			return nil, err

@@ -434,6 +434,7 @@ func TestACLWithoutOwnershipControls(t *testing.T) {
 	for name, hook := range map[string]hook{
 		"501":  fails("GetBucketOwnershipControls", 501, "NotImplemented"),
 		"405":  fails("GetBucketOwnershipControls", 405, "MethodNotAllowed"),
+		"none": odd("GetBucketOwnershipControls", ""),
 		"list": odd("GetBucketOwnershipControls", `<ListBucketResult><Name>bucket</Name></ListBucketResult>`),
 	} {
 		for _, canary := range []bool{true, false} {

@@ -51,6 +51,8 @@ type job struct {
 	restart     bool
 
 	flags    *pflag.FlagSet
+	fromPlan string
+	notice   string // what to tell people when the job begins
 	file     string
 	printJob bool
 }
@@ -82,6 +84,11 @@ func (j *job) jobFlags(f *pflag.FlagSet) {
 	f.BoolVar(&j.json, "json", false, "the summary as one JSON object on standard output")
 }
 
+// planFlag declares --from-plan, for the commands that can go by a plan.
+func (j *job) planFlag(f *pflag.FlagSet) {
+	f.StringVar(&j.fromPlan, "from-plan", "", "take the source keys from this `FILE`, which rewrap plan --out wrote of the same SOURCE")
+}
+
 // parse checks what can be checked without asking anybody.
 func (j *job) parse(args []string) error {
 	if j.file != "" {
@@ -110,6 +117,15 @@ func (j *job) parse(args []string) error {
 	})
 	if empty != "" {
 		return usage("--%s: the value is empty; leave the flag out if that is meant", empty)
+	}
+	if j.fromPlan != "" {
+		if len(j.from) > 0 {
+			return usage("--from and --from-plan both name the source keys: give one")
+		}
+		if j.notice, err = j.readPlan(j.fromPlan); err != nil {
+			return err
+		}
+		j.fromPlan = "" // the job is the one with these keys
 	}
 	for _, k := range append(slices.Clone(j.from), j.to) {
 		if strings.TrimSpace(k) != k {

@@ -13,7 +13,7 @@ import (
 )
 
 // Flags that say how a command is called, and are no part of a job.
-var notOfJob = []string{"file", "print-job", "help", "json", "yes"}
+var notOfJob = []string{"file", "print-job", "help", "json", "yes", "sample", "out"}
 
 // maxJobFile is more than any job takes; a larger file is something else.
 const maxJobFile = 1 << 20

@@ -111,6 +111,7 @@ key. The payload is not touched and no plaintext key leaves KMS. A run can be
 killed at any moment; the same command goes on where it was.`,
 		Example: `  rewrap run    s3://bucket/prefix --from alias/app              # after a rotation of the key
   rewrap run    s3://bucket/prefix --from alias/old --to alias/new
+  rewrap plan   s3://bucket/prefix --from alias/app              # what would a run do, and cost?
   rewrap verify s3://bucket/prefix --from alias/app              # is everything there?
   rewrap demo                                                    # see it work, without AWS`,
 		SilenceErrors: true,
@@ -124,7 +125,7 @@ killed at any moment; the same command goes on where it was.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(newRun(s), newVerify(s), newStatus(s), newKeys(s), newKeyring(s), newDemo(s), newEmulator(s), newVersion(s))
+	root.AddCommand(newRun(s), newPlan(s), newVerify(s), newStatus(s), newKeys(s), newKeyring(s), newInspect(s), newFormats(s), newDemo(s), newEmulator(s), newVersion(s))
 	root.InitDefaultCompletionCmd("completion")
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {

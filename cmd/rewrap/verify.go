@@ -41,6 +41,7 @@ could not be told; 75 stopped before the end.`,
 		},
 	}
 	j.jobFlags(cmd.Flags())
+	j.planFlag(cmd.Flags())
 	return cmd
 }
 
@@ -79,6 +80,9 @@ func (j *job) runVerify(s streams) error {
 			return &exitError{exitStopped, context.Cause(stop)}
 		}
 		return err
+	}
+	if j.notice != "" {
+		se.say("%s", j.notice)
 	}
 	if err := checkpoint.MakeDir(se.dir); err != nil {
 		return err

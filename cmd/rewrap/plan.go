@@ -1,0 +1,450 @@
+package main
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"rewrap/engine"
+	"rewrap/sources"
+)
+
+func newPlan(s streams) *cobra.Command {
+	j := &job{}
+	var size int
+	var out string
+	cmd := &cobra.Command{
+		Use:   "plan SOURCE | -f FILE",
+		Short: "Read only: what a run would do, and what it would cost",
+		Long: `plan lists all of SOURCE, takes a sample of its items, and does with each what
+run would do, up to the write: it reads it, asks KMS to re-encrypt its wrapped
+keys onto the target, throws the answers away, and asks the source how it would
+write the item. What it sees is scaled up to the whole; where the sample is the
+whole source (--sample as large), the counts are exact. Nothing in SOURCE is
+changed, and no state directory is made.
+
+The sample is the same each time, as long as the names are the same.
+
+Exit codes: 0 here is the plan; 1 could not go on, or nothing in the whole
+source was under a source key or on target; 2 wrong usage; 75 stopped.`,
+		Example: `  rewrap plan s3://bucket/prefix --from alias/app
+  rewrap plan s3://bucket/prefix --from alias/old --to alias/new --sample 5000 --out plan.json
+  rewrap run  s3://bucket/prefix --from-plan plan.json --to alias/new`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := j.parse(args); err != nil {
+				return err
+			}
+			if size < 1 || size > maxSample {
+				return usage("--sample %d: 1 to %d", size, maxSample)
+			}
+			if j.printJob {
+				return printJob(s.out, j.source, j.flags)
+			}
+			return j.runPlan(s, size, out)
+		},
+	}
+	j.jobFlags(cmd.Flags())
+	cmd.Flags().IntVar(&size, "sample", 200, "how many items to look into; the others are listed only")
+	cmd.Flags().StringVar(&out, "out", "", "also write the plan as JSON to this `FILE`, for run --from-plan")
+	return cmd
+}
+
+// maxSample bounds the memory that names take.
+const maxSample = 1_000_000
+
+// plan is what a run would do, as scripts and --from-plan read it. Sums are
+// those of the whole source, scaled up from the sample.
+type plan struct {
+	Tool     string    `json:"tool"`
+	Source   string    `json:"source"`
+	Endpoint string    `json:"endpoint,omitempty"`
+	Made     time.Time `json:"made"`
+	From     []string  `json:"from"` // source keys for a run, see confirmed
+	To       string    `json:"to"`
+
+	Items   int64 `json:"items"`
+	Sampled int64 `json:"sampled"`
+	Whole   bool  `json:"whole"` // the sample is the whole source, so the sums are exact
+
+	Outcomes        map[string]int64 `json:"outcomes"` // as a run would end the items
+	SkippedByReason map[string]int64 `json:"skipped_by_reason,omitempty"`
+	Keys            []planKeys       `json:"keys"`
+	Ways            map[string]int64 `json:"ways"`
+	WaysAssumed     bool             `json:"ways_assumed"` // the endpoint is tried out when the run begins
+	Unconditional   int64            `json:"unconditional,omitempty"`
+
+	KMS      forecast `json:"kms"`
+	Store    forecast `json:"store"`
+	BytesIn  int64    `json:"bytes_in"`
+	BytesOut int64    `json:"bytes_out"`
+	Dollars  float64  `json:"dollars"`
+	Prices   string   `json:"prices"`
+
+	Readers []readers `json:"readers"`
+	Notes   []string  `json:"notes"`
+}
+
+// planKeys counts the wrapped keys of one format that are under one key
+// material, and what a run would do about them.
+type planKeys struct {
+	Format   string `json:"format"`
+	Key      string `json:"key"`
+	Material string `json:"material"`
+	State    string `json:"state"` // stale, current, foreign, failed
+	Keys     int64  `json:"keys"`
+}
+
+func (j *job) runPlan(s streams, size int, out string) error {
+	if err := j.outsideSource(out); err != nil {
+		return err
+	}
+	hard, stop, _, release := interruptible(speak(s.err))
+	defer release()
+	// Reading has nothing to finish: the first signal ends it.
+	ctx, cancel := context.WithCancelCause(hard)
+	defer context.AfterFunc(stop, func() { cancel(context.Cause(stop)) })()
+
+	p, err := j.plan(ctx, s, size)
+	if stop.Err() != nil {
+		return &exitError{exitStopped, fmt.Errorf("%w; there is no plan", context.Cause(stop))}
+	}
+	if err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	if out != "" {
+		if err := os.WriteFile(out, append(data, '\n'), 0o644); err != nil {
+			return fmt.Errorf("the plan cannot be written: %w", err)
+		}
+	}
+	if j.json {
+		err = json.NewEncoder(s.out).Encode(p)
+	} else {
+		err = p.print(s.out)
+	}
+	if err != nil {
+		return fmt.Errorf("the plan cannot be written to standard output: %w", err)
+	}
+	if n := p.Outcomes["foreign"]; p.Whole && n > 0 && n == p.Items {
+		return fmt.Errorf("saw %d items, and none of them is under a source key or on target: check the prefix, --from (s3ec kms+context does not record its key) and --format", n)
+	}
+	return nil
+}
+
+// outsideSource keeps the plan from becoming an item of what it is about.
+func (j *job) outsideSource(out string) error {
+	if out == "" || j.source.dir == "" {
+		return nil
+	}
+	root, err := filepath.EvalSymlinks(j.source.dir)
+	if err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(filepath.Dir(out))
+	if err != nil {
+		return err
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return usage("--out: %v", err)
+	}
+	if rel, err := filepath.Rel(root, dir); err == nil && filepath.IsLocal(rel) {
+		return usage("--out %s is inside SOURCE, and plan changes nothing there: write it elsewhere", out)
+	}
+	return nil
+}
+
+func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
+	se, err := openSession(ctx, j, s, true)
+	if err != nil {
+		return nil, err
+	}
+	opened := se.asked()
+	all := sample{size: size}
+	if err := all.draw(ctx, se.source, se.match); err != nil {
+		return nil, err
+	}
+	listed := se.asked().minus(opened)
+	se.say("%s items; looking into %s of them", count(all.seen), count(int64(len(all.picks))))
+
+	r := newRehearsal(se, all.refs())
+	before := se.asked()
+	if _, err := engine.Run(ctx, engine.Job{
+		Worker:  engine.Worker{Source: r, Format: variants{se.worker.Format}, Rewrapper: asker{se.worker.Rewrapper, r}},
+		Workers: j.workers, Observe: r.observe,
+	}); err != nil {
+		return nil, err
+	}
+	if n := len(r.items); n > 0 && r.outcomes[engine.Failed.String()] == int64(n) {
+		return nil, fmt.Errorf("each of the %d items that were looked into failed, for example %w", n, r.failure)
+	}
+	return r.plan(opened, listed, se.asked().minus(before), &all), nil
+}
+
+// asked is what was asked of the two services so far; what was throttled and
+// asked again counts once.
+type asked struct{ kms, store, in int64 }
+
+func (se *session) asked() asked {
+	k, s := se.cloud.kms.Stats(), se.cloud.store.Stats()
+	return asked{k.Requests - k.Throttled, s.Requests - s.Throttled, se.cloud.storeTraffic.in.Load()}
+}
+
+func (a asked) minus(b asked) asked { return asked{a.kms - b.kms, a.store - b.store, a.in - b.in} }
+
+// sample is a uniform sample of the names of a source: those with the
+// smallest hashes. So it does not depend on the order in which they are seen,
+// and spans are listed side by side.
+type sample struct {
+	size   int
+	mu     sync.Mutex
+	listed int64 // also what is out of scope
+	seen   int64
+	picks  picks
+}
+
+type pick struct {
+	hash uint64
+	ref  sources.Ref
+}
+
+// picks is a heap with the greatest hash on top.
+type picks []pick
+
+func (p picks) Len() int           { return len(p) }
+func (p picks) Less(i, j int) bool { return p[i].hash > p[j].hash }
+func (p picks) Swap(i, j int)      { p[i], p[j] = p[j], p[i] }
+func (p *picks) Push(x any)        { *p = append(*p, x.(pick)) }
+func (p *picks) Pop() any {
+	old := *p
+	last := old[len(old)-1]
+	*p = old[:len(old)-1]
+	return last
+}
+
+func (s *sample) meet(ref sources.Ref, inScope bool) {
+	sum := sha256.Sum256([]byte("rewrap plan\x00" + ref.ID))
+	h := binary.BigEndian.Uint64(sum[:8])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listed++
+	if !inScope {
+		return
+	}
+	s.seen++
+	switch {
+	case len(s.picks) < s.size:
+		heap.Push(&s.picks, pick{h, ref})
+	case h < s.picks[0].hash:
+		s.picks[0] = pick{h, ref}
+		heap.Fix(&s.picks, 0)
+	}
+}
+
+// spans is how many parts a listing is split into; as many as a run has, so
+// that it costs the same requests.
+const spans = 8
+
+// pageOfKeys is how many keys one listing request brings (S3 API Reference,
+// ListObjectsV2, MaxKeys).
+const pageOfKeys = 1000
+
+// draw lists the source, as a run does.
+func (s *sample) draw(ctx context.Context, src sources.Source, match func(string) bool) error {
+	parts, err := src.Spans(ctx, spans)
+	if err != nil {
+		return fmt.Errorf("splitting the source: %w", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, part := range parts {
+		g.Go(func() error {
+			for ref, err := range src.List(ctx, part, "") {
+				if err != nil {
+					return fmt.Errorf("listing stopped: %w", err)
+				}
+				s.meet(ref, match == nil || match(ref.ID))
+			}
+			return ctx.Err()
+		})
+	}
+	return g.Wait()
+}
+
+func (s *sample) refs() []sources.Ref {
+	refs := make([]sources.Ref, len(s.picks))
+	for i, p := range s.picks {
+		refs[i] = p.ref
+	}
+	slices.SortFunc(refs, func(a, b sources.Ref) int { return strings.Compare(a.ID, b.ID) })
+	return refs
+}
+
+// plan makes the plan of what was seen.
+func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
+	se, j := r.se, r.se.job
+	p := &plan{
+		Tool: "rewrap " + version(), Source: j.source.String(), Endpoint: se.cloud.endpoint(), Made: time.Now().UTC(),
+		To: j.to, Items: all.seen, Sampled: int64(len(r.items)), Prices: pricesOf, Keys: []planKeys{},
+	}
+	p.Whole = p.Sampled == p.Items
+	scale := func(n int64) int64 {
+		if p.Whole {
+			return n
+		}
+		return int64(math.Round(float64(n) * float64(p.Items) / float64(p.Sampled)))
+	}
+	scaled := func(m map[string]int64) map[string]int64 {
+		s := make(map[string]int64, len(m))
+		for name, n := range m {
+			s[name] = scale(n)
+		}
+		return s
+	}
+	p.Outcomes, p.SkippedByReason, p.Ways = scaled(r.outcomes), scaled(r.reasons), scaled(r.ways)
+	p.WaysAssumed, p.Unconditional = r.assumed.Load() > 0, scale(r.unconditional.Load())
+	for k, n := range r.keys {
+		k.Keys = scale(n)
+		p.Keys = append(p.Keys, k)
+	}
+	slices.SortFunc(p.Keys, func(a, b planKeys) int {
+		return cmp.Or(strings.Compare(a.Format, b.Format), cmp.Compare(b.Keys, a.Keys), strings.Compare(a.Key+a.Material+a.State, b.Key+b.Material+b.State))
+	})
+	p.From = se.confirmed(p)
+
+	kms, store := make(map[string]int64), make(map[string]int64)
+	add := func(m map[string]int64, op string, n int64) {
+		if n > 0 {
+			m[op] += n
+		}
+	}
+	add(kms, opOpening, opened.kms)
+	add(kms, "ReEncrypt", scale(r.reencrypts.Load()))
+	if j.source.dir == "" {
+		add(store, opOpening, opened.store)
+		add(store, "ListObjectsV2", listed.store)
+		if j.progress != "none" { // a run counts the items once more, see [progress.count]
+			pages := max((all.listed+pageOfKeys-1)/pageOfKeys, 1)
+			add(store, "ListObjectsV2", pages)
+			listed.in += listed.in * pages / max(listed.store, 1)
+		}
+		add(store, "HeadObject", scale(r.heads.Load()))
+		add(store, "GetObject", scale(r.gets.Load()))
+		add(store, opLooks, scale(max(looked.store-r.heads.Load()-r.gets.Load(), 0)))
+		for way, n := range p.Ways {
+			for _, op := range wayRequests[way] {
+				add(store, op, n)
+			}
+		}
+		if p.WaysAssumed { // looks that were not made
+			add(store, opLooks, p.Ways["GetObject and PutObject"])
+		}
+		p.BytesOut = scale(r.bodies.Load())
+		p.BytesIn = opened.in + listed.in + scale(looked.in) + p.BytesOut
+	}
+	p.KMS, p.Store = newForecast(kms, kmsPrice, j.kms), newForecast(store, s3Price, j.store)
+	p.Dollars = p.KMS.Dollars + p.Store.Dollars
+	p.Readers = se.readers(p.Keys)
+	p.Notes = r.notes(p)
+	return p
+}
+
+// confirmed are the source keys for a run: those that something was found
+// under. A sample may have missed some of those that the operator named, so
+// they stay, and a key that is confined to one material stays so.
+func (se *session) confirmed(p *plan) []string {
+	from := []string{}
+	if se.kms == nil {
+		return from
+	}
+	found := make(map[string]bool)
+	for _, k := range p.Keys {
+		if to := se.kms.To(); k.Key != "" && (to == nil || k.Key != to.ARN) {
+			found[k.Key] = true
+		}
+	}
+	for _, k := range se.from() {
+		name := k.ARN
+		if k.Only != "" {
+			name += "@" + k.Only
+		}
+		if (found[k.ARN] || !p.Whole) && !slices.Contains(from, name) {
+			from = append(from, name)
+		}
+	}
+	for _, k := range se.kms.From() {
+		delete(found, k.ARN)
+	}
+	return append(from, sortedKeys(found)...)
+}
+
+func (r *rehearsal) notes(p *plan) []string {
+	notes := []string{}
+	add := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	if p.Items == 0 {
+		add("There is no item: is that the right name?")
+	} else if !p.Whole {
+		add("Scaled up from %s of %s items: keys, formats and reasons that are rare may be missing, and equal wrapped keys, which cost one call together, are fewer in a sample. --sample %d looks into all.", count(p.Sampled), count(p.Items), p.Items)
+	}
+	if r.failure != nil {
+		add("Items would fail, for example %v", r.failure)
+	}
+	if r.se.kms != nil {
+		add("Keys and key material are what KMS ReEncrypt named; its answers were thrown away.")
+	}
+	if p.WaysAssumed {
+		add("This endpoint is not AWS's: what it honours, a canary object finds out when the run begins (some 25 requests more). The ways are assumed; objects that cannot be written safely will be skipped, and ACLs that count cost one request more each.")
+	}
+	if r.se.cloud.endpoint() != "" {
+		add("The cost is what AWS would bill.")
+	}
+	if r.se.job.source.dir == "" {
+		add("Not in the forecast: retries, items that other writers change meanwhile, calls of S3 to KMS for SSE-KMS, early deletion and versions that are kept.")
+	}
+	return notes
+}
+
+// readPlan takes the source keys of a plan of the same source, and says what
+// the plan does not vouch for.
+func (j *job) readPlan(name string) (notice string, err error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return "", usage("--from-plan: %v", err)
+	}
+	var p plan
+	if err := json.Unmarshal(data, &p); err != nil {
+		return "", usage("--from-plan %s is no plan: %v", name, err)
+	}
+	switch src := j.source.String(); {
+	case p.Source == "" || p.Items == 0 && p.From == nil:
+		return "", usage("--from-plan %s is no plan: it names no source", name)
+	case p.Source != src:
+		return "", usage("--from-plan %s is of %s, and this is %s: make a plan of the source first", name, p.Source, src)
+	case p.To != j.to: // another target has other source keys
+		return "", usage("--from-plan %s was made with --to %q, and here --to is %q: make a plan with the same", name, p.To, j.to)
+	case len(p.From) == 0:
+		return "", usage("--from-plan %s has no source key: nothing was found under any", name)
+	case slices.Contains(p.From, ""):
+		return "", usage("--from-plan %s is no plan: a source key is empty", name)
+	}
+	j.from = p.From
+	if !p.Whole {
+		notice = fmt.Sprintf("the plan %s looked into %s of %s items: what is under a key that it neither met nor was given counts as foreign", name, count(p.Sampled), count(p.Items))
+	}
+	return notice, nil
+}

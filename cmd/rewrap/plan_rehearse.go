@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"rewrap/engine"
+	"rewrap/engine/envelope"
+	"rewrap/sources"
+)
+
+// reasonRehearsed is what a rehearsal refuses every write with.
+const reasonRehearsed = "would-be-rewrapped"
+
+// rehearsal is a source that holds the sample alone, hands on what is asked of
+// it but writes, and counts. The engine takes the items the same way as in a
+// run, so that what it waits for, tries again and gives up is the same.
+type rehearsal struct {
+	sources.Source // never asked to Apply
+	se             *session
+	items          []sources.Ref
+	candidates     int64 // keys that are tried before a blob is foreign
+	confined       bool  // a source key is confined to one key material
+
+	heads, gets, reencrypts, planned, unconditional, bodies, assumed atomic.Int64
+
+	mu   sync.Mutex
+	ways map[string]int64
+
+	// By the observer alone.
+	outcomes, reasons map[string]int64
+	keys              map[planKeys]int64
+	failure           error // one of those that items failed with
+}
+
+func newRehearsal(se *session, items []sources.Ref) *rehearsal {
+	r := &rehearsal{
+		Source: se.source, se: se, items: items, ways: make(map[string]int64),
+		outcomes: make(map[string]int64), reasons: make(map[string]int64), keys: make(map[planKeys]int64),
+	}
+	if se.kms == nil {
+		return r
+	}
+	tried := make(map[string]bool)
+	for _, k := range se.kms.From() {
+		tried[k.ARN] = true
+		r.confined = r.confined || k.Only != ""
+	}
+	if to := se.kms.To(); to != nil {
+		tried[to.ARN] = true
+	}
+	r.candidates = int64(len(tried))
+	return r
+}
+
+func (r *rehearsal) Spans(context.Context, int) ([]sources.Span, error) {
+	return []sources.Span{{ID: "sample"}}, nil
+}
+
+func (r *rehearsal) List(context.Context, sources.Span, sources.Cursor) iter.Seq2[sources.Ref, error] {
+	return func(yield func(sources.Ref, error) bool) {
+		for _, ref := range r.items {
+			if !yield(ref, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (r *rehearsal) Read(ctx context.Context, ref sources.Ref, w sources.Want) (sources.View, error) {
+	if w.Head > 0 {
+		r.gets.Add(1)
+	} else {
+		r.heads.Add(1)
+	}
+	return r.Source.Read(ctx, ref, w)
+}
+
+// Plan learns the way, and refuses the write.
+func (r *rehearsal) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
+	p, err := r.Source.Plan(ctx, v, e)
+	var refused *sources.UnsupportedError
+	switch {
+	case errors.As(err, &refused) && refused.Reason == "endpoint-unknown":
+		p.Way = "CopyObject"
+		if len(e.Splices) > 0 {
+			p.Way = "GetObject and PutObject"
+		}
+		r.assumed.Add(1)
+	case err != nil:
+		return p, err
+	}
+	r.planned.Add(1)
+	if p.Unconditional {
+		r.unconditional.Add(1)
+	}
+	if slices.Contains(wayRequests[p.Way], "PutObject") {
+		r.bodies.Add(v.Size)
+	}
+	r.mu.Lock()
+	r.ways[p.Way]++
+	r.mu.Unlock()
+	return sources.Plan{}, &sources.UnsupportedError{Reason: reasonRehearsed, Detail: "plan writes nothing"}
+}
+
+func (r *rehearsal) Apply(context.Context, sources.Plan) (sources.Result, error) {
+	return sources.Result{}, errors.New("plan writes nothing")
+}
+
+// variants tells the two ways of wrapping with KMS apart that the S3
+// Encryption Client has: one records the key, the other does not, and their
+// readers differ.
+type variants struct{ envelope.Format }
+
+func (f variants) Parse(v sources.View) (envelope.Envelope, error) {
+	e, err := f.Format.Parse(v)
+	if err != nil || !strings.HasPrefix(e.Format(), "s3ec") {
+		return e, err
+	}
+	mode := "kms+context"
+	if e.Keys()[0].KeyID != "" {
+		mode = "kms"
+	}
+	return variant{e, e.Format() + " " + mode}, nil
+}
+
+type variant struct {
+	envelope.Envelope
+	name string
+}
+
+func (v variant) Format() string { return v.name }
+
+// asker asks the key service, and counts the calls that a run would make.
+type asker struct {
+	engine.Rewrapper
+	r *rehearsal
+}
+
+func (a asker) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewrapped, error) {
+	got, err := a.Rewrapper.Rewrap(ctx, w)
+	switch {
+	case a.r.se.kms == nil || got.Deduplicated:
+	case err == envelope.ErrForeign: // itself: each candidate was tried
+		a.r.reencrypts.Add(a.r.candidates)
+	case errors.Is(err, envelope.ErrForeign) && !a.r.confined: // the item's record told
+	default:
+		a.r.reencrypts.Add(1)
+	}
+	if err == nil && !got.Current && got.Blob == nil {
+		// Who only reads gets no new blob. One of the same length stands for
+		// it in the edit that is planned and never made.
+		got.Blob = slices.Clone(w.Blob)
+		got.Blob[len(got.Blob)-1] ^= 1
+	}
+	return got, err
+}
+
+func (r *rehearsal) observe(ev engine.Event) {
+	switch {
+	case ev.Outcome == engine.Skipped && ev.Reason == reasonRehearsed:
+		r.outcomes[engine.Rewrapped.String()]++
+	default:
+		r.outcomes[ev.Outcome.String()]++
+		switch ev.Outcome {
+		case engine.Skipped:
+			r.reasons[ev.Reason]++
+		case engine.Failed:
+			if r.failure == nil {
+				r.failure = fmt.Errorf("%s: %w", ev.Ref.ID, ev.Err)
+			}
+		}
+	}
+	for _, k := range ev.Keys {
+		at := planKeys{Format: ev.Format, Key: k.From.ARN, Material: k.From.Material, State: k.Outcome.String()}
+		switch k.Outcome {
+		case engine.Skipped:
+			at.State = "stale"
+		case engine.Unsettled:
+			at.State = engine.Failed.String()
+		}
+		r.keys[at]++
+	}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"math"
+	"time"
+)
+
+// What AWS bills for a request, in US dollars, noted on 2026-11-23 for the
+// Region us-east-1. KMS: symmetric keys, as articles of 2026 quote AWS's
+// pricing page, without the 20,000 requests a month that are free. S3: list
+// price of the class S3 Standard. Neither was read from an account's bill, and
+// prices differ by Region and storage class and change: to be checked.
+const (
+	pricesOf = "list prices of us-east-1, S3 Standard, 2026-11-23, without free tiers: check them against your own"
+
+	priceKMS     = 0.03 / 10_000  // any call with a symmetric key
+	priceS3Write = 0.005 / 1_000  // PUT, COPY, POST, LIST
+	priceS3Read  = 0.0004 / 1_000 // GET, HEAD and all others
+)
+
+// s3Writes are the operations that are billed as writes are.
+var s3Writes = map[string]bool{"ListObjectsV2": true, "CopyObject": true, "PutObject": true}
+
+// wayRequests are the requests that a write costs by a source's way. Ways that
+// are not here cost none: files are on a disk.
+var wayRequests = map[string][]string{
+	"CopyObject":              {"CopyObject"},
+	"GetObject and PutObject": {"GetObject", "PutObject"},
+}
+
+// Groups of requests that are counted and not told apart.
+const (
+	opOpening = "opening" // what a command asks once, when it begins
+	opLooks   = "looks"   // ACL, tags, annotations and locks, before a write
+)
+
+// forecast is what a run would ask of one service.
+type forecast struct {
+	Requests int64            `json:"requests"`
+	By       map[string]int64 `json:"by_operation"`
+	Dollars  float64          `json:"dollars"`
+	Ceiling  float64          `json:"ceiling_rps"`        // 0: none
+	Seconds  float64          `json:"seconds_at_ceiling"` // 0: there is no ceiling
+}
+
+// newForecast sums up requests by operation.
+func newForecast(by map[string]int64, price func(op string) float64, ceiling rate) forecast {
+	f := forecast{By: by, Ceiling: ceiling.perSecond}
+	for op, n := range by {
+		f.Requests += n
+		f.Dollars += float64(n) * price(op)
+	}
+	f.Dollars = math.Round(f.Dollars*1e6) / 1e6
+	if f.Ceiling > 0 {
+		f.Seconds = math.Round(float64(f.Requests)/f.Ceiling*10) / 10
+	}
+	return f
+}
+
+func kmsPrice(string) float64 { return priceKMS }
+
+func s3Price(op string) float64 {
+	if s3Writes[op] {
+		return priceS3Write
+	}
+	return priceS3Read
+}
+
+// atCeiling is a time for people; "" where no ceiling bounds it.
+func (f forecast) atCeiling() string {
+	switch {
+	case f.Ceiling == 0:
+		return ""
+	case f.Requests > 0 && f.Seconds < 1:
+		return "under 1s"
+	}
+	return time.Duration(f.Seconds * float64(time.Second)).Round(time.Second).String()
+}

@@ -18,7 +18,7 @@ var ErrNotUTF8 = errors.New("not valid UTF-8")
 
 // ErrTooLarge is returned for a line or frame beyond what would be read back
 // (16 MiB). Nothing was written, and the state can be used on.
-var ErrTooLarge = errors.New("larger than 16 MiB")
+var ErrTooLarge = errors.New("too large for one record")
 
 // Process is the one that holds, or last held, a state directory.
 type Process struct {

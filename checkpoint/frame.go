@@ -18,16 +18,17 @@ const (
 	// afterSync is the bit of a frame's length that says: when this frame was
 	// written, everything before it was durable.
 	afterSync = 1 << 31
-	// maxRecord bounds a frame's payload and a line, so that a damaged length
-	// cannot ask for all memory.
-	maxRecord = 16 << 20
+	// maxLine bounds a line, and maxFrame a frame's payload: an item may have
+	// a million wrapped keys, whose inverse is one frame. A damaged length
+	// cannot ask for more than the file has.
+	maxLine, maxFrame = 16 << 20, 1 << 30
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func journalHeader() []byte { return append([]byte(journalMagic), journalVersion) }
 
-// appendFrame appends payload as a frame. len(payload) is at most maxRecord.
+// appendFrame appends payload as a frame. len(payload) is at most maxFrame.
 func appendFrame(buf, payload []byte, first bool) []byte {
 	size := uint32(len(payload))
 	if first {
@@ -58,7 +59,7 @@ func readFrame(r io.ReaderAt, off, size int64, buf []byte) (payload []byte, firs
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	first, n = n&afterSync != 0, n&^afterSync
-	if n == 0 || n > maxRecord || int64(n) > size-off-frameHead {
+	if n == 0 || n > maxFrame || int64(n) > size-off-frameHead {
 		return nil, false, errBadFrame
 	}
 	if uint32(cap(buf)) < n {

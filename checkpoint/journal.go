@@ -128,7 +128,7 @@ func (j *Journal) Append(ctx context.Context, e Entry) (int64, error) {
 	if !utf8.ValidString(e.ID) || !utf8.ValidString(e.Rev) {
 		return 0, fmt.Errorf("journal entry of %q: id or revision is %w", e.ID, ErrNotUTF8)
 	}
-	payload, err := encode(e)
+	payload, err := encode(e, maxFrame)
 	if err != nil {
 		return 0, fmt.Errorf("journal entry of %q: %w", e.ID, err)
 	}

@@ -340,7 +340,7 @@ func TestJournalAppendRefuses(t *testing.T) {
 	if _, err := s.Journal().Append(t.Context(), Entry{ID: "\xff"}); !errors.Is(err, ErrNotUTF8) {
 		t.Errorf("id: %v", err)
 	}
-	if _, err := s.Journal().Append(t.Context(), Entry{ID: "1", Rev: strings.Repeat("x", maxRecord)}); !errors.Is(err, ErrTooLarge) {
+	if _, err := s.Journal().Append(t.Context(), Entry{ID: "1", Rev: strings.Repeat("x", maxFrame)}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("size: %v", err)
 	}
 	if _, err := s.Journal().Append(t.Context(), Entry{ID: "1", Inverse: json.RawMessage("{")}); err == nil {

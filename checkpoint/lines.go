@@ -14,15 +14,16 @@ import (
 	"unicode/utf8"
 )
 
-// encode is JSON on one line, with < and > left readable.
-func encode(v any) ([]byte, error) {
+// encode is JSON on one line of so many bytes at most, with < and > left
+// readable.
+func encode(v any, most int) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	if b.Len() > maxRecord {
+	if b.Len() > most {
 		return nil, ErrTooLarge
 	}
 	return b.Bytes()[:b.Len()-1], nil
@@ -51,7 +52,7 @@ func openLines(fs fsys, dir, name string, size int64) (*lines, error) {
 }
 
 func (l *lines) add(v any) error {
-	data, err := encode(v)
+	data, err := encode(v, maxLine)
 	if err != nil {
 		return err
 	}
@@ -237,7 +238,7 @@ func readLine(in *bufio.Reader, buf []byte) ([]byte, error) {
 	for {
 		part, err := in.ReadSlice('\n')
 		buf = append(buf, part...)
-		if len(buf) > maxRecord+1 {
+		if len(buf) > maxLine+1 {
 			return buf, ErrTooLarge
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {

@@ -327,7 +327,7 @@ func TestOwedFiles(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir)
 	long := Owed{ID: "long", Error: strings.Repeat("x", 1<<18), Reason: "r", Attempts: 3, Outcome: "failed", Cursor: "c<&>",
-		Under: []Holder{{"k", "m", "kms"}}, Journal: 77}
+		Under: Census{{"k", "m", "kms"}: 1}, Journal: 77}
 	for _, o := range []Owed{{ID: "1", Journal: -1}, long, {ID: "3"}} {
 		if err := s.Owe(o); err != nil {
 			t.Fatal(err)
@@ -336,7 +336,7 @@ func TestOwedFiles(t *testing.T) {
 	if err := s.Owe(Owed{ID: "\xff"}); !errors.Is(err, ErrNotUTF8) {
 		t.Errorf("Owe: %v", err)
 	}
-	if err := s.Owe(Owed{ID: "4", Error: strings.Repeat("x", maxRecord)}); !errors.Is(err, ErrTooLarge) {
+	if err := s.Owe(Owed{ID: "4", Error: strings.Repeat("x", maxLine)}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("Owe: %v", err)
 	}
 	mustCommit(t, s, nil)
@@ -365,7 +365,7 @@ func TestOwedFiles(t *testing.T) {
 
 	name := filepath.Join(dir, r.File)
 	whole := readFile(t, name)
-	for _, damaged := range [][]byte{whole[:len(whole)-1], append(bytes.Clone(whole), "nonsense\n"...), append(bytes.Clone(whole), bytes.Repeat([]byte{'x'}, maxRecord+2)...)} {
+	for _, damaged := range [][]byte{whole[:len(whole)-1], append(bytes.Clone(whole), "nonsense\n"...), append(bytes.Clone(whole), bytes.Repeat([]byte{'x'}, maxLine+2)...)} {
 		writeFileT(t, name, damaged)
 		var last error
 		n := 0

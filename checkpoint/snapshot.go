@@ -208,13 +208,13 @@ func (c *Census) UnmarshalJSON(data []byte) error {
 // failed, or was skipped while its key is old or unknown. The first four
 // names of its JSON are a contract.
 type Owed struct {
-	ID       string   `json:"id"`
-	Error    string   `json:"error"`
-	Reason   string   `json:"reason"`
-	Attempts int      `json:"attempts"`
-	Outcome  string   `json:"outcome"`
-	Cursor   string   `json:"cursor"`
-	Under    []Holder `json:"under,omitempty"` // what its keys are under, one entry per key, as the census counted them
+	ID       string `json:"id"`
+	Error    string `json:"error"`
+	Reason   string `json:"reason"`
+	Attempts int    `json:"attempts"`
+	Outcome  string `json:"outcome"`
+	Cursor   string `json:"cursor"`
+	Under    Census `json:"under,omitempty"` // what its keys are under, as the census counted them
 	// Keys is what the tally counted of its keys that will be counted anew
 	// when the item is tried again.
 	Keys    KeyCounts `json:"keys"`

@@ -42,7 +42,7 @@ const (
 	// a few milliseconds.
 	commitEvery = 250 * time.Millisecond
 	// headsMax is how much of bodies is in memory at once; one item at least.
-	headsMax = 4 * maxHead
+	headsMax = maxHead
 )
 
 // Job is what a run is made of.
@@ -234,11 +234,7 @@ func (r *run) open(ctx context.Context) error {
 	if r.job.State == nil {
 		return nil
 	}
-	l.tried = make(map[string][]checkpoint.EntryAt)
-	remember := func(e checkpoint.EntryAt) {
-		e.Entry.Inverse = nil // not needed to recognise an edit
-		l.tried[e.Entry.ID] = append(l.tried[e.Entry.ID], e)
-	}
+	l.tried = make(map[string][]int64)
 	for _, off := range l.snap.Unsettled {
 		if off >= l.snap.JournalFrom {
 			break // sorted; the rest comes below
@@ -250,7 +246,7 @@ func (r *run) open(ctx context.Context) error {
 		if err != nil {
 			return stateError(err)
 		}
-		remember(checkpoint.EntryAt{Entry: e, Offset: off})
+		l.tried[e.ID] = append(l.tried[e.ID], off)
 	}
 	for e, err := range r.job.State.Journal().Entries(l.snap.JournalFrom) {
 		if r.damaged(err) {
@@ -259,7 +255,7 @@ func (r *run) open(ctx context.Context) error {
 		if err != nil {
 			return stateError(err)
 		}
-		remember(e)
+		l.tried[e.Entry.ID] = append(l.tried[e.Entry.ID], e.Offset)
 	}
 	return r.commit("")
 }

@@ -66,9 +66,10 @@ type ledger struct {
 	over  bool  // admit nothing more
 	err   error // the first error of the state directory
 
-	// tried are the edits of earlier sessions that may have landed though
-	// nobody was told, by item; an item that is settled leaves.
-	tried map[string][]checkpoint.EntryAt
+	// tried is where the undo journal holds the edits of earlier sessions that
+	// may have landed though nobody was told, by item; an item that is settled
+	// leaves. The entries stay on disk: one may have a million keys.
+	tried map[string][]int64
 }
 
 func newLedger(st *checkpoint.State) *ledger {
@@ -154,18 +155,21 @@ func (l *ledger) readmit(p checkpoint.Parked) *item {
 // earlier are the edits of earlier sessions that may be in the item, also those
 // that can be read if another cannot.
 func (l *ledger) earlier(it *item) (tried []checkpoint.Entry, err error) {
+	var at []int64
 	if it.owed != nil && it.owed.Journal >= 0 {
-		e, aterr := l.state.Journal().At(it.owed.Journal)
-		if aterr != nil {
-			err = stateError(aterr)
-		} else {
-			tried = append(tried, e)
-		}
+		at = append(at, it.owed.Journal)
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range l.tried[it.ref.ID] {
-		tried = append(tried, e.Entry)
+	at = append(at, l.tried[it.ref.ID]...)
+	l.mu.Unlock()
+	for _, off := range at {
+		e, aterr := l.state.Journal().At(off)
+		if aterr != nil {
+			err = stateError(aterr)
+			continue
+		}
+		e.Inverse = nil // not needed to recognise an edit
+		tried = append(tried, e)
 	}
 	return tried, err
 }
@@ -349,10 +353,8 @@ func (l *ledger) unsettled() (from int64, offsets []int64) {
 	for _, it := range l.park {
 		look(it)
 	}
-	for _, es := range l.tried {
-		for _, e := range es {
-			offsets = append(offsets, e.Offset)
-		}
+	for _, at := range l.tried {
+		offsets = append(offsets, at...)
 	}
 	slices.Sort(offsets)
 	return from, offsets

@@ -13,7 +13,7 @@ const (
 // add counts an item. It returns where the census put its keys, and what it
 // counted of them that is taken back if the item is tried again; a key that was
 // rewrapped stays counted, as its line in the audit log stays.
-func add(t *checkpoint.Tally, ev *Event) (under []checkpoint.Holder, again checkpoint.KeyCounts) {
+func add(t *checkpoint.Tally, ev *Event) (under checkpoint.Census, again checkpoint.KeyCounts) {
 	t.Items.Seen++
 	*field(&t.Items, ev.Outcome.String()) += 1
 	if ev.Outcome == Skipped {
@@ -46,11 +46,16 @@ func add(t *checkpoint.Tally, ev *Event) (under []checkpoint.Holder, again check
 		if k.Deduplicated {
 			again.Deduplicated++
 		}
-		if t.Census == nil {
-			t.Census = make(checkpoint.Census)
+		if under == nil {
+			under = make(checkpoint.Census)
 		}
-		t.Census[h]++
-		under = append(under, h)
+		under[h]++
+	}
+	if t.Census == nil {
+		t.Census = make(checkpoint.Census)
+	}
+	for h, n := range under {
+		t.Census[h] += n
 	}
 	t.Keys.Current += again.Current
 	t.Keys.Deduplicated += again.Deduplicated
@@ -70,8 +75,8 @@ func retract(t *checkpoint.Tally, o *checkpoint.Owed) {
 	}
 	t.Keys.Current -= o.Keys.Current
 	t.Keys.Deduplicated -= o.Keys.Deduplicated
-	for _, h := range o.Under {
-		if t.Census[h]--; t.Census[h] == 0 {
+	for h, n := range o.Under {
+		if t.Census[h] -= n; t.Census[h] == 0 {
 			delete(t.Census, h)
 		}
 	}

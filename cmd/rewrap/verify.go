@@ -172,15 +172,18 @@ func (f *findings) observe(ev engine.Event) {
 		return
 	}
 	line := struct {
-		ID      string              `json:"id"`
-		Outcome string              `json:"outcome"`
-		Reason  string              `json:"reason"`
-		Error   string              `json:"error"`
-		Under   []map[string]string `json:"under,omitempty"`
+		ID      string            `json:"id"`
+		Outcome string            `json:"outcome"`
+		Reason  string            `json:"reason"`
+		Error   string            `json:"error"`
+		Under   checkpoint.Census `json:"under,omitempty"`
 	}{ID: ev.Ref.ID, Outcome: ev.Outcome.String(), Reason: ev.Reason, Error: ev.Err.Error()}
 	for _, k := range ev.Keys {
 		if k.From.ARN != "" {
-			line.Under = append(line.Under, map[string]string{"key": k.From.ARN, "material": k.From.Material})
+			if line.Under == nil {
+				line.Under = make(checkpoint.Census)
+			}
+			line.Under[checkpoint.Holder{Key: k.From.ARN, Material: k.From.Material, How: "kms"}]++
 		}
 	}
 	if err := f.enc.Encode(line); err != nil && f.err == nil {

@@ -85,6 +85,9 @@ type Report struct {
 	Elapsed time.Duration // of this run
 }
 
+// atOnce is why a run ended whose context is done.
+const atOnce = "told to stop at once"
+
 // now is the time that goes into the audit log.
 func now() time.Time { return time.Now().UTC() }
 
@@ -171,8 +174,10 @@ func (r *run) result(ctx context.Context, err error) (result, why string) {
 		return ResultStopped, sources.ErrCredentials.Error()
 	case err != nil && ctx.Err() == nil:
 		return ResultFailed, ""
-	case r.stopped() || ctx.Err() != nil:
+	case r.stopped(): // only then is why written
 		return ResultStopped, r.why
+	case ctx.Err() != nil:
+		return ResultStopped, atOnce
 	case t.Left > 0:
 		return ResultRemaining, ""
 	case i.Foreign > 0 && i.Rewrapped+i.Current == 0:
@@ -186,7 +191,7 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	// Whatever ends the context also ends the waiting for room and for work.
-	defer context.AfterFunc(ctx, func() { r.stop("told to stop at once", nil) })()
+	defer context.AfterFunc(ctx, func() { r.stop(atOnce, nil) })()
 	if stop := r.job.Stop; stop != nil {
 		defer context.AfterFunc(stop, func() { r.stop(context.Cause(stop).Error(), nil) })()
 	}

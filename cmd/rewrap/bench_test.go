@@ -22,7 +22,7 @@ import (
 // REWRAP_BENCH_ITEMS names other numbers of items, for example
 // "10000 1000000"; a run with a million takes some minutes.
 func BenchmarkRun(b *testing.B) {
-	sizes := "1000 10000"
+	sizes := "20000"
 	if s := os.Getenv("REWRAP_BENCH_ITEMS"); s != "" {
 		sizes = s
 	}

@@ -422,18 +422,26 @@ func TestStopped(t *testing.T) {
 // TestTwice: a second run beside the first is refused, status looks on.
 func TestTwice(t *testing.T) {
 	t.Parallel()
-	const n = 200
-	w := newWorld(t, emulator.Options{})
+	const n = 50
+	var copies atomic.Int64
+	release := make(chan struct{})
+	w := newWorld(t, emulator.Options{Hook: func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+		if op == "s3:CopyObject" && copies.Add(1) > 20 {
+			<-release // the first run stays where it is
+		}
+		next.ServeHTTP(rw, r)
+	}})
 	arn := w.key("alias/a")
 	w.fill("alias/a", n)
 	w.rotate(arn)
-	args := []string{"run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "100"}
+	args := []string{"run", src, "--from", "alias/a", "--yes", "--json"}
 	r := w.begin(args...)
-	r.until("s3:CopyObject", 10)
+	r.until("s3:CopyObject", 21)
 	w.run(args...).want(t, exitFailed, fmt.Sprint(r.cmd.Process.Pid))
 	if st := w.run("status"); !strings.Contains(st.out, fmt.Sprintf("running as process %d", r.cmd.Process.Pid)) {
 		t.Errorf("status: %s%s", st.out, st.errors)
 	}
+	close(release)
 	if s := r.wait().want(t, exitOK, "").summary(t); s.Items.Rewrapped != n {
 		t.Errorf("%+v", s)
 	}

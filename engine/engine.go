@@ -67,7 +67,8 @@ type Job struct {
 	// of Run ends it at once.
 	Stop context.Context
 
-	// Notice takes what people should know and no error says; may be nil.
+	// Notice takes what people should know and no error says; may be nil, and
+	// is called from many goroutines.
 	Notice func(string)
 
 	// Observe sees every settled item, one call at a time, in the order of
@@ -112,6 +113,12 @@ func Run(ctx context.Context, j Job) (Report, error) {
 	err := r.run(ctx)
 	rep := Report{Resumed: resumed}
 	rep.Result, rep.Why = r.result(ctx, err)
+	// A run that could not find out what earlier sessions left must not say
+	// on disk that it did.
+	if !r.opened {
+		rep.Tally, rep.Elapsed = r.ledger.tally(), time.Since(began)
+		return rep, err
+	}
 	if cerr := r.commit(rep.Result); err == nil && cerr != nil {
 		err = cerr
 		rep.Result, rep.Why = ResultFailed, "the state could not be kept"
@@ -134,7 +141,8 @@ type run struct {
 	striking sync.Mutex
 	strikes  map[string]int // run-level errors in a row, by where they came from
 
-	ended bool // everything was handed out and came to its end
+	opened bool // what earlier sessions left is known
+	ended  bool // everything was handed out and came to its end
 
 	calls context.Context // of every call but writes; done when the run ends on an error
 	drop  context.CancelFunc
@@ -237,6 +245,7 @@ func (r *run) open(ctx context.Context) error {
 		}
 	}
 	if r.job.State == nil {
+		r.opened = true
 		return nil
 	}
 	l.tried = make(map[string][]int64)
@@ -262,6 +271,7 @@ func (r *run) open(ctx context.Context) error {
 		}
 		l.tried[e.Entry.ID] = append(l.tried[e.Entry.ID], e.Offset)
 	}
+	r.opened = true
 	return r.commit("")
 }
 
@@ -359,11 +369,11 @@ func (r *run) list(ctx context.Context, work chan<- *item) {
 }
 
 func (r *run) listSpan(ctx context.Context, ln *line, s checkpoint.SpanState, work chan<- *item) error {
-	for ref, err := range r.job.Worker.Source.List(ctx, sources.Span{ID: s.ID, Data: s.Data}, sources.Cursor(s.After)) {
+	for ref, err := range r.job.Worker.Source.List(r.calls, sources.Span{ID: s.ID, Data: s.Data}, sources.Cursor(s.After)) {
+		if r.stopped() || ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
 			return fmt.Errorf("listing stopped: %w", err)
 		}
 		if r.job.Match != nil && !r.job.Match(ref.ID) {
@@ -461,7 +471,7 @@ func (r *run) succeeded(ev *Event) {
 	if ev.Reason != ReasonRead {
 		delete(r.strikes, reading.String())
 	}
-	if slices.ContainsFunc(ev.Keys, func(k KeyEvent) bool { return k.Outcome != Failed && k.Outcome != Unsettled }) {
+	if slices.ContainsFunc(ev.Keys, func(k KeyEvent) bool { return k.Outcome != Failed && k.Outcome != Unsettled && !k.Deduplicated }) {
 		delete(r.strikes, rewrapping.String())
 	}
 	if ev.Outcome == Rewrapped && !ev.Recovered {

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"rewrap/checkpoint"
 	"rewrap/engine"
@@ -848,5 +849,72 @@ func TestShortSessions(t *testing.T) {
 	}
 	if len(s.Snapshot.Unsettled) > 0 || s.Snapshot.JournalFrom != s.Snapshot.JournalLen {
 		t.Errorf("%d entries are unsettled, the journal is read from %d of %d", len(s.Snapshot.Unsettled), s.Snapshot.JournalFrom, s.Snapshot.JournalLen)
+	}
+}
+
+// TestLostThenFailed: a write whose answer was lost is credited once, however
+// often the item fails for another reason before and afterwards.
+func TestLostThenFailed(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/item": {"k1": "v1/1", "k2": "rubbish"}})
+	dir := t.TempDir()
+	down := errors.New("service unavailable")
+	session := func() engine.Report {
+		t.Helper()
+		st := openState(t, dir)
+		defer st.Close()
+		rep, err := engine.Run(t.Context(), job(m, st))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rep
+	}
+	m.after = func(string) error {
+		m.onRead = func(string) error { return down }
+		return down
+	}
+	session()     // written, the answer lost, and not to be read again
+	m.after = nil // still not to be read
+	session()
+	m.onRead = nil
+	for range 3 {
+		session() // k2 fails each time
+	}
+	m.put("b/item", map[string]string{"k1": m.get("b/item", "k1"), "k2": "v1/2"})
+	rep := session()
+	wantItems(t, rep.Items, checkpoint.Items{Seen: 1, Rewrapped: 1})
+	if lines := len(audit(t, dir)); rep.Keys.Rewrapped != 2 || lines != 2 {
+		t.Errorf("keys %+v, %d lines of audit", rep.Keys, lines)
+	}
+}
+
+// TestListingEndsWithTheRun: names out of scope do not keep a listing going.
+func TestListingEndsWithTheRun(t *testing.T) {
+	m := newMemory(stale(5000))
+	j := job(m, openState(t, t.TempDir()))
+	listed := 0
+	j.Match = func(name string) bool { listed++; return name == "a/00000" || name == "z/00001" }
+	denied := &sources.RunError{Err: errors.New("denied"), Hint: "Allow it."}
+	block := make(chan struct{})
+	j.Worker.Rewrapper = &versions{on: func(string) error { <-block; return denied }}
+	seen := j.Match
+	var mu sync.Mutex
+	j.Match = func(name string) bool {
+		mu.Lock()
+		ok := seen(name)
+		n := listed
+		mu.Unlock()
+		if n == 1000 {
+			close(block)
+		}
+		if n > 1000 {
+			time.Sleep(time.Millisecond) // what a page of a real listing takes, and more
+		}
+		return ok
+	}
+	if _, err := engine.Run(t.Context(), j); !errors.Is(err, denied) {
+		t.Fatal(err)
+	}
+	if listed > 4000 {
+		t.Errorf("%d names were listed after the run had ended", listed-1000)
 	}
 }

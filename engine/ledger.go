@@ -282,6 +282,7 @@ func (l *ledger) account(it *item) {
 		retract(t, it.owed)
 	}
 	under, keys := add(t, ev)
+	before := l.tried[it.ref.ID]
 	delete(l.tried, it.ref.ID)
 	if l.state == nil {
 		return
@@ -297,9 +298,15 @@ func (l *ledger) account(it *item) {
 	if it.owed != nil {
 		o.Attempts += it.owed.Attempts
 		o.Cursor = it.owed.Cursor
-		if o.Journal < 0 {
-			o.Journal = it.owed.Journal
-		}
+	}
+	// An earlier edit whose fate is still not known stays so, unless this
+	// reading found it in the item: then its changes are in the account.
+	switch {
+	case o.Journal >= 0 || len(ev.Changes) > 0:
+	case len(before) > 0:
+		o.Journal = before[len(before)-1]
+	case it.owed != nil:
+		o.Journal = it.owed.Journal
 	}
 	l.note(l.state.Owe(o))
 }

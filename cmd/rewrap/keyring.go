@@ -61,7 +61,7 @@ func newKeyringCreate(s streams) *cobra.Command {
 			}
 			id, err := keyring.Create(ctx, args[0], template, how)
 			if err != nil {
-				return keyringError(err)
+				return keyringError(err, "")
 			}
 			kept := "in the clear"
 			if w.key != "" {
@@ -92,7 +92,7 @@ func newKeyringRotate(s streams) *cobra.Command {
 			}
 			id, err := keyring.Rotate(ctx, args[0], template, how)
 			if err != nil {
-				return keyringError(err)
+				return keyringError(err, "")
 			}
 			_, err = fmt.Fprintf(s.out, "key %d is the primary key of %s\n", id, args[0])
 			return err
@@ -121,7 +121,7 @@ func newKeyringStatus(s streams, verb, short string, enabled bool) *cobra.Comman
 				return err
 			}
 			if err := keyring.SetStatus(ctx, args[0], uint32(id), enabled, how); err != nil {
-				return keyringError(err)
+				return keyringError(err, "")
 			}
 			_, err = fmt.Fprintf(s.out, "key %d of %s is %sd\n", id, args[0], verb)
 			return err
@@ -170,14 +170,14 @@ func untilSignal(cmd *cobra.Command) (context.Context, context.CancelFunc) {
 }
 
 // keyringError tells wrong usage from the rest.
-func keyringError(err error) error {
+func keyringError(err error, prefix string) error {
 	switch {
 	case errors.Is(err, keyring.ErrTemplate):
 		return &exitError{exitUsage, err}
 	case errors.Is(err, keyring.ErrEncrypted):
-		return usage("%w with --kms", err)
+		return usage("%w with --%skms", err, prefix)
 	case errors.Is(err, keyring.ErrClear):
-		return usage("%w; leave --kms out if that is meant to be so", err)
+		return usage("%w; leave --%skms out if that is meant to be so", err, prefix)
 	}
 	return err
 }

@@ -237,6 +237,7 @@ func TestBadInput(t *testing.T) {
 		{"run s3://bucket/p/ --yes --format raw --keyring k --context a=b", exitUsage, "--associated-data"},
 		{"run s3://bucket/p/ --yes --format raw --keyring-kms alias/a", exitUsage, "--keyring"},
 		{"run full --yes --format raw --keyring nowhere.json", exitFailed, "nowhere.json"},
+		{"run full --yes --format raw", exitUsage, "name it with --from"},
 		{"run s3://bucket/p/ --yes --verify maybe", exitUsage, "none, answer or open"},
 		{"run s3://bucket/p/ --yes --workers 0", exitUsage, "1 to 4096"},
 		{"run s3://bucket/p/ --yes --workers many", exitUsage, "--workers"},

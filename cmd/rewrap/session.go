@@ -55,6 +55,9 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	if err != nil {
 		return nil, err
 	}
+	if j.keyring == "" && len(j.from) == 0 && (format.Name() == "raw" || format.Name() == "json") {
+		return nil, usage("items of the format %s do not record their key: name it with --from", format.Name())
+	}
 	se.cloud = newCloud(j)
 	se.cloud.notice = func(msg string) { se.say("%s", msg) }
 	if j.source.dir == "" || j.keyring == "" || j.keyringKMS != "" {
@@ -105,7 +108,7 @@ func (se *session) openKeyring(ctx context.Context, pinned map[string]string) (*
 	}
 	k, err := keyring.Open(ctx, j.keyring, keyring.Options{Wrapping: wrapping, OpenCurrent: j.verify == "open"})
 	if err != nil {
-		return nil, keyringError(err)
+		return nil, keyringError(err, "keyring-")
 	}
 	for name, is := range k.Targets() {
 		if was, ok := pinned[name]; ok && was != is {

@@ -1,0 +1,213 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rewrap/checkpoint"
+	"rewrap/engine"
+	"rewrap/sources"
+)
+
+// TestNotWritten: keys that KMS re-wrapped and nobody wrote are where they
+// were, in the census and in the counts.
+func TestNotWritten(t *testing.T) {
+	m := newMemory(stale(20))
+	denied := errors.New("denied")
+	m.before = func(id string) error {
+		if strings.HasPrefix(id, "a") {
+			return denied
+		}
+		return nil
+	}
+	rep, err := engine.Run(t.Context(), job(m, openState(t, t.TempDir())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantItems(t, rep.Items, checkpoint.Items{Seen: 20, Rewrapped: 10, Failed: 10})
+	if rep.Keys.Rewrapped != 10 || rep.Census[checkpoint.Holder{Key: "key", Material: "v1", How: "kms"}] != 10 {
+		t.Errorf("keys %+v, census %v", rep.Keys, rep.Census)
+	}
+}
+
+// TestStoreRefusesWrites: a store that refuses every write ends the run, also
+// where the key service answers all the time.
+func TestStoreRefusesWrites(t *testing.T) {
+	items := stale(2000)
+	for i := range 400 {
+		items[fmt.Sprintf("c/%05d", i)] = map[string]string{"k": "v2/current"}
+	}
+	m := newMemory(items)
+	denied := &sources.RunError{Err: errors.New("writing is denied"), Hint: "Allow it.", Strikes: 50}
+	m.before = func(string) error { return denied }
+	rep, err := engine.Run(t.Context(), job(m, openState(t, t.TempDir())))
+	if !errors.Is(err, denied) || rep.Result != engine.ResultFailed {
+		t.Fatalf("result %q, error %v", rep.Result, err)
+	}
+	if rep.Items.Failed > 50 {
+		t.Errorf("%d items failed before the run was stopped", rep.Items.Failed)
+	}
+}
+
+// TestWrongKeyAndOneGone: an item that was deleted meanwhile is no sign that
+// the right source keys were named.
+func TestWrongKeyAndOneGone(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/1": {"k": "x/1"}, "b/2": {"k": "x/2"}, "b/3": {"k": "v1/3"}})
+	m.onRead = func(id string) error {
+		if id == "b/3" {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			delete(m.items, id)
+		}
+		return nil
+	}
+	rep, err := engine.Run(t.Context(), job(m, openState(t, t.TempDir())))
+	if err != nil || rep.Result != engine.ResultFailed {
+		t.Fatalf("result %q, error %v: %+v", rep.Result, err, rep.Items)
+	}
+}
+
+// TestDamagedJournal: an entry that cannot be read costs its undo, and who
+// wrote; the run goes on, and says so.
+func TestDamagedJournal(t *testing.T) {
+	m := newMemory(stale(300))
+	dir := t.TempDir()
+	st := openState(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	j := job(m, st)
+	n := 0
+	j.Observe = func(engine.Event) {
+		if n++; n == 100 {
+			m.mu.Lock()
+			m.frozen = true
+			m.mu.Unlock()
+			cancel()
+		}
+	}
+	_, _ = engine.Run(ctx, j)
+	_ = st.Close()
+	before, err := checkpoint.Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(before.Snapshot.Unsettled) == 0 {
+		t.Skip("SKIPPED: every edit was settled when the run was stopped, so there is nothing to damage")
+	}
+	name := filepath.Join(dir, "journal")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[before.Snapshot.Unsettled[0]+20] ^= 1
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	st = openState(t, dir)
+	j = job(m.thaw(), st)
+	var notices []string
+	j.Notice = func(msg string) { notices = append(notices, msg) }
+	rep, err := engine.Run(t.Context(), j)
+	if err != nil || rep.Result != engine.ResultComplete || len(notices) == 0 {
+		t.Fatalf("result %q, error %v, notices %q", rep.Result, err, notices)
+	}
+	if i := rep.Items; i.Seen != 300 || i.Rewrapped+i.Current != 300 || i.Rewrapped < before.Snapshot.Tally.Items.Rewrapped {
+		t.Errorf("%+v", i)
+	}
+}
+
+// TestShortSessions: what is remembered of earlier sessions does not grow with
+// their number.
+func TestShortSessions(t *testing.T) {
+	m := newMemory(stale(1000))
+	dir := t.TempDir()
+	for range 9 {
+		st := openState(t, dir)
+		j := job(m, st)
+		j.MaxItems = 100
+		if _, err := engine.Run(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+		_ = st.Close()
+	}
+	s, err := checkpoint.Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Snapshot.Unsettled) > 0 || s.Snapshot.JournalFrom != s.Snapshot.JournalLen {
+		t.Errorf("%d entries are unsettled, the journal is read from %d of %d", len(s.Snapshot.Unsettled), s.Snapshot.JournalFrom, s.Snapshot.JournalLen)
+	}
+}
+
+// TestLostThenFailed: a write whose answer was lost is credited once, however
+// often the item fails for another reason before and afterwards.
+func TestLostThenFailed(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/item": {"k1": "v1/1", "k2": "rubbish"}})
+	dir := t.TempDir()
+	down := errors.New("service unavailable")
+	session := func() engine.Report {
+		t.Helper()
+		st := openState(t, dir)
+		defer st.Close()
+		rep, err := engine.Run(t.Context(), job(m, st))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rep
+	}
+	m.after = func(string) error {
+		m.onRead = func(string) error { return down }
+		return down
+	}
+	session()     // written, the answer lost, and not to be read again
+	m.after = nil // still not to be read
+	session()
+	m.onRead = nil
+	for range 3 {
+		session() // k2 fails each time
+	}
+	m.put("b/item", map[string]string{"k1": m.get("b/item", "k1"), "k2": "v1/2"})
+	rep := session()
+	wantItems(t, rep.Items, checkpoint.Items{Seen: 1, Rewrapped: 1})
+	if lines := len(audit(t, dir)); rep.Keys.Rewrapped != 2 || lines != 2 {
+		t.Errorf("keys %+v, %d lines of audit", rep.Keys, lines)
+	}
+}
+
+// TestListingEndsWithTheRun: names out of scope do not keep a listing going.
+func TestListingEndsWithTheRun(t *testing.T) {
+	m := newMemory(stale(5000))
+	j := job(m, openState(t, t.TempDir()))
+	listed := 0
+	j.Match = func(name string) bool { listed++; return name == "a/00000" || name == "z/00001" }
+	denied := &sources.RunError{Err: errors.New("denied"), Hint: "Allow it."}
+	block := make(chan struct{})
+	j.Worker.Rewrapper = &versions{on: func(string) error { <-block; return denied }}
+	seen := j.Match
+	var mu sync.Mutex
+	j.Match = func(name string) bool {
+		mu.Lock()
+		ok := seen(name)
+		n := listed
+		mu.Unlock()
+		if n == 1000 {
+			close(block)
+		}
+		if n > 1000 {
+			time.Sleep(time.Millisecond) // what a page of a real listing takes, and more
+		}
+		return ok
+	}
+	if _, err := engine.Run(t.Context(), j); !errors.Is(err, denied) {
+		t.Fatal(err)
+	}
+	if listed > 4000 {
+		t.Errorf("%d names were listed after the run had ended", listed-1000)
+	}
+}

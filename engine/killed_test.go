@@ -1,0 +1,201 @@
+package engine_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+
+	"rewrap/checkpoint"
+	"rewrap/engine"
+)
+
+// TestKilled kills the machine at random moments and goes on from what is on
+// its disk, until the job is done. Every item is written exactly once and
+// counted as rewrapped, since this job changed it, whichever process did.
+func TestKilled(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			const n = 600
+			m, dir := untilDone(t, rnd, newMemory(stale(n)), t.TempDir(), engine.ResultComplete)
+			wantAccount(t, m, dir, checkpoint.Items{Seen: n, Rewrapped: n}, n, n)
+			for id := range m.items {
+				if m.writes[id] != 1 {
+					t.Errorf("%s was written %d times", id, m.writes[id])
+				}
+			}
+		})
+	}
+}
+
+// TestKilledAmongFailures is the same where every tenth item has a second key
+// that is broken at first and mended later: the machine also dies while
+// failures are tried again, and no key is counted twice.
+func TestKilledAmongFailures(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 2))
+			const n = 300
+			items := stale(n)
+			var broken []string
+			for id := range items {
+				if len(broken) < n/10 {
+					broken = append(broken, id)
+					items[id]["k2"] = "rubbish"
+				}
+			}
+			m, dir := untilDone(t, rnd, newMemory(items), t.TempDir(), engine.ResultRemaining)
+			wantAccount(t, m, dir, checkpoint.Items{Seen: n, Rewrapped: n - n/10, Failed: n / 10}, n, n)
+			m, dir = untilDone(t, rnd, m.thaw(), dir, engine.ResultRemaining) // tried again, in vain
+			wantAccount(t, m, dir, checkpoint.Items{Seen: n, Rewrapped: n - n/10, Failed: n / 10}, n, n)
+			for _, id := range broken {
+				m.put(id, map[string]string{"k": m.get(id, "k"), "k2": "v1/mended"})
+			}
+			m, dir = untilDone(t, rnd, m.thaw(), dir, engine.ResultComplete)
+			wantAccount(t, m, dir, checkpoint.Items{Seen: n, Rewrapped: n}, n+n/10, n+n/10)
+		})
+	}
+}
+
+// untilDone lives and dies until a run ends with the result.
+func untilDone(t *testing.T, rnd *rand.Rand, m *memory, dir, result string) (*memory, string) {
+	t.Helper()
+	for life := 1; life <= 200; life++ {
+		left := 1 + rnd.IntN(100)
+		var mu sync.Mutex
+		die := func(string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if left--; left == 0 {
+				m.mu.Lock()
+				m.frozen = true
+				m.mu.Unlock()
+			}
+			return nil
+		}
+		// Some deaths come before a write, some between the write and its
+		// answer, some while an item is only read.
+		switch rnd.IntN(3) {
+		case 0:
+			m.before = die
+		case 1:
+			m.after = func(id string) error {
+				_ = die(id)
+				if m.dead() {
+					return errDied
+				}
+				return nil
+			}
+		case 2:
+			m.onRead = die
+		}
+		disk, died := live(t, m, dir, result)
+		if !died {
+			return m, disk
+		}
+		dir, m = disk, m.thaw()
+	}
+	t.Fatal("no progress")
+	return nil, ""
+}
+
+// wantAccount holds the account on disk against the world.
+func wantAccount(t *testing.T, m *memory, dir string, items checkpoint.Items, changed, keys int64) {
+	t.Helper()
+	st, err := checkpoint.Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tally := st.Snapshot.Tally
+	wantItems(t, tally.Items, items)
+	if tally.Left != items.Failed+items.Skipped {
+		t.Errorf("left: %d", tally.Left)
+	}
+	if tally.Keys.Rewrapped != changed {
+		t.Errorf("keys rewrapped: %d, want %d", tally.Keys.Rewrapped, changed)
+	}
+	onTarget, all := int64(0), int64(0)
+	for h, n := range tally.Census {
+		all += n
+		if h.Material == "v2" {
+			onTarget += n
+		}
+	}
+	if onTarget != keys || all != keys+items.Failed {
+		t.Errorf("census: %d keys on target, want %d, of %d", onTarget, keys, all)
+	}
+	lines := make(map[string]int)
+	for _, a := range audit(t, dir) {
+		lines[a.ID+a.Locator]++
+		if a.SHA256After != fmt.Sprintf("%x", sha256.Sum256([]byte(m.get(a.ID, a.Locator)))) {
+			t.Errorf("%s %s: what the audit log says is not in the item", a.ID, a.Locator)
+		}
+	}
+	for what, n := range lines {
+		if n != 1 {
+			t.Errorf("%s has %d lines of audit", what, n)
+		}
+	}
+	if int64(len(lines)) != changed {
+		t.Errorf("%d lines of audit, want %d", len(lines), changed)
+	}
+}
+
+func (m *memory) dead() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.frozen
+}
+
+// live runs until the job is done or the machine dies. What a dead machine
+// leaves is a copy of its disk, made at that moment: nothing of what its
+// process would still do counts.
+func live(t *testing.T, m *memory, dir, result string) (disk string, died bool) {
+	t.Helper()
+	st := openState(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	j := job(m, st)
+	var once sync.Once
+	disk = t.TempDir()
+	j.Observe = func(engine.Event) {
+		if m.dead() {
+			once.Do(func() { copyDir(t, dir, disk); died = true; cancel() })
+		}
+	}
+	onRead := m.onRead
+	m.onRead = func(id string) error {
+		if onRead != nil {
+			_ = onRead(id)
+		}
+		if m.dead() {
+			cancel()
+		}
+		return nil
+	}
+	rep, err := engine.Run(ctx, j)
+	_ = st.Close()
+	if !m.dead() {
+		if err != nil || rep.Result != result {
+			t.Fatalf("result %q, error %v", rep.Result, err)
+		}
+		return dir, false
+	}
+	if !died { // it died with nothing settled afterwards
+		copyDir(t, dir, disk)
+	}
+	return disk, true
+}
+
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Error(err)
+	}
+}

@@ -139,7 +139,7 @@ func (c *clock) pass(d time.Duration) { c.mu.Lock(); c.now = c.now.Add(d); c.mu.
 
 // KMS Developer Guide, "Throttling AWS KMS requests": ThrottlingException, 400,
 // "Rate exceeded". S3's own calls draw on the quota, and come out as SlowDown
-// (AWS.md B5). DescribeKey has a quota of its own.
+// (S3 User Guide, SSE-KMS and bucket keys, and recorded answers). DescribeKey has a quota of its own.
 func TestKMSQuota(t *testing.T) {
 	for _, window := range []string{"second", "bucket"} {
 		clk := &clock{now: time.Unix(1_800_000_000, 500_000_000)}

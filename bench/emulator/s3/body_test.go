@@ -127,7 +127,7 @@ func TestChunked(t *testing.T) {
 	is(w, "CRC64NVME", h.ChecksumCRC64NVME != nil, true)
 }
 
-// EMULATORS, Findings: what is not known gets 501 and changes nothing. Above
+// Seen on the wire and in other servers: what is not known gets 501 and changes nothing. Above
 // all, PUT with an unknown sub-resource is not PutObject.
 func TestUnknown(t *testing.T) {
 	w := newWorld(t)

@@ -26,7 +26,7 @@ func full(w *world, key, arn string) *s3.HeadObjectOutput {
 	return w.head(key)
 }
 
-// AWS.md B2 for all of it: what a copy onto itself keeps and what it resets.
+// S3 API Reference, CopyObject, and recorded answers for all of it: what a copy onto itself keeps and what it resets.
 func TestCopyKeeps(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.newKey(), w.newKey()
@@ -125,7 +125,7 @@ func TestCopyNoChange(t *testing.T) {
 	}
 }
 
-// s23, s23b, s23c, s23d, and AWS.md B3: a true If-Match on the source lets a
+// s23, s23b, s23c, s23d, and S3 User Guide, conditional writes, and recorded answers: a true If-Match on the source lets a
 // false If-Unmodified-Since pass.
 func TestCopySourceConditions(t *testing.T) {
 	w := newWorld(t)
@@ -166,7 +166,7 @@ func TestCopySourceConditions(t *testing.T) {
 	}
 }
 
-// s24, s24b, s25, s26 and AWS.md B3: conditions on what a write replaces.
+// s24, s24b, s25, s26 and S3 User Guide, conditional writes, and recorded answers: conditions on what a write replaces.
 func TestWriteConditions(t *testing.T) {
 	w := newWorld(t)
 	wrong := aws.String(`"wrong"`)
@@ -215,7 +215,7 @@ func TestWriteConditions(t *testing.T) {
 			}
 		}
 	}
-	// In place, source and destination conditions together (AWS.md B3).
+	// In place, source and destination conditions together (S3 User Guide, conditional writes, and recorded answers).
 	etag := w.put("k", "v").ETag
 	_, err := w.copyOnto("k", func(in *s3.CopyObjectInput) {
 		in.MetadataDirective, in.IfMatch, in.CopySourceIfUnmodifiedSince = "REPLACE", etag, aws.Time(w.clock())
@@ -251,7 +251,7 @@ func TestCopySource(t *testing.T) {
 	}
 }
 
-// AWS.md B2: an object's checksum algorithm stays with the copy, is changed by
+// S3 API Reference, CopyObject, and recorded answers: an object's checksum algorithm stays with the copy, is changed by
 // asking, and is CRC64NVME where there was none; SSE-S3 gives the MD5 as ETag.
 func TestCopyChecksum(t *testing.T) {
 	w := newWorld(t)
@@ -266,7 +266,7 @@ func TestCopyChecksum(t *testing.T) {
 	is(w, "type", out.CopyObjectResult.ChecksumType, "FULL_OBJECT")
 }
 
-// AWS.md B7: how metadata is read, kept and returned.
+// S3 User Guide, object metadata, and recorded answers: how metadata is read, kept and returned.
 func TestMetadata(t *testing.T) {
 	w := newWorld(t)
 	header := func(name, value string) map[string][]string { return map[string][]string{name: {value}} }
@@ -312,7 +312,7 @@ func TestMetadata(t *testing.T) {
 	is(w, "missing", aws.ToInt32(h.MissingMeta), 1)
 	is(w, "the others", len(h.Metadata), 1)
 
-	// AWS.md B7: values of a header that comes twice are joined.
+	// S3 User Guide, object metadata, and recorded answers: values of a header that comes twice are joined.
 	w.raw("PUT", "/bucket-a/k", map[string][]string{"x-amz-meta-v": {"a", "b"}}, nil)
 	is(w, "twice", w.head("k").Metadata["v"], "a,b")
 
@@ -322,7 +322,7 @@ func TestMetadata(t *testing.T) {
 	_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("m"), Metadata: map[string]string{"ab": strings.Repeat("x", 2047)}})
 	w.fails(err, 400, "MetadataTooLarge")
 
-	// Expires is kept as it was sent (AWS.md B7).
+	// Expires is kept as it was sent (S3 User Guide, object metadata, and recorded answers).
 	w.raw("PUT", "/bucket-a/k", header("Expires", "0"), nil)
 	is(w, "Expires", *w.head("k").ExpiresString, "0")
 }
@@ -379,7 +379,7 @@ func TestACL(t *testing.T) {
 }
 
 // s41. API, PutObjectTagging; that it touches neither ETag nor Last-Modified is
-// general experience (AWS.md, open points).
+// general experience (not recorded by anybody).
 func TestTagging(t *testing.T) {
 	w := newWorld(t)
 	before := w.put("k", "body")

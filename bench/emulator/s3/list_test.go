@@ -44,7 +44,7 @@ func (w *world) lists(what string, in s3.ListObjectsV2Input, want ...string) {
 }
 
 // s03, s04, s05. API, ListObjectsV2; the order is that of the keys' bytes in
-// UTF-8 (AWS.md B6).
+// UTF-8 (S3 API Reference, ListObjectsV2).
 func TestList(t *testing.T) {
 	w := newWorld(t)
 	var keys []string

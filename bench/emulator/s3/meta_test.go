@@ -6,7 +6,7 @@ import (
 )
 
 // What S3 returns for a metadata value, sent back as it is, stands for the same
-// text, and is returned the same (AWS.md B7). Text that itself looks like an
+// text, and is returned the same (S3 User Guide, object metadata, and recorded answers). Text that itself looks like an
 // encoded word is the exception: it would be decoded again.
 func FuzzMetadataRoundTrip(f *testing.F) {
 	for _, seed := range []string{"plain", "", "日本語", "=?UTF-8?B?5pel5pys?=", "=?UTF-8?Q?a=C3=BC?= b", "\xff\x80", strings.Repeat("ключ ", 40), "=?x", "a\x01"} {
@@ -14,8 +14,8 @@ func FuzzMetadataRoundTrip(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, sent string) {
 		text := decodeMeta(sent)
-		if strings.Contains(text, "=?") {
-			t.Skip()
+		if strings.Contains(text, "=?") { // the exception
+			return
 		}
 		back := encodeMeta(text)
 		if !isASCII(back) {

@@ -361,7 +361,7 @@ func (u *upload) assemble(doc completion, parts map[int]*uploadedPart) (*object,
 				field("ProposedSize", itoa(len(p.body))).field("MinSizeAllowed", itoa(minPart)).field("PartNumber", itoa(p.number))
 		}
 		if u.composite && named.PartNumber != i+1 {
-			return nil, fault(500, "InternalError", "We encountered an internal error. Please try again.") // AWS.md B4
+			return nil, fault(500, "InternalError", "We encountered an internal error. Please try again.") // S3 User Guide, multipart upload and checksums
 		}
 		kept := part{number: p.number, size: int64(len(p.body))}
 		if u.composite {

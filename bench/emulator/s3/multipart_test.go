@@ -51,7 +51,7 @@ func (m *multipart) complete(more func(*s3.CompleteMultipartUploadInput)) (*s3.C
 var big = bytes.Repeat([]byte("0123456789abcdef"), 5<<20/16) // 5 MiB
 
 // s30, s31 to s31e. API, CreateMultipartUpload to CompleteMultipartUpload;
-// AWS.md B4 for the kinds of checksum.
+// S3 User Guide, multipart upload and checksums for the kinds of checksum.
 func TestMultipart(t *testing.T) {
 	w := newWorld(t)
 	arn := w.newKey()
@@ -93,7 +93,7 @@ func TestMultipart(t *testing.T) {
 	w.ok(err)
 	is(w, "s31e parts", *attributes.ObjectParts.TotalPartsCount, 2)
 	is(w, "s31e size", *attributes.ObjectParts.Parts[1].Size, 4)
-	// AWS.md B2: a copy has no parts, and one checksum over all of it.
+	// S3 API Reference, CopyObject, and recorded answers: a copy has no parts, and one checksum over all of it.
 	copied, err := w.copyOnto("k", func(in *s3.CopyObjectInput) { in.ServerSideEncryption = "AES256" })
 	w.ok(err)
 	is(w, "ETag of the copy", strings.Contains(*copied.CopyObjectResult.ETag, "-"), false)
@@ -131,7 +131,7 @@ func TestUploadPartCopy(t *testing.T) {
 	is(w, "s32c key", *w.head("k").SSEKMSKeyId, arn)
 }
 
-// s33, s33b, and AWS.md B3: with If-Match any write since the upload began is a
+// s33, s33b, and S3 User Guide, conditional writes, and recorded answers: with If-Match any write since the upload began is a
 // conflict that stays, even one of the same content.
 func TestCompleteConditions(t *testing.T) {
 	w := newWorld(t)
@@ -170,7 +170,7 @@ func TestCompleteConditions(t *testing.T) {
 	w.fails(err, 404, "NoSuchKey")
 }
 
-// API, CompleteMultipartUpload, errors; AWS.md B4.
+// API, CompleteMultipartUpload, errors; S3 User Guide, multipart upload and checksums.
 func TestCompleteErrors(t *testing.T) {
 	w := newWorld(t)
 	m := w.begin("k", func(in *s3.CreateMultipartUploadInput) { in.ChecksumAlgorithm = "CRC32" })
@@ -203,7 +203,7 @@ func TestCompleteErrors(t *testing.T) {
 	w.fails(err, 400, "InvalidRequest")
 }
 
-// s60, s60b and AWS.md B1.
+// s60, s60b and S3 API Reference, UpdateObjectEncryption.
 func TestUpdateObjectEncryption(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.newKey(), w.newKey()

@@ -203,7 +203,7 @@ func TestEncryption(t *testing.T) {
 	is(w, "s14 ETag is the MD5", strings.Trim(*put.ETag, `"`) == hex.EncodeToString(digest[:]), false)
 	is(w, "body", w.body("k"), "body")
 
-	// EMULATORS, Findings: metadata names go out in lower case.
+	// Seen on the wire and in other servers: metadata names go out in lower case.
 	response := w.rawHead("/bucket-a/k")
 	if !strings.Contains(response, "\r\nx-amz-meta-mixed-case: v\r\n") || !strings.Contains(response, "\r\nETag: ") {
 		t.Errorf("names on the wire:\n%s", response)
@@ -233,7 +233,7 @@ func TestEncryption(t *testing.T) {
 	w.ok(err)
 	is(w, "managed key", *managed.SSEKMSKeyId, *described.KeyMetadata.Arn)
 
-	// AWS.md B5: S3 answers with the code of KMS behind "KMS.". Reads of the body
+	// S3 User Guide, SSE-KMS and bucket keys, and recorded answers: S3 answers with the code of KMS behind "KMS.". Reads of the body
 	// fail too; HEAD needs no key (API, HeadObject, permissions).
 	_, err = w.kms.DisableKey(w.ctx, &kms.DisableKeyInput{KeyId: &arn})
 	w.ok(err)
@@ -257,7 +257,7 @@ func TestEncryption(t *testing.T) {
 }
 
 // s17. API, PutBucketEncryption: the default applies to writes that ask for
-// nothing, the key is not looked up when it is set (AWS.md B5), and without a
+// nothing, the key is not looked up when it is set (S3 User Guide, SSE-KMS and bucket keys, and recorded answers), and without a
 // setting it is SSE-S3 (Guide, January 2023).
 func TestBucketEncryption(t *testing.T) {
 	w := newWorld(t)
@@ -284,7 +284,7 @@ func TestBucketEncryption(t *testing.T) {
 	is(w, "s17 bucket key", aws.ToBool(out.BucketKeyEnabled), true)
 	out = w.putWith("k", "v", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "AES256" })
 	is(w, "asked otherwise", out.SSEKMSKeyId == nil, true)
-	// AWS.md B2: aws:kms without a key is not the default's key, but without the
+	// S3 API Reference, CopyObject, and recorded answers: aws:kms without a key is not the default's key, but without the
 	// bucket-key header it is the default's bucket key.
 	copied, err := w.copyOnto("k", func(in *s3.CopyObjectInput) { in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &arn })
 	w.ok(err)
@@ -296,7 +296,7 @@ func TestBucketEncryption(t *testing.T) {
 	is(w, "default again", get().ApplyServerSideEncryptionByDefault.SSEAlgorithm, "AES256")
 }
 
-// AWS.md B5: with bucket keys S3 keeps the data key for a while; what hits it
+// S3 User Guide, SSE-KMS and bucket keys, and recorded answers: with bucket keys S3 keeps the data key for a while; what hits it
 // makes no call to KMS, and a disabled key is not noticed until it is forgotten.
 func TestBucketKeyCache(t *testing.T) {
 	w := newWorld(t)

@@ -13,7 +13,7 @@ var keyARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A
 // updateEncryption is UpdateObjectEncryption: the data key of an object is put
 // under another KMS key, and nothing else of it changes, neither ETag nor
 // Last-Modified nor version. There is no condition to it: what is current when
-// it takes effect is what changes (AWS.md B1). Whether AWS keeps an encryption
+// it takes effect is what changes (S3 API Reference, UpdateObjectEncryption). Whether AWS keeps an encryption
 // context given at the write is not documented; here it is not kept.
 func (c *call) updateEncryption() error {
 	b, err := c.find(c.bucket)

@@ -205,7 +205,7 @@ func TestObjectLock(t *testing.T) {
 		return err
 	}
 	w.fails(remove(false), 403, "AccessDenied") // s50b
-	// AWS.md B2 and B5: a copy onto it is a new version without a lock.
+	// S3 API Reference, CopyObject, and S3 User Guide, Object Lock: a copy onto it is a new version without a lock.
 	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) { in.MetadataDirective = "REPLACE" })
 	w.ok(err)
 	is(w, "lock after a copy", w.head("k").ObjectLockMode, "")

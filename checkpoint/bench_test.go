@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 )
 
 // BenchmarkJournalAppend is what an edit waits for before it is made, with 64
@@ -56,6 +57,23 @@ func BenchmarkOwe(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := s.Owe(o); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkAudit is a line of the audit log.
+func BenchmarkAudit(b *testing.B) {
+	s := mustOpen(b, b.TempDir())
+	sum := fmt.Sprintf("%064x", 1)
+	a := AuditLine{
+		ID: "photos/2024/01/0001.jpg", Time: time.Now().UTC(), RevisionBefore: `"d41d8cd98f00b204e9800998ecf8427e"`, RevisionAfter: `"d41d8cd98f00b204e9800998ecf8427e"`,
+		KeyChange: KeyChange{Locator: "x-amz-key-v2", KeyFrom: "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab", MaterialFrom: sum,
+			KeyTo: "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab", MaterialTo: sum, SHA256Before: sum, SHA256After: sum},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Audit(a); err != nil {
 			b.Fatal(err)
 		}
 	}

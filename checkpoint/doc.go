@@ -64,8 +64,7 @@
 //	+---+----------------+--------------------+-------------------+
 //
 // The checksum (Castagnoli) covers the four bytes of S and length, and the
-// payload. Frames are written in groups, each with one write and one sync
-// (group commit). S is set on the first frame of a group and says that
+// payload. Frames are written in groups, each with one sync (group commit). S is set on the first frame of a group and says that
 // everything before it was durable when it was written. That tells a torn end
 // from damage: bytes that are no frame are what an interrupted write has left,
 // and are cut off by Open, unless an intact frame with S stands behind them;

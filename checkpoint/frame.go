@@ -28,16 +28,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func journalHeader() []byte { return append([]byte(journalMagic), journalVersion) }
 
-// appendFrame appends payload as a frame. len(payload) is at most maxFrame.
-func appendFrame(buf, payload []byte, first bool) []byte {
+// seal makes a frame of frameHead bytes and the payload behind them, which has
+// at most maxFrame.
+func seal(frame []byte, first bool) {
+	head, payload := frame[:frameHead], frame[frameHead:]
 	size := uint32(len(payload))
 	if first {
 		size |= afterSync
 	}
-	var head [frameHead]byte
-	binary.BigEndian.PutUint32(head[:], size)
+	binary.BigEndian.PutUint32(head, size)
 	binary.BigEndian.PutUint32(head[4:], checksum(head[:4], payload))
-	return append(append(buf, head[:]...), payload...)
 }
 
 func checksum(size, payload []byte) uint32 {

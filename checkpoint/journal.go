@@ -31,14 +31,28 @@ type Journal struct {
 	err     error  // the first error; every later Append fails with it
 }
 
-// batch is a group of frames that is written and synced at once.
+// batch is a group of frames that is synced at once.
 type batch struct {
-	frames []byte
+	chunks [][]byte      // of frames, each one write
 	done   chan struct{} // closed when err is set
 	err    error
 }
 
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
+
+// chunkMax is up to where frames are gathered for one write. Larger ones are
+// not copied once more: they may be of a million keys.
+const chunkMax = 64 << 10
+
+// add takes a frame, and keeps it.
+func (b *batch) add(frame []byte) {
+	seal(frame, len(b.chunks) == 0)
+	if last := len(b.chunks) - 1; last >= 0 && len(b.chunks[last])+len(frame) <= chunkMax {
+		b.chunks[last] = append(b.chunks[last], frame...)
+		return
+	}
+	b.chunks = append(b.chunks, frame)
+}
 
 // beginJournal makes a journal without frames: whole or not at all, so that a
 // journal always has its header.
@@ -128,7 +142,7 @@ func (j *Journal) Append(ctx context.Context, e Entry) (int64, error) {
 	if !utf8.ValidString(e.ID) || !utf8.ValidString(e.Rev) {
 		return 0, fmt.Errorf("journal entry of %q: id or revision is %w", e.ID, ErrNotUTF8)
 	}
-	payload, err := encode(e, maxFrame)
+	frame, err := appendLine(make([]byte, frameHead, frameHead+256+512*len(e.Keys)+len(e.Inverse)), e, maxFrame)
 	if err != nil {
 		return 0, fmt.Errorf("journal entry of %q: %w", e.ID, err)
 	}
@@ -140,8 +154,8 @@ func (j *Journal) Append(ctx context.Context, e Entry) (int64, error) {
 	}
 	b := j.open
 	off := j.size
-	b.frames = appendFrame(b.frames, payload, len(b.frames) == 0)
-	j.size += frameHead + int64(len(payload))
+	b.add(frame)
+	j.size += int64(len(frame))
 	j.mu.Unlock()
 
 	select {
@@ -164,11 +178,17 @@ func (j *Journal) flush(b *batch) {
 	}
 	j.mu.Lock()
 	j.open = newBatch() // b was the open one: batches are written in order, one at a time
-	err := j.err
+	err, written := j.err, int64(0)
 	j.mu.Unlock()
 
 	if err == nil {
-		if _, err = j.f.Write(b.frames); err == nil {
+		for _, chunk := range b.chunks {
+			if _, err = j.f.Write(chunk); err != nil {
+				break
+			}
+			written += int64(len(chunk))
+		}
+		if err == nil {
 			err = j.f.Sync()
 		}
 		if err != nil {
@@ -178,7 +198,7 @@ func (j *Journal) flush(b *batch) {
 
 	j.mu.Lock()
 	if err == nil {
-		j.durable += int64(len(b.frames))
+		j.durable += written
 	} else if j.err == nil {
 		j.err = err
 	}

@@ -356,6 +356,13 @@ func TestJournalAppendRefuses(t *testing.T) {
 	}
 }
 
+// frame is a payload as it stands in the journal.
+func frame(payload []byte, first bool) []byte {
+	f := append(make([]byte, frameHead), payload...)
+	seal(f, first)
+	return f
+}
+
 // TestJournalTornTail cuts the journal at every byte of the last frames, as a
 // kill or a power loss in the midst of a write does.
 func TestJournalTornTail(t *testing.T) {
@@ -497,7 +504,7 @@ func TestJournalTornGroup(t *testing.T) {
 	var offs []int64
 	for i := range 5 {
 		offs = append(offs, headerLen+int64(len(data)))
-		data = appendFrame(data, fmt.Appendf(nil, `{"id":"%d"}`, i), i < 2)
+		data = append(data, frame(fmt.Appendf(nil, `{"id":"%d"}`, i), i < 2)...)
 	}
 	whole := append(journalHeader(), data...)
 	for i, want := range []struct{ end, lost int64 }{{offs[0], offs[1]}, {offs[1], -1}, {offs[2], -1}, {offs[3], -1}, {offs[4], -1}} {
@@ -514,7 +521,7 @@ func TestJournalTornGroup(t *testing.T) {
 // that the search reads by.
 func TestFindSyncedWindows(t *testing.T) {
 	t.Parallel()
-	frame := appendFrame(nil, []byte(`{"id":"1"}`), true)
+	frame := frame([]byte(`{"id":"1"}`), true)
 	for _, pad := range []int{1, 9, 1<<16 - 20, 1<<16 - 9, 1<<16 - 8, 1<<16 - 1, 1 << 16, 1<<16 + 1, 3 << 16} {
 		data := slices.Concat(journalHeader(), bytes.Repeat([]byte{0x80}, pad), frame)
 		got, err := findSynced(bytes.NewReader(data), headerLen, int64(len(data)))
@@ -525,9 +532,9 @@ func TestFindSyncedWindows(t *testing.T) {
 }
 
 func FuzzJournal(f *testing.F) {
-	good := append(journalHeader(), appendFrame(nil, []byte(`{"id":"1"}`), true)...)
+	good := append(journalHeader(), frame([]byte(`{"id":"1"}`), true)...)
 	f.Add(good)
-	f.Add(append(bytes.Clone(good), appendFrame(nil, []byte(`{"id":2}`), false)...))
+	f.Add(append(bytes.Clone(good), frame([]byte(`{"id":2}`), false)...))
 	f.Add(append(bytes.Clone(good), good...))
 	f.Add(good[:len(good)-3])
 	f.Add([]byte("rewrap journal\n\x02"))

@@ -14,19 +14,28 @@ import (
 	"unicode/utf8"
 )
 
-// encode is JSON on one line of so many bytes at most, with < and > left
-// readable.
-func encode(v any, most int) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
+// appendLine appends v as JSON on one line of so many bytes at most, with < and
+// > left readable. After an error b is as it was.
+func appendLine(b []byte, v any, most int) ([]byte, error) {
+	out := b
+	if a, ok := v.(appender); ok {
+		var err error
+		if out, err = a.appendJSON(out); err != nil {
+			return b, err
+		}
+	} else {
+		var text bytes.Buffer
+		enc := json.NewEncoder(&text)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(v); err != nil {
+			return b, err
+		}
+		out = append(out, text.Bytes()[:text.Len()-1]...)
 	}
-	if b.Len() > most {
-		return nil, ErrTooLarge
+	if len(out)-len(b) > most {
+		return b, ErrTooLarge
 	}
-	return b.Bytes()[:b.Len()-1], nil
+	return out, nil
 }
 
 // lines is an append-only file of JSON lines. A crash may leave any part of
@@ -37,7 +46,8 @@ type lines struct {
 
 	mu     sync.Mutex // sync overlaps the rest
 	w      *bufio.Writer
-	size   int64 // with what is buffered
+	line   []byte // the last one, for its memory
+	size   int64  // with what is buffered
 	synced int64
 	err    error // the first error; sticky: after a failed write or sync nobody knows what the file holds
 }
@@ -51,20 +61,20 @@ func openLines(fs fsys, dir, name string, size int64) (*lines, error) {
 	return &lines{f: f, name: f.Name(), w: bufio.NewWriterSize(f, 1<<16), size: size, synced: size}, nil
 }
 
-func (l *lines) add(v any) error {
-	data, err := encode(v, maxLine)
-	if err != nil {
-		return err
-	}
+func (l *lines) add(v any) (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
 		return l.err
 	}
-	if _, err := l.w.Write(append(data, '\n')); err != nil {
+	if l.line, err = appendLine(l.line[:0], v, maxLine); err != nil {
+		return err
+	}
+	l.line = append(l.line, '\n')
+	if _, err := l.w.Write(l.line); err != nil {
 		return l.fail("write", err)
 	}
-	l.size += int64(len(data)) + 1
+	l.size += int64(len(l.line))
 	return nil
 }
 

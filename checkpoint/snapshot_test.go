@@ -49,7 +49,7 @@ func TestTallyJSON(t *testing.T) {
 
 func TestOwedJSON(t *testing.T) {
 	t.Parallel()
-	got, err := encode(Owed{ID: "a<b", Error: "e", Reason: "r", Attempts: 2, Outcome: "failed", Cursor: "c", Journal: -1}, maxLine)
+	got, err := appendLine(nil, Owed{ID: "a<b", Error: "e", Reason: "r", Attempts: 2, Outcome: "failed", Cursor: "c", Journal: -1}, maxLine)
 	want := `{"id":"a<b","error":"e","reason":"r","attempts":2,"outcome":"failed","cursor":"c","keys":{"rewrapped":0,"current":0,"deduplicated":0},"journal":-1}`
 	if err != nil || string(got) != want {
 		t.Errorf("got  %s (%v)\nwant %s", got, err, want)

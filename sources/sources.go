@@ -10,9 +10,13 @@ package sources
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -70,10 +74,11 @@ type Edit struct {
 	Splices []Splice          `json:"splices,omitempty"` // ascending, not overlapping, in offsets of the body as it was read
 }
 
-// Inverse is the edit that undoes e on the item that e leaves behind. It can
-// only be made where the view holds every byte that a splice takes away.
+// Inverse is the edit that undoes e on the item that e leaves behind; it shares
+// the memory of v. It can only be made where the view holds every byte that a
+// splice takes away.
 func (e Edit) Inverse(v View) (Edit, error) {
-	var inv Edit
+	inv := Edit{Splices: slices.Grow([]Splice(nil), len(e.Splices))}
 	for name := range e.Meta {
 		if inv.Meta == nil {
 			inv.Meta = make(map[string][]byte, len(e.Meta))
@@ -88,11 +93,50 @@ func (e Edit) Inverse(v View) (Edit, error) {
 		inv.Splices = append(inv.Splices, Splice{
 			Off: s.Off + shift,
 			Del: int64(len(s.Ins)),
-			Ins: append([]byte(nil), v.Head[s.Off:s.Off+s.Del]...),
+			Ins: v.Head[s.Off : s.Off+s.Del : s.Off+s.Del],
 		})
 		shift += int64(len(s.Ins)) - s.Del
 	}
 	return inv, nil
+}
+
+// AppendJSON appends e as encoding/json writes it, which takes a multiple of the
+// time where there is a splice for each of a million keys.
+func (e Edit) AppendJSON(b []byte) ([]byte, error) {
+	size := 2
+	for _, s := range e.Splices {
+		size += 64 + base64.StdEncoding.EncodedLen(len(s.Ins))
+	}
+	b = append(slices.Grow(b, size), '{')
+	if len(e.Meta) > 0 {
+		meta, err := json.Marshal(e.Meta)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, `"meta":`...), meta...)
+	}
+	for i, s := range e.Splices {
+		switch {
+		case i > 0:
+			b = append(b, ',')
+		case len(e.Meta) > 0:
+			b = append(b, `,"splices":[`...)
+		default:
+			b = append(b, `"splices":[`...)
+		}
+		b = strconv.AppendInt(append(b, `{"off":`...), s.Off, 10)
+		b = strconv.AppendInt(append(b, `,"del":`...), s.Del, 10)
+		if s.Ins == nil {
+			b = append(b, `,"ins":null}`...)
+			continue
+		}
+		b = base64.StdEncoding.AppendEncode(append(b, `,"ins":"`...), s.Ins)
+		b = append(b, `"}`...)
+	}
+	if len(e.Splices) > 0 {
+		b = append(b, ']')
+	}
+	return append(b, '}'), nil
 }
 
 // Plan is how a source would make an edit, and what that costs.

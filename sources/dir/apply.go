@@ -64,7 +64,7 @@ func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err
 		return sources.Result{}, err
 	}
 	defer w.f.Close()
-	if err := w.fill(ctx, p.Edit.Splices); err != nil {
+	if err := w.fill(ctx, p.View.Head, p.Edit.Splices); err != nil {
 		unlink(t.dir, name)
 		if w.changed() && ctx.Err() == nil {
 			// Whatever went wrong may be for that reason.
@@ -99,11 +99,11 @@ func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err
 }
 
 // fill writes the new file whole and durably.
-func (w *write) fill(ctx context.Context, splices []sources.Splice) (err error) {
+func (w *write) fill(ctx context.Context, head []byte, splices []sources.Splice) (err error) {
 	t := w.t
 	lock(w.f)
 	w.s.at("write")
-	err = splice(ctx, w.f, t.f, t.st.size, splices, t.st.sparse)
+	err = splice(ctx, w.f, t.f, head, t.st.size, splices, t.st.sparse)
 	switch {
 	case err == io.ErrUnexpectedEOF:
 		return conflict(t.id)

@@ -3,6 +3,7 @@
 package dir
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -34,19 +35,43 @@ func splicedSize(size int64, splices []sources.Splice) (int64, error) {
 const chunk = 16 << 20
 
 // splice writes the content of src with the splices to dst, which is empty.
-// A src that is shorter than size is io.ErrUnexpectedEOF.
-func splice(ctx context.Context, dst, src *os.File, size int64, splices []sources.Splice, sparse bool) error {
-	at := int64(0)
-	for _, s := range splices {
-		if err := copyRange(ctx, dst, src, at, s.Off, sparse); err != nil {
+// head is what was read of src before, from its start: what it holds need not
+// be read again. A src that is shorter than size is io.ErrUnexpectedEOF.
+func splice(ctx context.Context, dst, src *os.File, head []byte, size int64, splices []sources.Splice, sparse bool) error {
+	if sparse {
+		head = nil // which does not show the holes
+	}
+	// Buffered, since an item may have a splice every hundred bytes.
+	out := bufio.NewWriterSize(dst, int(min(size+1, bufferMax)))
+	copyTo := func(at, end int64) error {
+		if n := min(end, int64(len(head))); n > at {
+			if _, err := out.Write(head[at:n]); err != nil {
+				return err
+			}
+			at = n
+		}
+		if at == end {
+			return ctx.Err()
+		}
+		if err := out.Flush(); err != nil {
 			return err
 		}
-		if _, err := dst.Write(s.Ins); err != nil {
+		return copyRange(ctx, dst, src, at, end, sparse)
+	}
+	at := int64(0)
+	for _, s := range splices {
+		if err := copyTo(at, s.Off); err != nil {
+			return err
+		}
+		if _, err := out.Write(s.Ins); err != nil {
 			return err
 		}
 		at = s.Off + s.Del
 	}
-	if err := copyRange(ctx, dst, src, at, size, sparse); err != nil || !sparse {
+	if err := copyTo(at, size); err != nil {
+		return err
+	}
+	if err := out.Flush(); err != nil || !sparse {
 		return err
 	}
 	// A hole at the end was only stepped over.
@@ -56,6 +81,9 @@ func splice(ctx context.Context, dst, src *os.File, size int64, splices []source
 	}
 	return dst.Truncate(end)
 }
+
+// bufferMax is the most that is gathered before it is written.
+const bufferMax = 256 << 10
 
 // copyRange copies src from at to end to where dst stands. Of a sparse file
 // the holes stay holes.

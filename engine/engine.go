@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -45,9 +46,13 @@ const (
 	headsMax = maxHead
 )
 
+// manyMax is how many keys of items that hold many are in memory at once; one
+// item at least. Enough for every processor to have an item of its own.
+func manyMax() int64 { return 1 << 16 * int64(runtime.GOMAXPROCS(0)) }
+
 // Job is what a run is made of.
 type Job struct {
-	// Worker is how one item is done. Run sets its Journal, Keys and Heads.
+	// Worker is how one item is done. Run sets its Journal, Keys, Heads and Many.
 	Worker Worker
 	// State keeps the run; nil: nothing is kept (and nothing should be
 	// written, so that is for ReadOnly workers).
@@ -106,6 +111,7 @@ func Run(ctx context.Context, j Job) (Report, error) {
 	r := &run{job: j, ledger: newLedger(j.State), worker: j.Worker, halt: make(chan struct{})}
 	r.worker.Keys = semaphore.NewWeighted(int64(j.Workers))
 	r.worker.Heads = semaphore.NewWeighted(headsMax)
+	r.worker.Many = semaphore.NewWeighted(manyMax())
 	resumed := r.ledger.snap.Session > 1 && r.ledger.snap.Spans != nil
 
 	r.calls, r.drop = context.WithCancel(ctx)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -56,9 +55,16 @@ type Worker struct {
 	// Keys bounds the key calls in work at once, over all items; nil: one at
 	// a time for each item.
 	Keys *semaphore.Weighted
+	// Local says that the rewrapper calls no service: the keys of one item are
+	// re-wrapped one after another, since handing each to a goroutine of its
+	// own would cost more than the work.
+	Local bool
 	// Heads bounds the bytes of bodies that are held at once, over all items,
 	// where a format asks to see much of them; nil: no bound.
 	Heads *semaphore.Weighted
+	// Many bounds the wrapped keys of items that hold many, over all items; nil:
+	// no bound. It is waited for with Heads in hand, and never the other way.
+	Many *semaphore.Weighted
 	// ReadOnly stops before the edit: what is not on target is skipped, with
 	// ReasonOldKey.
 	ReadOnly bool
@@ -114,8 +120,8 @@ type job struct {
 	tried []checkpoint.Entry
 	// wrote says that the edit is in the item, by this call or an earlier one.
 	wrote bool
-	// held is what it has of Heads.
-	held int64
+	// held is what it has of Heads, and many of Many.
+	held, many int64
 	// paid are the keys that cost a call at an earlier reading: asking again
 	// may be answered from memory, but is no repeat of another item's key.
 	paid map[int]bool
@@ -149,6 +155,9 @@ func (j *job) once(ctx context.Context) error {
 
 	j.ev.phase = rewrapping
 	keys := env.Keys()
+	if err := j.holdMany(ctx, len(keys)); err != nil {
+		return err
+	}
 	answers, failure, err := j.rewrap(ctx, keys)
 	if err != nil {
 		return err
@@ -241,10 +250,31 @@ func (j *job) hold(ctx context.Context, n int64) error {
 	return nil
 }
 
+// fewKeys are so few that nobody counts them.
+const fewKeys = 256
+
+// holdMany waits until there is room for what is kept of so many keys: some
+// 2 KiB each, until the item is settled.
+func (j *job) holdMany(ctx context.Context, n int) error {
+	if j.w.Many == nil || n <= fewKeys {
+		return nil
+	}
+	weight := min(int64(n), manyMax())
+	if err := j.w.Many.Acquire(ctx, weight); err != nil {
+		return context.Cause(ctx)
+	}
+	j.many = weight
+	return nil
+}
+
 func (j *job) letGo() {
 	if j.held > 0 {
 		j.w.Heads.Release(j.held)
 		j.held = 0
+	}
+	if j.many > 0 {
+		j.w.Many.Release(j.many)
+		j.many = 0
 	}
 }
 
@@ -266,6 +296,12 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers [
 			over.Store(true)
 		}
 	}
+	inline := j.w.Local || j.w.Keys == nil || len(keys) == 1
+	if inline && j.w.Keys != nil {
+		if err := j.w.Keys.Acquire(ctx, 1); err != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+	}
 	var calls sync.WaitGroup
 	for i := range keys {
 		if ctx.Err() != nil {
@@ -275,7 +311,7 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers [
 		if over.Load() {
 			break
 		}
-		if j.w.Keys == nil {
+		if inline {
 			call(i)
 			continue
 		}
@@ -283,15 +319,13 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers [
 			errs[i] = context.Cause(ctx)
 			break
 		}
-		if len(keys) == 1 { // no goroutine for what is nearly all
-			call(i)
-			j.w.Keys.Release(1)
-			continue
-		}
 		calls.Go(func() {
 			defer j.w.Keys.Release(1)
 			call(i)
 		})
+	}
+	if inline && j.w.Keys != nil {
+		j.w.Keys.Release(1)
 	}
 	calls.Wait()
 
@@ -398,7 +432,7 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 	}
 
 	entry := checkpoint.Entry{ID: view.ID, Time: time.Now().UTC(), Rev: view.Rev, Keys: changes(keys, answers)}
-	if entry.Inverse, err = json.Marshal(inverse); err != nil {
+	if entry.Inverse, err = inverse.AppendJSON(nil); err != nil {
 		return false, err
 	}
 	if j.w.Journal != nil {
@@ -440,7 +474,13 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 }
 
 func changes(keys []envelope.WrappedKey, answers []*envelope.Rewrapped) []checkpoint.KeyChange {
-	var cs []checkpoint.KeyChange
+	n := 0
+	for _, a := range answers {
+		if a != nil {
+			n++
+		}
+	}
+	cs := make([]checkpoint.KeyChange, 0, n)
 	for i, a := range answers {
 		if a == nil {
 			continue

@@ -83,7 +83,7 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 		if se.local, err = se.openKeyring(ctx, pinned); err != nil {
 			return nil, err
 		}
-		se.worker.Rewrapper = se.local
+		se.worker.Rewrapper, se.worker.Local = se.local, true
 		return se, nil
 	}
 	se.kms, err = keys.OpenKMS(ctx, keys.Config{

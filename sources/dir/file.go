@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -167,6 +168,9 @@ func (s *Source) Read(ctx context.Context, r sources.Ref, w sources.Want) (sourc
 	if err := ctx.Err(); err != nil {
 		return sources.View{}, fmt.Errorf("reading %s: %w", r.ID, err)
 	}
+	if shut, ok := strings.CutSuffix(r.ID, "/"); ok {
+		return sources.View{}, s.readShut(shut)
+	}
 	parts, err := splitPath(r.ID)
 	if err != nil {
 		return sources.View{}, fmt.Errorf("reading %q: %w", r.ID, err)
@@ -184,6 +188,20 @@ func (s *Source) Read(ctx context.Context, r sources.Ref, w sources.Want) (sourc
 		}
 	}
 	return sources.View{}, fmt.Errorf("%s changes while it is being read: %w", r.ID, sources.ErrConflict)
+}
+
+// readShut is what to say of a folder that could not be listed.
+func (s *Source) readShut(id string) error {
+	parts, err := splitPath(id)
+	if err != nil {
+		return fmt.Errorf("reading %q: %w", id, err)
+	}
+	dir, err := s.folder(parts, unix.O_RDONLY)
+	if err != nil {
+		return fail("reading the folder", id, err)
+	}
+	dir.Close()
+	return fmt.Errorf("the folder %s could not be read when it was listed, so the files in it were not looked at: begin anew with --restart", id)
 }
 
 // read reads once; ok says that what it read is of one revision.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -201,56 +202,123 @@ func TestKept(t *testing.T) {
 // TestOthersFile: without the right to give files away it is refused, before
 // anything is written.
 func TestOthersFile(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: needs root, to be somebody else")
+	if root := os.Getenv("DIR_TEST_ROOT"); root != "" {
+		o := &one{another: &another{root: root}, s: later(opened(t, root)), name: "folder/item"}
+		_, err := o.plan(t)
+		refused(t, err, os.Getenv("DIR_TEST_REASON"))
+		return
 	}
-	if os.Getenv("DIR_TEST_ROOT") == "" {
-		o := newOne(t)
-		for path := filepath.Dir(o.root); path != "/tmp" && path != "/"; path = filepath.Dir(path) {
-			if err := os.Chmod(path, 0o755); err != nil {
-				t.Fatal(err)
-			}
+	o := newOne(t)
+	if err := os.Chmod(o.path(o.name), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, owner := range []int{other, 0} {
+		want := reasonOwner
+		if owner == 0 {
+			want = reasonNotWritable
 		}
-		if err := os.Chmod(o.path(o.name), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		// The folder in which go test keeps it is root's alone.
-		binary, err := os.ReadFile(os.Args[0])
-		if err == nil {
-			err = os.WriteFile(filepath.Join(filepath.Dir(o.root), "test"), binary, 0o755)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, owner := range []int{1001, 0} {
+		if os.Geteuid() == 0 {
 			if err := os.Chown(o.path("folder"), owner, owner); err != nil {
 				t.Fatal(err)
 			}
-			want := reasonOwner
-			if owner == 0 {
-				want = reasonNotWritable
-			}
-			cmd := command(t, "TestOthersFileChild", "DIR_TEST_ROOT="+o.root, "DIR_TEST_REASON="+want)
-			cmd.Path = filepath.Join(filepath.Dir(o.root), "test")
-			cmd.Dir = "/"
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1001, Gid: 1001}}
-			out, err := cmd.CombinedOutput()
-			if err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
 		}
+		asOther(t, o.root, "DIR_TEST_REASON="+want)
 	}
 }
 
-func TestOthersFileChild(t *testing.T) {
-	root := os.Getenv("DIR_TEST_ROOT")
-	if root == "" {
-		t.Skip("the child process of TestOthersFile")
+// TestShutFolder: a folder that may not be read is an item that fails, and the
+// others are listed, each once, from wherever a listing goes on.
+func TestShutFolder(t *testing.T) {
+	if root := os.Getenv("DIR_TEST_ROOT"); root != "" {
+		s := opened(t, root)
+		want := []string{"a", "b/", "b.", "b0", "c/x/", "c/y"}
+		list := func(span, after string) (got []string) {
+			for r, err := range s.List(t.Context(), sources.Span{Data: span}, sources.Cursor(after)) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, r.ID)
+			}
+			return got
+		}
+		if got := listed(t, s); !slices.Equal(got, want) {
+			t.Errorf("listed: %q, should be %q", got, want)
+		}
+		for i, after := range want {
+			if got := list("{}", after); !slices.Equal(got, want[i+1:]) {
+				t.Errorf("after %q: %q, should be %q", after, got, want[i+1:])
+			}
+			border := strings.TrimSuffix(after, "/") // a file's name once
+			first, second := list(`{"until":"`+border+`"}`, ""), list(`{"after":"`+border+`"}`, "")
+			if got := slices.Concat(first, second); !slices.Equal(got, want) {
+				t.Errorf("parted at %q: %q and %q", border, first, second)
+			}
+		}
+		for _, id := range []string{"b/", "c/x/"} {
+			_, err := s.Read(t.Context(), sources.Ref{ID: id}, sources.Want{})
+			var run *sources.RunError
+			if !errors.As(err, &run) || run.Strikes != deniedStrikes || !errors.Is(err, unix.EACCES) {
+				t.Errorf("reading %s: %v", id, err)
+			}
+		}
+		if _, err := s.Read(t.Context(), sources.Ref{ID: "c/"}, sources.Want{}); err == nil || errors.Is(err, sources.ErrGone) {
+			t.Errorf("reading a folder that can be read by now: %v", err)
+		}
+		if _, err := s.Read(t.Context(), sources.Ref{ID: "nothing/"}, sources.Want{}); !errors.Is(err, sources.ErrGone) {
+			t.Errorf("reading a folder that is gone: %v", err)
+		}
+		for _, err := range s.List(t.Context(), sources.Span{}, "b/in") {
+			stops(t, "a folder that was closed while it was listed", err)
+			break
+		}
+		if err := s.Prepare(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return
 	}
-	if os.Geteuid() == 0 {
-		t.Fatal("still root")
+	a := newAnother(t, t.TempDir())
+	for _, name := range []string{"a", "b.", "b/in", "b0", "c/x/in", "c/y"} {
+		if err := a.put(name, nil, nil); err != nil {
+			t.Fatal(err)
+		}
 	}
-	o := &one{another: &another{root: root}, s: later(opened(t, root)), name: "folder/item"}
-	_, err := o.plan(t)
-	refused(t, err, os.Getenv("DIR_TEST_REASON"))
+	for _, shut := range []string{"b", "c/x"} {
+		if err := os.Chmod(a.path(shut), 0); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Chmod(a.path(shut), 0o700) //nolint:errcheck // for TempDir's sake
+	}
+	asOther(t, a.root)
+}
+
+// other is somebody who may do little.
+const other = 1001
+
+// asOther has the test run once more as somebody else, with root in
+// DIR_TEST_ROOT.
+func asOther(t *testing.T, root string, env ...string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root, to be somebody else")
+	}
+	for path := filepath.Dir(root); path != "/tmp" && path != "/"; path = filepath.Dir(path) {
+		if err := os.Chmod(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The folder in which go test keeps it is root's alone.
+	binary, err := os.ReadFile(os.Args[0])
+	test := filepath.Join(filepath.Dir(root), "test")
+	if err == nil {
+		err = os.WriteFile(test, binary, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, t.Name(), append(env, "DIR_TEST_ROOT="+root)...)
+	cmd.Path, cmd.Dir = test, "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: other, Gid: other}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

@@ -38,6 +38,9 @@ func (s *Source) Spans(ctx context.Context, want int) ([]sources.Span, error) {
 	var names []string
 	for path := ""; want > 1; {
 		entries, err := s.some(ctx, path)
+		if errors.Is(err, errUnreadable) {
+			break
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -86,6 +89,10 @@ func (s *Source) some(ctx context.Context, path string) ([]entry, error) {
 
 // List implements [sources.Source]. The cursor is the ID.
 //
+// A folder that may not be read is an item too, with a slash at its name's end:
+// it fails when it is read, so that nobody takes for complete what was not
+// looked at, and the others are done.
+//
 // A folder's names have to be in memory to be put in order. Of a big folder
 // the list holds a part at a time, and reads the folder again for the next:
 // at most 131,072 names of each folder on the way down, however many there are.
@@ -112,6 +119,9 @@ func (s *Source) List(ctx context.Context, span sources.Span, after sources.Curs
 
 // errStopped ends a walk that nobody wants to go on.
 var errStopped = errors.New("stopped")
+
+// errUnreadable: the folder that was walked may not be looked into.
+var errUnreadable = errors.New("unreadable")
 
 // walk goes through the tree in the listing order.
 type walk struct {
@@ -141,6 +151,10 @@ func (w *walk) folder(path, after string) error {
 	from, inclusive := first, true
 	for {
 		entries, more, err := w.names(path, from, inclusive, w.s.batch)
+		if errors.Is(err, errUnreadable) && (after != "" || !inclusive) {
+			// It could be read before, and it is too late to show it.
+			return &sources.RunError{Err: err, Where: "store: read", Hint: hintFolder}
+		}
 		if err != nil {
 			return err
 		}
@@ -157,6 +171,15 @@ func (w *walk) folder(path, after string) error {
 				err = w.folder(p, rest)
 			case e.folder:
 				err = w.folder(p, "")
+			}
+			switch {
+			case errors.Is(err, errUnreadable):
+				// An item of its own, which stands before what is in the folder.
+				shut, shown := p+"/", deeper && e.name == first
+				if err = nil; !shown && (w.until != "" && comparePaths(shut, w.until) > 0 || !w.item(shut)) {
+					err = errStopped
+				}
+			case e.folder:
 			case after != "" && e.name == first:
 				// A file at the cursor, or where a folder was when it was set.
 			case !w.item(p):
@@ -203,7 +226,8 @@ func byName(a, b entry) int { return strings.Compare(a.name, b.name) }
 
 // scan shows what is in a folder, in no order: folders, and all that is a
 // file of some kind, but no symbolic links and nothing that is skipped. A
-// folder that is not there any more is empty.
+// folder that is not there any more is empty; one that may not be looked into
+// is errUnreadable.
 func (w *walk) scan(path string, show func(entry)) error {
 	var parts []string
 	if path != "" {
@@ -246,14 +270,17 @@ func (w *walk) scan(path string, show func(entry)) error {
 	}
 }
 
-// fail: a folder that cannot be read ends the run, since nobody could say
-// what is in it.
+const hintFolder = "Run as a user who may read the folder"
+
+// fail says what it means that a folder cannot be listed.
 func (w *walk) fail(path string, err error) error {
 	err = fmt.Errorf("listing %s: %w", filepath.Join(w.s.name, path), bare(err))
 	e := &sources.RunError{Err: err, Where: "store: read"}
 	switch {
+	case is(err, unix.EACCES, unix.EPERM) && path != "":
+		return fmt.Errorf("%w: %w", errUnreadable, err)
 	case is(err, unix.EACCES, unix.EPERM):
-		e.Hint = "Run as a user who may read the folder, or name the folders that are meant one by one"
+		e.Hint = hintFolder
 	case is(err, unix.EMFILE, unix.ENFILE):
 		e.Hint = "Too many files are open: use fewer workers, or raise the limit (ulimit -n)"
 	}

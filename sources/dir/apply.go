@@ -16,7 +16,25 @@ import (
 )
 
 // Apply implements [sources.Source].
+//
+// A write needs room for the file beside the old one, until the old one is
+// removed; many at once need it many times. So a write that finds the disk full
+// is made again when no other is under way, and only then is the disk too full
+// for it.
 func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, error) {
+	s.writing.RLock()
+	res, err := s.apply(ctx, p)
+	s.writing.RUnlock()
+	if !is(err, unix.ENOSPC, unix.EDQUOT) {
+		return res, err
+	}
+	s.at("full")
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.apply(ctx, p)
+}
+
+func (s *Source) apply(ctx context.Context, p sources.Plan) (sources.Result, error) {
 	id := p.View.ID
 	if err := ctx.Err(); err != nil {
 		return sources.Result{}, fmt.Errorf("changing %s: %w", id, err)
@@ -57,6 +75,9 @@ type write struct {
 
 func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err error) {
 	t, name := w.t, w.temp.name()
+	if err := room(t, p.Edit.Splices); err != nil {
+		return sources.Result{}, fail("writing", t.id, err)
+	}
 	w.s.at("create")
 	// From here to the exchange a killed process leaves a file that holds
 	// nothing of anybody's; settle.go removes it.
@@ -129,6 +150,31 @@ func (w *write) fill(ctx context.Context, head []byte, splices []sources.Splice)
 	// A writer in place is seen here already, and not only after an exchange.
 	if w.changed() {
 		return w.lost()
+	}
+	return nil
+}
+
+// room is ENOSPC if the new file does not fit beside what is there, so that the
+// last of a disk that others write to is not taken to find that out. Of a
+// sparse file nobody knows; it shows when it is written.
+func room(t *target, splices []sources.Splice) error {
+	if t.st.sparse {
+		return nil
+	}
+	size, err := splicedSize(t.st.size, splices)
+	if err != nil {
+		return err
+	}
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(int(t.dir.Fd()), &st) }); err != nil {
+		return err
+	}
+	free := uint64(st.Bavail)
+	if os.Geteuid() == 0 {
+		free = st.Bfree
+	}
+	if st.Blocks > 0 && st.Bsize > 0 && uint64(size) > free*uint64(st.Bsize) {
+		return unix.ENOSPC
 	}
 	return nil
 }

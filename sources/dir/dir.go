@@ -71,6 +71,10 @@ type Source struct {
 	skip   map[string]bool
 	notice func(string)
 
+	// writing is held by every write, and by one that found the disk full
+	// alone: see Apply.
+	writing sync.RWMutex
+
 	// dull are the devices whose file systems were found to be unable to
 	// exchange two files, by st_dev.
 	dull sync.Map

@@ -20,6 +20,9 @@ const (
 	deniedStrikes = 50
 	// brokenStrikes: a bad sector is one file's; so many in a row are a disk.
 	brokenStrikes = 5
+	// fullStrikes: one file that does not fit may be a large one; so many in a
+	// row are a full disk.
+	fullStrikes = 5
 )
 
 // The reasons of refusals.
@@ -54,7 +57,8 @@ func fail(doing, id string, err error) error {
 		// where it was listed, and links are not followed.
 		return gone(id)
 	case is(err, unix.ENOSPC, unix.EDQUOT):
-		return &sources.RunError{Err: err, Where: where, Hint: "The disk or the quota is full: make room for at least one more file, then run the same command again. No file was damaged"}
+		return &sources.RunError{Err: err, Where: where, Strikes: fullStrikes,
+			Hint: "The disk or the quota has no room for a second copy of the file: make room, then run the same command again. No file was damaged"}
 	case is(err, unix.EROFS):
 		return &sources.RunError{Err: err, Where: where, Hint: "The file system is mounted read-only; mount it for writing, then run the same command again"}
 	case is(err, unix.EMFILE, unix.ENFILE):

@@ -31,8 +31,7 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	if !ok {
 		return sources.Plan{}, fmt.Errorf("planning %s: the view is not of a directory", v.ID)
 	}
-	size, err := splicedSize(v.Size, e.Splices)
-	if err != nil {
+	if _, err := splicedSize(v.Size, e.Splices); err != nil {
 		return sources.Plan{}, fmt.Errorf("planning %s: %w", v.ID, err)
 	}
 	if was.nlink > 1 {
@@ -51,9 +50,6 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	}
 	if err := s.writable(t); err != nil {
 		return sources.Plan{}, err
-	}
-	if err := space(t.dir, size); err != nil {
-		return sources.Plan{}, fail("planning", v.ID, err)
 	}
 	p := sources.Plan{View: v, Edit: e, Way: wayExchange}
 	if _, dull := s.dull.Load(t.st.dev); dull {
@@ -161,21 +157,4 @@ func mayOwn(uid, gid uint32) bool {
 		}
 	}
 	return false
-}
-
-// space is ENOSPC if a file of the size does not fit beside what is there. It
-// is a look ahead; whether there is room shows when the file is written.
-func space(dir *os.File, size int64) error {
-	var st unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(int(dir.Fd()), &st) }); err != nil {
-		return err
-	}
-	free := uint64(st.Bavail)
-	if os.Geteuid() == 0 {
-		free = st.Bfree
-	}
-	if st.Blocks > 0 && st.Bsize > 0 && uint64(size) > free*uint64(st.Bsize) {
-		return unix.ENOSPC
-	}
-	return nil
 }

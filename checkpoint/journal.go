@@ -178,12 +178,15 @@ func (j *Journal) flush(b *batch) {
 	}
 	j.mu.Lock()
 	j.open = newBatch() // b was the open one: batches are written in order, one at a time
-	err, written := j.err, int64(0)
+	err, start, written := j.err, j.durable, int64(0)
 	j.mu.Unlock()
 
 	if err == nil {
 		for _, chunk := range b.chunks {
 			if _, err = j.f.Write(chunk); err != nil {
+				// A full disk, mostly: what was written of the group is given
+				// back. If that fails the next Open does it.
+				_ = j.f.Truncate(start)
 				break
 			}
 			written += int64(len(chunk))

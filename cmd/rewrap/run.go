@@ -101,14 +101,19 @@ func (j *job) run(s streams) (err error) {
 	if j.maxDuration > 0 {
 		defer time.AfterFunc(j.maxDuration, func() { end(fmt.Errorf("reached --max-duration %v", j.maxDuration)) }).Stop()
 	}
-	p := newProgress(se, s, state.Snapshot().Tally)
+	p, why := newProgress(se, s, state.Snapshot().Tally), left{}
 	rep, runErr := engine.Run(hard, engine.Job{
 		Worker: se.worker, State: state, Targets: se.targets,
 		Workers: j.workers, Match: se.match, MaxItems: j.maxItems,
-		Stop: stop, Observe: p.observe,
+		Stop: stop,
+		Observe: func(ev engine.Event) {
+			p.observe(ev)
+			why.observe(ev)
+		},
 		Notice: func(msg string) { se.say("%s", msg) },
 	})
 	p.close()
+	why.say(se.say)
 	sum := se.summary(rep)
 	se.warnEmpty(rep)
 	if err := writeSummary(state.WriteFile, sum); err != nil && runErr == nil {

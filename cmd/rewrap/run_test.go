@@ -329,6 +329,7 @@ func TestRemaining(t *testing.T) {
 	w.putMeta(name(3), bad)
 
 	e := w.run("run", src, "--from", "alias/a", "--yes", "--json").want(t, exitRemaining, "failures.jsonl")
+	e.want(t, exitRemaining, `left: 1 item for the reason "key", for example `+name(3)+": ")
 	s := e.summary(t)
 	if s.Items.Failed != 1 || s.Items.Rewrapped != n-1 || s.Result != "remaining" {
 		t.Errorf("%s", e.out)

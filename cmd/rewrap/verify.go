@@ -92,15 +92,17 @@ func (j *job) runVerify(s streams) error {
 		return err
 	}
 	defer found.discard()
-	p := newProgress(se, s, checkpoint.Tally{})
+	p, why := newProgress(se, s, checkpoint.Tally{}), left{}
 	rep, err := engine.Run(ctx, engine.Job{
 		Worker: se.worker, Workers: j.workers, Match: se.match,
 		Observe: func(ev engine.Event) {
 			p.observe(ev)
+			why.observe(ev)
 			found.observe(ev)
 		},
 	})
 	p.close()
+	why.say(se.say)
 	sum := se.summary(rep)
 	se.warnEmpty(rep)
 	switch {

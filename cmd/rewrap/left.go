@@ -1,0 +1,52 @@
+package main
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"rewrap/engine"
+)
+
+// left remembers why items were left under an old or an unknown key, for the
+// last lines of a command: of each reason how often, and one item.
+type left map[string]*leftFor
+
+type leftFor struct {
+	reason string
+	items  int64
+	id     string
+	err    error
+}
+
+// shownReasons is for how many reasons there is a line.
+const shownReasons = 3
+
+func (l left) observe(ev engine.Event) {
+	switch {
+	case ev.Outcome != engine.Failed && ev.Outcome != engine.Skipped, ev.Nothing, ev.Reason == engine.ReasonOldKey:
+		return
+	case l[ev.Reason] == nil:
+		l[ev.Reason] = &leftFor{reason: ev.Reason, id: ev.Ref.ID, err: ev.Err}
+	}
+	l[ev.Reason].items++
+}
+
+func (l left) say(say func(format string, args ...any)) {
+	for i, r := range slices.SortedFunc(maps.Values(l), func(a, b *leftFor) int {
+		return cmp.Or(cmp.Compare(b.items, a.items), cmp.Compare(a.reason, b.reason))
+	}) {
+		if i == shownReasons {
+			say("left for %d reasons more", len(l)-i)
+			return
+		}
+		say("left: %s for the reason %q, for example %s: %v", items(r.items), r.reason, r.id, r.err)
+	}
+}
+
+func items(n int64) string {
+	if n == 1 {
+		return "1 item"
+	}
+	return count(n) + " items"
+}

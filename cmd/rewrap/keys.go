@@ -28,9 +28,9 @@ kms:ListKeyRotations. What may not be read is said in the key's own row.
 Rotation makes new key material for what is encrypted from then on. It
 re-encrypts nothing: that is what rewrap run is for.
 
-Exit codes: 0 done; 1 nothing could be read; 2 wrong usage; 4 with
---require-rotation: a key that could rotate by itself does not, or could not be
-looked at; 75 interrupted.`,
+Exit codes: 0 done; 1 a key that was named could not be read, or none could; 2
+wrong usage; 4 with --require-rotation: a key that could rotate by itself does
+not, or could not be looked at; 75 interrupted.`,
 		Example: `  rewrap keys                              # all customer keys of the account and Region
   rewrap keys alias/app --json
   rewrap keys --require-rotation           # for a pipeline: exit 4 if one does not rotate
@@ -154,6 +154,13 @@ func (r *keysReport) verdict(require bool) error {
 			len(r.WithoutRotation), len(r.RotationUnknown))}
 	case require && len(r.RotationUnknown) > 0:
 		return &exitError{exitNotOn, fmt.Errorf("the rotation of %d keys could not be looked at", len(r.RotationUnknown))}
+	}
+	// Of the keys that were listed one that may not be read is a row; one that
+	// was asked for by name is missing from the answer.
+	for _, k := range r.Keys {
+		if k.Given != "" && k.Error != "" {
+			return &exitError{exitFailed, fmt.Errorf("%s", k.Error)}
+		}
 	}
 	return nil
 }

@@ -140,7 +140,7 @@ func TestKeysDenied(t *testing.T) {
 
 	e := w.run("keys").want(t, exitOK, "")
 	e.shows(t, "every 365 days", "not read: DescribeKey for "+bad+": AccessDeniedException", "Allow kms:DescribeKey on "+bad, "alias/bad")
-	w.run("keys", good, id).want(t, exitOK, "").shows(t, "not read: ")
+	w.run("keys", good, id).want(t, exitFailed, "Allow kms:DescribeKey on ").shows(t, "every 365 days", "not read: ")
 	w.run("keys", bad).want(t, exitFailed, "Allow kms:DescribeKey")
 	w.run("keys", "alias/none").want(t, exitFailed, "Check the name")
 	w.run("keys", bad, "alias/none").want(t, exitFailed, "none of 2 keys")

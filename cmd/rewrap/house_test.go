@@ -12,24 +12,25 @@ import (
 // under the longest room that its path begins with.
 var rooms = map[string][]string{
 	"sources":            {},
+	"sources/awserr":     {"sources"},
 	"sources/dir":        {"sources"},
-	"sources/s3":         {"sources"},
+	"sources/s3":         {"sources", "sources/awserr"},
 	"sources/sourcetest": {"sources"},
 	"checkpoint":         {},
 	"engine/envelope":    {"sources"},
-	"engine/keys":        {"engine/envelope", "sources"},
+	"engine/keys":        {"engine/envelope", "sources", "sources/awserr"},
 	"engine/pace":        {},
 	"engine":             {"engine/envelope", "engine/keys", "engine/pace", "sources", "checkpoint"},
 	"bench/emulator/kms": {},
 	"bench/emulator/s3":  {"bench/emulator/kms"},
 	"bench/emulator":     {"bench/emulator/kms", "bench/emulator/s3"},
 	"bench/seed":         {},
-	"cmd/rewrap":         {"bench/emulator", "bench/seed", "checkpoint", "engine", "engine/envelope", "engine/keys", "engine/pace", "sources", "sources/dir", "sources/s3"},
+	"cmd/rewrap":         {"bench/emulator", "bench/seed", "checkpoint", "engine", "engine/envelope", "engine/keys", "engine/pace", "sources", "sources/awserr", "sources/dir", "sources/s3"},
 }
 
 // Who may import what is not of the house.
 var outside = map[string][]string{
-	"github.com/aws/":        {"sources/s3", "engine/keys", "cmd/rewrap", "bench/seed"},
+	"github.com/aws/":        {"sources/awserr", "sources/s3", "engine/keys", "cmd/rewrap", "bench/seed"},
 	"github.com/cheggaaa/pb": {"cmd/rewrap"},
 	"github.com/tink-crypto": {"engine/keys"},
 	"testing":                {"sources/sourcetest"},

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // Bounds and default of the period of automatic rotation, in days (KMS API
@@ -159,7 +160,7 @@ func (a *Admin) BeginRotation(ctx context.Context, p RotationPlan) error {
 		return nil
 	}
 	failure := callFailed(ctx, "RotateKeyOnDemand", k.ARN, err)
-	if code(err) != "" && !serverSide(err) {
+	if awserr.Code(err) != "" && !serverSide(err) {
 		return failure
 	}
 	// Also if ctx ended: the request may have been on its way.
@@ -190,7 +191,7 @@ func once(o *kms.Options) {
 
 type throttledOnly struct{ aws.RetryerV2 }
 
-func (throttledOnly) IsErrorRetryable(err error) bool { return code(err) == throttling }
+func (throttledOnly) IsErrorRetryable(err error) bool { return awserr.Code(err) == throttling }
 
 // AwaitRotation waits until the key has other current key material than when
 // p was made, and returns that. RotateKeyOnDemand answers long before: what is

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
-	"github.com/aws/smithy-go"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // everyKey is the subject of calls that are about no key in particular.
@@ -18,35 +17,13 @@ const everyKey = "this account and Region"
 
 const throttling = "ThrottlingException"
 
-// answered is an error of the SDK in few words: what the service said, without
-// the layers that it came through.
-type answered struct{ err error }
-
-func (a answered) Unwrap() error { return a.err }
-
-func (a answered) Error() string {
-	var api smithy.APIError
-	if !errors.As(a.err, &api) {
-		return a.err.Error()
-	}
-	msg := api.ErrorCode()
-	if api.ErrorMessage() != "" {
-		msg += ": " + strings.TrimRight(api.ErrorMessage(), ". ")
-	}
-	var id interface{ ServiceRequestID() string }
-	if errors.As(a.err, &id) && id.ServiceRequestID() != "" {
-		msg += " (request " + id.ServiceRequestID() + ")"
-	}
-	return msg
-}
-
 // callFailed says what an error of a call means and what to do about it. It
 // is a *sources.RunError, unless ctx ended.
 func callFailed(ctx context.Context, op, subject string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	e := &sources.RunError{Err: fmt.Errorf("%s for %s: %w", op, subject, answered{err})}
+	e := &sources.RunError{Err: fmt.Errorf("%s for %s: %w", op, subject, awserr.Plain(err))}
 	switch {
 	case credentialsEnded(err) || errors.Is(err, sources.ErrCredentials):
 		if !errors.Is(err, sources.ErrCredentials) {
@@ -74,11 +51,11 @@ func callFailed(ctx context.Context, op, subject string, err error) error {
 		e.Hint = "KMS does not do this for this kind of key: rewrap keys " + subject + " shows its kind and its rule"
 	case is[*types.DisabledException](err), is[*types.KMSInvalidStateException](err):
 		e.Hint = "The state of the key does not allow it: rewrap keys " + subject + " shows it"
-	case code(err) == throttling:
+	case awserr.Code(err) == throttling:
 		e.Hint = "KMS still refused after all retries: others share the account's quota of such requests, so try again later or with a lower --kms-rps"
-	case code(err) != "" && serverSide(err):
+	case awserr.Code(err) != "" && serverSide(err):
 		e.Hint = "KMS itself has trouble, after all retries: try again later"
-	case code(err) != "":
+	case awserr.Code(err) != "":
 		e.Hint = "Check the key and the request named above"
 	case is[net.Error](err):
 		e.Hint = "The KMS endpoint could not be reached, after all retries: check the network, AWS_REGION and AWS_ENDPOINT_URL_KMS"
@@ -97,7 +74,7 @@ func serverSide(err error) bool {
 // unreadable is the text of an error of callFailed that is one key's alone; ""
 // for what would meet the next key just the same.
 func unreadable(err error) string {
-	if err == nil || code(err) == "" || code(err) == throttling || errors.Is(err, sources.ErrCredentials) {
+	if err == nil || awserr.Code(err) == "" || awserr.Code(err) == throttling || errors.Is(err, sources.ErrCredentials) {
 		return ""
 	}
 	return err.Error()

@@ -14,6 +14,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // How often in a row an error has to be met before the run is meant by it.
@@ -28,27 +29,17 @@ const (
 	manyStrikes = 50
 )
 
-// code is the error code of KMS's answer, "" if there was none. Where
-// credentials could not be had the answer, if any, is another service's.
-func code(err error) string {
-	var e smithy.APIError
-	if errors.As(err, &e) && !errors.Is(err, sources.ErrCredentials) {
-		return e.ErrorCode()
-	}
-	return ""
-}
-
 func is[E error](err error) bool {
 	var e E
 	return errors.As(err, &e)
 }
 
 func notFound(err error) bool {
-	return is[*types.NotFoundException](err) || is[*types.InvalidArnException](err) || code(err) == "ValidationException"
+	return is[*types.NotFoundException](err) || is[*types.InvalidArnException](err) || awserr.Code(err) == "ValidationException"
 }
 
 func accessDenied(err error) bool {
-	switch code(err) {
+	switch awserr.Code(err) {
 	case "AccessDeniedException", "AccessDenied":
 		return true
 	}
@@ -57,7 +48,7 @@ func accessDenied(err error) bool {
 
 // credentialsEnded knows the errors that new credentials would cure.
 func credentialsEnded(err error) bool {
-	return errors.Is(err, sources.ErrCredentials) || sources.CredentialsEnded(code(err))
+	return errors.Is(err, sources.ErrCredentials) || sources.CredentialsEnded(awserr.Code(err))
 }
 
 // failed says what an error of a call that concerned src and dst means for the
@@ -73,9 +64,9 @@ func (k *KMS) failed(ctx context.Context, op string, src, dst *key, err error) e
 	if stranger != nil {
 		err = stranger
 	}
-	doing := fmt.Errorf("%s for %s: %w", op, src.Given, err)
+	doing := fmt.Errorf("%s for %s: %w", op, src.Given, awserr.Plain(err))
 	if src.ARN != dst.ARN {
-		doing = fmt.Errorf("%s from %s to %s: %w", op, src.ARN, dst.ARN, err)
+		doing = fmt.Errorf("%s from %s to %s: %w", op, src.ARN, dst.ARN, awserr.Plain(err))
 	}
 	// An error that may be about either of two keys concerns the operator
 	// only if both are the operator's.
@@ -114,13 +105,13 @@ func (k *KMS) failed(ctx context.Context, op string, src, dst *key, err error) e
 		return k.refused(ctx, doing, src, dst)
 	case is[*types.KeyUnavailableException](err), is[*types.DependencyTimeoutException](err), is[*types.KMSInternalException](err):
 		return &sources.RunError{Err: doing, Hint: "KMS itself has trouble, after all retries. Run the same command again later; it goes on where it stopped.", Strikes: someStrikes}
-	case code(err) == "ThrottlingException":
+	case awserr.Code(err) == "ThrottlingException":
 		return &sources.RunError{Err: doing, Hint: "KMS still refused after all retries: lower --kms-rps, since others share the account's quota.", Strikes: someStrikes}
 	case stranger != nil:
 		return &sources.RunError{Err: doing, Hint: "Check AWS_ENDPOINT_URL_KMS and AWS_ENDPOINT_URL, and any proxy in between.", Strikes: someStrikes}
-	case code(err) == "ValidationException":
+	case awserr.Code(err) == "ValidationException":
 		return doing
-	case code(err) != "":
+	case awserr.Code(err) != "":
 		return &sources.RunError{Err: doing, Hint: "Check the key, the endpoint and the request named above.", Strikes: manyStrikes}
 	case is[net.Error](err):
 		return &sources.RunError{Err: doing, Hint: "The KMS endpoint could not be reached, after all retries: check the network, AWS_REGION and AWS_ENDPOINT_URL_KMS.", Strikes: someStrikes}
@@ -161,7 +152,7 @@ func unlikeKMS(err error) *notKMS {
 		return nil
 	}
 	// What the SDK makes of an error without a code.
-	if c := code(err); c != "UnknownError" && (c != "" || !is[*smithy.DeserializationError](err)) {
+	if c := awserr.Code(err); c != "UnknownError" && (c != "" || !is[*smithy.DeserializationError](err)) {
 		return nil
 	}
 	e := &notKMS{status: res.HTTPStatusCode(), err: err}
@@ -205,7 +196,7 @@ func (k *KMS) unresolved(ctx context.Context, name string, named bool, err error
 		}
 		return &sources.RunError{Err: err, Hint: u.hint, Strikes: strikes}
 	case notFound(err):
-		return &sources.RunError{Err: fmt.Errorf("the key %s was not found: %w", name, err), Hint: k.notFoundHint(c), Strikes: strikes}
+		return &sources.RunError{Err: fmt.Errorf("the key %s was not found: %w", name, awserr.Plain(err)), Hint: k.notFoundHint(c), Strikes: strikes}
 	}
 	return k.failed(ctx, "DescribeKey", c, c, err)
 }

@@ -16,6 +16,7 @@ import (
 
 	"rewrap/engine/envelope"
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // maxBlob is the longest CiphertextBlob (KMS API Reference, ReEncrypt).
@@ -263,7 +264,7 @@ func (k *KMS) move(ctx context.Context, w envelope.WrappedKey, c candidate, othe
 		case is[*types.IncorrectKeyException](err):
 			return envelope.Rewrapped{}, errWrongKey
 		case is[*types.InvalidCiphertextException](err):
-			return envelope.Rewrapped{}, fmt.Errorf("KMS cannot open the wrapped key: either the blob is damaged, or its encryption context is not the one that it was wrapped with (raw and json: see --context and --context-field; other formats record it in the item): %w", err)
+			return envelope.Rewrapped{}, fmt.Errorf("KMS cannot open the wrapped key: either the blob is damaged, or its encryption context is not the one that it was wrapped with (raw and json: see --context and --context-field; other formats record it in the item): %w", awserr.Plain(err))
 		default:
 			return envelope.Rewrapped{}, k.failed(ctx, "ReEncrypt", c.src, c.dst, err)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // access is how the bucket deals with access control lists. A copy resets the
@@ -36,14 +37,14 @@ func (s *Source) openAccess(ctx context.Context) (owner string, err error) {
 		}
 	case err == nil:
 		// The endpoint took the request for another one.
-	case code(err) == "OwnershipControlsNotFoundError":
+	case awserr.Code(err) == "OwnershipControlsNotFoundError":
 		// Never set: objects belong to their writers and have lists.
 	case unknownOperation(err):
 		// That there are no such controls does not say that there are no lists.
 	case denied(err):
 		s.access.err = &sources.RunError{
 			Where: whereWrite,
-			Err:   fmt.Errorf("reading how bucket %s deals with ACLs: %w", s.c.Bucket, err),
+			Err:   fmt.Errorf("reading how bucket %s deals with ACLs: %w", s.c.Bucket, awserr.Plain(err)),
 			Hint:  "Allow s3:GetBucketOwnershipControls on arn:aws:s3:::" + s.c.Bucket,
 		}
 		return "", nil

@@ -18,6 +18,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // maxBuffered is up to which size a body goes through memory and not through
@@ -214,19 +215,19 @@ func (a *attempts) watch(o *s3.Options) {
 // of the kind where the client had no retries (a body that is a stream, or
 // that was not there to be sent): then it is the item that is tried again.
 func (s *Source) writeError(doing, key string, n *attempts, err error) error {
-	named := fmt.Errorf("%s %s: %w", doing, s.name(key), err)
+	named := fmt.Errorf("%s %s: %w", doing, s.name(key), awserr.Plain(err))
 	st := status(err)
 	conflict := st == http.StatusPreconditionFailed || st == http.StatusConflict
 	switch {
-	case code(err) == "NoSuchBucket":
+	case awserr.Code(err) == "NoSuchBucket":
 		return runError(whereWrite, named)
 	case (conflict || st == http.StatusNotFound) && n.count() > 1:
 		return fmt.Errorf("%s %s: refused at attempt %d, perhaps because an earlier one was done and its answer lost: %w", doing, s.name(key), n.count(), err)
 	case conflict:
-		return fmt.Errorf("%s %s: %w (%s)", doing, s.name(key), sources.ErrConflict, code(err))
-	case code(err) == "MetadataTooLarge":
+		return fmt.Errorf("%s %s: %w (%s)", doing, s.name(key), sources.ErrConflict, awserr.Code(err))
+	case awserr.Code(err) == "MetadataTooLarge":
 		return &sources.UnsupportedError{Reason: "metadata-too-large", Detail: s.name(key) + " would have more user metadata than S3 allows; remove some entries"}
-	case code(err) == "InvalidObjectState", code(err) == "ObjectNotInActiveTierError":
+	case awserr.Code(err) == "InvalidObjectState", awserr.Code(err) == "ObjectNotInActiveTierError":
 		return archivedError(s.name(key))
 	case unanswered(err) && (n.once || n.count() == 0):
 		return runError(whereWrite, named)

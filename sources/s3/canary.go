@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // ways is what an endpoint honours.
@@ -267,7 +268,7 @@ func (p *probe) try(ctx context.Context, r request, way string) (refused bool, e
 // rules the way out and not the run.
 func refusedOtherwise(err error) bool {
 	st := status(err)
-	return st == http.StatusNotImplemented || st >= 400 && st < 500 && st != http.StatusUnauthorized && st != http.StatusForbidden && runCode(code(err)) == nil
+	return st == http.StatusNotImplemented || st >= 400 && st < 500 && st != http.StatusUnauthorized && st != http.StatusForbidden && runCode(awserr.Code(err)) == nil
 }
 
 func text(o object) map[string]string {
@@ -284,7 +285,7 @@ func (p *probe) fail(err error) error {
 		run.Strikes = 0
 		return run
 	}
-	err = fmt.Errorf("trying what the endpoint honours on %s: %w", p.s.name(p.key), err)
+	err = fmt.Errorf("trying what the endpoint honours on %s: %w", p.s.name(p.key), awserr.Plain(err))
 	if denied(err) {
 		return &sources.RunError{Where: whereWrite, Err: err, Hint: "Allow s3:PutObject, s3:GetObject and s3:DeleteObject on " + p.s.arn()}
 	}
@@ -318,7 +319,7 @@ func (p *probe) clean(ctx context.Context) {
 func (p *probe) delete(ctx context.Context, version string) bool {
 	_, err := p.s.api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &p.s.c.Bucket, Key: &p.key, VersionId: nonEmpty(version)})
 	if err != nil && status(err) != http.StatusNotFound {
-		p.s.notice("deleting the canary %s (s3:DeleteObject, and s3:DeleteObjectVersion where there are versions): %v", p.s.name(p.key), err)
+		p.s.notice("deleting the canary %s (s3:DeleteObject, and s3:DeleteObjectVersion where there are versions): %v", p.s.name(p.key), awserr.Plain(err))
 		return false
 	}
 	return true

@@ -7,10 +7,10 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // objectStrikes: access denied to one object may be that object's policy or
@@ -32,17 +32,6 @@ const (
 	whereWrite = "store: write"
 )
 
-// code is the error code of S3, or what the SDK makes of the status where the
-// answer has no body (HEAD): "NotFound", "Forbidden", "BadRequest". Where
-// credentials could not be had the answer, if any, is not S3's.
-func code(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) && !errors.Is(err, sources.ErrCredentials) {
-		return api.ErrorCode()
-	}
-	return ""
-}
-
 // status is the HTTP status of the answer; 0 if there was none.
 func status(err error) int {
 	var answer *smithyhttp.ResponseError
@@ -52,7 +41,9 @@ func status(err error) int {
 	return 0
 }
 
-func denied(err error) bool { return status(err) == http.StatusForbidden && runCode(code(err)) == nil }
+func denied(err error) bool {
+	return status(err) == http.StatusForbidden && runCode(awserr.Code(err)) == nil
+}
 
 // unknownOperation says that the endpoint does not have the operation at all.
 func unknownOperation(err error) bool {
@@ -112,7 +103,7 @@ func runCode(code string) *runFailure {
 // leaves it.
 func runError(where string, err error) error {
 	run := &sources.RunError{Err: err, Where: where}
-	f := runCode(code(err))
+	f := runCode(awserr.Code(err))
 	switch {
 	case errors.Is(err, sources.ErrCredentials):
 		run.Hint = renew
@@ -121,7 +112,7 @@ func runError(where string, err error) error {
 	case f == nil:
 		return err
 	default:
-		if sources.CredentialsEnded(code(err)) {
+		if sources.CredentialsEnded(awserr.Code(err)) {
 			run.Err = fmt.Errorf("%w: %w", sources.ErrCredentials, err)
 		}
 		run.Hint, run.Strikes = f.hint, f.strikes
@@ -138,12 +129,12 @@ func outage(where string, err error) error {
 // objectError says what an error of a request for one object means. action is
 // the IAM action that the request needs.
 func (s *Source) objectError(where, doing, key, action string, err error) error {
-	err = fmt.Errorf("%s %s: %w", doing, s.name(key), err)
+	err = fmt.Errorf("%s %s: %w", doing, s.name(key), awserr.Plain(err))
 	switch {
 	case denied(err):
 		return &sources.RunError{Err: err, Where: where, Strikes: objectStrikes, Hint: "Allow " + action + " on " + s.arn() +
 			"; for objects under SSE-KMS the key's policy has a say too"}
-	case status(err) == http.StatusNotFound && code(err) != "NoSuchBucket":
+	case status(err) == http.StatusNotFound && awserr.Code(err) != "NoSuchBucket":
 		return fmt.Errorf("%s %s: %w", doing, s.name(key), sources.ErrGone)
 	}
 	if e := runError(where, err); errors.As(e, new(*sources.RunError)) {
@@ -157,7 +148,7 @@ func (s *Source) objectError(where, doing, key, action string, err error) error 
 
 // bucketError is for requests that concern the bucket as a whole.
 func (s *Source) bucketError(err error) error {
-	err = fmt.Errorf("opening bucket %s: %w", s.c.Bucket, err)
+	err = fmt.Errorf("opening bucket %s: %w", s.c.Bucket, awserr.Plain(err))
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -169,7 +160,7 @@ func (s *Source) bucketError(err error) error {
 		run.Hint = runCode("NoSuchBucket").hint
 	case status(err) == http.StatusMovedPermanently:
 		run.Hint = runCode("PermanentRedirect").hint
-	case status(err) == http.StatusBadRequest && runCode(code(err)) == nil:
+	case status(err) == http.StatusBadRequest && runCode(awserr.Code(err)) == nil:
 		// HEAD has no body to say which: S3 answers so to an expired token and
 		// to a signature for another Region.
 		run.Hint = "The credentials may have expired, or the bucket may be in another Region"

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // locks guards what Object Lock keeps. An answer shows an object's retention
@@ -30,14 +31,14 @@ func (s *Source) openLocks(ctx context.Context) error {
 	switch {
 	case err == nil:
 		s.locks.bucket = out.ObjectLockConfiguration != nil && out.ObjectLockConfiguration.ObjectLockEnabled == types.ObjectLockEnabledEnabled
-	case code(err) == "ObjectLockConfigurationNotFoundError", unknownOperation(err):
+	case awserr.Code(err) == "ObjectLockConfigurationNotFoundError", unknownOperation(err):
 	case denied(err):
 		s.locks.err = &sources.RunError{
 			Where: whereWrite,
-			Err:   fmt.Errorf("reading whether bucket %s has Object Lock: %w", s.c.Bucket, err),
+			Err:   fmt.Errorf("reading whether bucket %s has Object Lock: %w", s.c.Bucket, awserr.Plain(err)),
 			Hint:  "Allow s3:GetBucketObjectLockConfiguration on arn:aws:s3:::" + s.c.Bucket,
 		}
-	case s.c.Canary && status(err) >= 400 && status(err) < 500 && runCode(code(err)) == nil:
+	case s.c.Canary && status(err) >= 400 && status(err) < 500 && runCode(awserr.Code(err)) == nil:
 		// Some other way of saying that there is no such thing here.
 	default:
 		return s.bucketError(err)
@@ -51,10 +52,10 @@ func (s *Source) checkLocks(ctx context.Context, key string) error {
 		return s.locks.err
 	}
 	const none = "NoSuchObjectLockConfiguration"
-	if _, err := s.api.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && code(err) != none {
+	if _, err := s.api.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && awserr.Code(err) != none {
 		return s.objectError(whereWrite, "reading the retention of", key, "s3:GetObjectRetention", err)
 	}
-	if _, err := s.api.GetObjectLegalHold(ctx, &s3.GetObjectLegalHoldInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && code(err) != none {
+	if _, err := s.api.GetObjectLegalHold(ctx, &s3.GetObjectLegalHoldInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && awserr.Code(err) != none {
 		return s.objectError(whereWrite, "reading the legal hold of", key, "s3:GetObjectLegalHold", err)
 	}
 	s.locks.proven.Store(true)

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // keyRange is a span's Data: the keys k with after < k <= until, in the order
@@ -201,7 +202,7 @@ func (s *Source) checkOrder(last, key string) error {
 }
 
 func (s *Source) listError(err error) error {
-	err = fmt.Errorf("listing bucket %s: %w", s.c.Bucket, err)
+	err = fmt.Errorf("listing bucket %s: %w", s.c.Bucket, awserr.Plain(err))
 	if denied(err) {
 		return &sources.RunError{Where: whereList, Err: err, Hint: "Allow s3:ListBucket on arn:aws:s3:::" + s.c.Bucket}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 const (
@@ -263,7 +264,7 @@ func metaSize(meta map[string]string) int {
 // there are either, and no number would be taken for no tags.
 func (s *Source) tagging(ctx context.Context, key string) (*string, error) {
 	out, err := s.api.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &s.c.Bucket, Key: &key})
-	if unknownOperation(err) || code(err) == "NoSuchTagSet" {
+	if unknownOperation(err) || awserr.Code(err) == "NoSuchTagSet" {
 		return nil, nil
 	}
 	if err != nil {

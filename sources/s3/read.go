@@ -15,6 +15,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/sources"
+	"rewrap/sources/awserr"
 )
 
 // object is what one answer, to a HEAD or a GET, says of an object. The
@@ -152,7 +153,7 @@ func (s *Source) get(ctx context.Context, key string, n int64) (object, []byte, 
 }
 
 func (s *Source) readError(key string, err error) error {
-	switch code(err) {
+	switch awserr.Code(err) {
 	case "InvalidObjectState":
 		return archivedError(s.name(key))
 	case "InvalidRequest":

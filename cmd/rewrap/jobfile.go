@@ -68,7 +68,7 @@ func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
 		}
 		flag := f.Lookup(key.Value)
 		if flag == nil || slices.Contains(notOfJob, key.Value) {
-			return "", fail(key.Line, "unknown key %q: the keys are source and the names of this command's flags", key.Value)
+			return "", fail(key.Line, "unknown key %q: the keys are source and the names of this command's flags%s", key.Value, meant("", key.Value, append(flagNames(f), "source")))
 		}
 		values := []*yaml.Node{value}
 		_, repeatable := flag.Value.(pflag.SliceValue)
@@ -82,8 +82,8 @@ func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
 			if v.Kind != yaml.ScalarNode || v.Tag == "!!null" {
 				return "", fail(v.Line, "%s takes %s", key.Value, map[bool]string{true: "a string, or a list of strings", false: "one value"}[repeatable])
 			}
-			if err := flag.Value.Set(v.Value); err != nil {
-				return "", fail(v.Line, "%s: %v", key.Value, err)
+			if err := f.Set(key.Value, v.Value); err != nil {
+				return "", fail(v.Line, "%s %q: %v", key.Value, v.Value, wanted(flag, errors.Unwrap(err)))
 			}
 		}
 	}

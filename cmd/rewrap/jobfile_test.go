@@ -36,9 +36,11 @@ func TestJobFile(t *testing.T) {
 
 	for _, tc := range []struct{ job, message string }{
 		{"source: s3://bucket/p/\nform: alias/a\n", `job.yaml:2: unknown key "form"`},
+		{"source: s3://bucket/p/\nexlude: '*.tmp'\n", "did you mean exclude?"},
+		{"source: s3://bucket/p/\nfrom: [alias/a, '']\n", "--from: the value is empty"},
 		{"source: s3://bucket/p/\nyes: true\n", `unknown key "yes"`},
 		{"source: s3://bucket/p/\nworkers: [1, 2]\n", "workers takes one value"},
-		{"source: s3://bucket/p/\nworkers: many\n", "job.yaml:2: workers"},
+		{"source: s3://bucket/p/\nworkers: many\n", `job.yaml:2: workers "many": it takes a whole number`},
 		{"source: s3://bucket/p/\nfrom:\n", "from takes a string, or a list of strings"},
 		{"source: s3://bucket/p/\nto: a\nto: b\n", "twice"},
 		{"source: s3://bucket/p/\nworkers: 0\n", "1 to 4096"},

@@ -347,7 +347,7 @@ func TestKeysUsage(t *testing.T) {
 		{"90 to 2560", []string{"keys", "enable-rotation", arn, "--period", "89"}},
 		{"90 to 2560", []string{"keys", "enable-rotation", arn, "--period", "2561"}},
 		{"90 to 2560", []string{"keys", "enable-rotation", arn, "--period", "0"}},
-		{"invalid argument", []string{"keys", "enable-rotation", arn, "--period", "year"}},
+		{"it takes a whole number", []string{"keys", "enable-rotation", arn, "--period", "year"}},
 		{"give one KEY", []string{"keys", "rotate", "--yes"}},
 		{"more than 0", []string{"keys", "rotate", arn, "--yes", "--wait", "--timeout", "0s"}},
 		{"is for --wait", []string{"keys", "rotate", arn, "--yes", "--timeout", "1m"}},

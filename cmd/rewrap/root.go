@@ -116,7 +116,16 @@ killed at any moment; the same command goes on where it was.`,
   rewrap demo                                                    # see it work, without AWS`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          argsAre(cobra.NoArgs),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			var names []string
+			for _, c := range cmd.Commands() {
+				names = append(names, c.Name())
+			}
+			return usage("unknown command %q%s", args[0], meant("", args[0], names))
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -124,7 +133,7 @@ killed at any moment; the same command goes on where it was.`,
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newRun(s), newPlan(s), newVerify(s), newStatus(s), newKeys(s), newKeyring(s), newInspect(s), newFormats(s), newDemo(s), newEmulator(s), newVersion(s))
 	root.InitDefaultCompletionCmd("completion")
 	root.InitDefaultHelpCmd()

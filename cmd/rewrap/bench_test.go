@@ -2,14 +2,22 @@ package main
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/keyset"
 
 	"rewrap/bench/emulator"
 )
@@ -59,6 +67,113 @@ func BenchmarkRun(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// BenchmarkRunLocal is the whole program on JSON lines and a keyring, with
+// checkpoint, journal and audit as they are by default, beside the bare loop of
+// what cannot be saved: the standard library's AES-256-GCM, open and seal of a
+// 32-byte key with a fresh random nonce. Every wrapped key is different, in
+// files of 50,000.
+//
+// REWRAP_BENCH_LINES names other numbers of lines.
+func BenchmarkRunLocal(b *testing.B) {
+	sizes := "200000"
+	if s := os.Getenv("REWRAP_BENCH_LINES"); s != "" {
+		sizes = s
+	}
+	for _, size := range strings.Fields(sizes) {
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("lines="+size, func(b *testing.B) {
+			w := newWorld(b, emulator.Options{})
+			w.run("keyring", "create", "ring.json").want(b, exitOK, "")
+			w.lines("ring.json", n)
+			var floor, took time.Duration
+			var rss float64
+			for i := range b.N {
+				w.run("keyring", "rotate", "ring.json").want(b, exitOK, "")
+				floor += bareLoop(b, n)
+				cmd := w.command(b.Context(), "run", "vault", "--json-field", "/key", "--associated-data", "{field:id}", "--keyring", "ring.json",
+					"--yes", "--json", "--progress", "none", "--state", fmt.Sprint("state", i))
+				began := time.Now()
+				wait := w.start(cmd)
+				peak := watchPeak(cmd.Process.Pid)
+				s := wait().want(b, exitOK, "").summary(b)
+				took += time.Since(began)
+				if s.Keys.Rewrapped != int64(n) {
+					b.Fatalf("%+v", s)
+				}
+				rss = max(rss, <-peak)
+			}
+			keys := float64(n) * float64(b.N)
+			b.ReportMetric(keys/took.Seconds(), "keys/s")
+			b.ReportMetric(float64(took)/keys, "ns/key")
+			b.ReportMetric(float64(floor)/keys, "bare-ns/key")
+			b.ReportMetric(float64(took)/float64(floor), "x-bare")
+			b.ReportMetric(rss, "peak-rss-MiB")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// lines writes n JSON lines whose keys the keyring has wrapped.
+func (w *world) lines(ring string, n int) {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, ring))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(data)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	wrap, err := aead.New(handle)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	files, key := make(map[string][]byte), make([]byte, 32)
+	for i := range n {
+		_, _ = rand.Read(key)
+		blob, err := wrap.Encrypt(key, fmt.Append(nil, "tenant ", i))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		name := fmt.Sprintf("%04d.jsonl", i/50_000)
+		files[name] = fmt.Appendf(files[name], `{"id":"tenant %d","n":1.0e+2,"key":%q,"note":"a b c"}`+"\n", i, base64.StdEncoding.EncodeToString(blob))
+	}
+	w.tree(files)
+}
+
+// bareLoop is how long the floor takes for n keys.
+func bareLoop(b *testing.B, n int) time.Duration {
+	gcm := func() cipher.AEAD {
+		key := make([]byte, 32)
+		_, _ = rand.Read(key)
+		block, err := aes.NewCipher(key)
+		if err != nil {
+			b.Fatal(err)
+		}
+		g, err := cipher.NewGCM(block)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return g
+	}
+	from, to := gcm(), gcm()
+	nonce, fresh, plain, out := make([]byte, 12), make([]byte, 12), make([]byte, 0, 32), make([]byte, 0, 48)
+	blob := from.Seal(nil, nonce, make([]byte, 32), nil)
+	began := time.Now()
+	for range n {
+		opened, err := from.Open(plain, nonce, blob, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = rand.Read(fresh)
+		out = to.Seal(out[:0], fresh, opened, nil)
+	}
+	return time.Since(began)
 }
 
 // watchPeak tells the peak of a process's resident memory in MiB, when it has

@@ -124,7 +124,7 @@ type job struct {
 	held, many int64
 	// paid are the keys that cost a call at an earlier reading: asking again
 	// may be answered from memory, but is no repeat of another item's key.
-	paid map[int]bool
+	paid []bool
 }
 
 // end completes the event. What is not in the item is not said to be: keys that
@@ -278,58 +278,59 @@ func (j *job) letGo() {
 	}
 }
 
+// eachKey makes the key calls of one item, until ctx is done or a call says that
+// it is over, and returns when all have ended.
+func (w *Worker) eachKey(ctx context.Context, n int, call func(i int) (more bool)) error {
+	if w.Keys == nil || w.Local || n == 1 { // a goroutine for each would be for nothing
+		if w.Keys != nil {
+			if err := w.Keys.Acquire(ctx, 1); err != nil {
+				return context.Cause(ctx)
+			}
+			defer w.Keys.Release(1)
+		}
+		for i := 0; i < n && ctx.Err() == nil && call(i); i++ {
+		}
+		return context.Cause(ctx)
+	}
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	var over atomic.Bool
+	for i := 0; i < n && !over.Load(); i++ {
+		if err := w.Keys.Acquire(ctx, 1); err != nil {
+			return context.Cause(ctx)
+		}
+		calls.Go(func() {
+			defer w.Keys.Release(1)
+			if !call(i) {
+				over.Store(true)
+			}
+		})
+	}
+	return nil
+}
+
 // rewrap asks the key service about every key of the item. A nil answer means
 // that the key stays as it is; failure is the first key's that failed.
 func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers []*envelope.Rewrapped, failure, err error) {
 	answers = make([]*envelope.Rewrapped, len(keys))
 	errs := make([]error, len(keys))
-	var over atomic.Bool // a run-level error has come: no further calls
-	call := func(i int) {
+	err = j.w.eachKey(ctx, len(keys), func(i int) bool {
 		a, err := j.w.Rewrapper.Rewrap(ctx, keys[i])
 		if err == nil {
 			answers[i] = &a
-			return
+			return true
 		}
 		errs[i] = err
-		var run *sources.RunError
-		if errors.As(err, &run) {
-			over.Store(true)
-		}
+		return !errors.As(err, new(*sources.RunError)) // which would meet the others too
+	})
+	if err != nil {
+		return nil, nil, err
 	}
-	inline := j.w.Local || j.w.Keys == nil || len(keys) == 1
-	if inline && j.w.Keys != nil {
-		if err := j.w.Keys.Acquire(ctx, 1); err != nil {
-			return nil, nil, context.Cause(ctx)
-		}
-	}
-	var calls sync.WaitGroup
-	for i := range keys {
-		if ctx.Err() != nil {
-			errs[i] = context.Cause(ctx)
-			break
-		}
-		if over.Load() {
-			break
-		}
-		if inline {
-			call(i)
-			continue
-		}
-		if err := j.w.Keys.Acquire(ctx, 1); err != nil {
-			errs[i] = context.Cause(ctx)
-			break
-		}
-		calls.Go(func() {
-			defer j.w.Keys.Release(1)
-			call(i)
-		})
-	}
-	if inline && j.w.Keys != nil {
-		j.w.Keys.Release(1)
-	}
-	calls.Wait()
 
 	j.ev.Keys = make([]KeyEvent, len(keys))
+	if more := len(keys) - len(j.paid); more > 0 { // or else other writers have changed the item
+		j.paid = append(j.paid, make([]bool, more)...)
+	}
 	for i := range keys {
 		k := &j.ev.Keys[i]
 		var run *sources.RunError
@@ -350,12 +351,7 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers [
 				k.Outcome = Current
 			}
 			k.Deduplicated = k.Deduplicated && !j.paid[i]
-			if !k.Deduplicated {
-				if j.paid == nil {
-					j.paid = make(map[int]bool)
-				}
-				j.paid[i] = true
-			}
+			j.paid[i] = j.paid[i] || !k.Deduplicated
 		}
 	}
 	return answers, failure, nil

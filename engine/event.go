@@ -41,14 +41,14 @@ func (o Outcome) String() string {
 // Reasons of items that failed or were skipped, for counting. A source's
 // UnsupportedError and a format's SkipError bring their own.
 const (
-	ReasonOldKey     = "not-on-target"  // found under an old key by a run that only reads
-	ReasonConflict   = "conflict"       // other writers were faster, each time
-	ReasonKey        = "key"            // the key service refused the wrapped key
-	ReasonFormat     = "format"         // the item claims a format and is broken
-	ReasonRead       = "read"           // could not be read
-	ReasonWrite      = "write"          // could not be written
-	ReasonNotApplied = "not-undoable"   // the edit has no inverse
-	ReasonBusy       = "always-too-new" // written again and again while it was waited for
+	ReasonOldKey     = "not-on-target" // found under an old key by a run that only reads
+	ReasonConflict   = "conflict"      // other writers were faster, each time
+	ReasonKey        = "key"           // the key service refused the wrapped key
+	ReasonFormat     = "format"        // the item claims a format and is broken
+	ReasonRead       = "read"          // could not be read
+	ReasonWrite      = "write"         // could not be written
+	ReasonNotApplied = "not-undoable"  // the edit has no inverse
+	ReasonBusy       = "busy"          // written again and again, or held by another program, while it was waited for
 )
 
 // KeyEvent is what became of one wrapped key.

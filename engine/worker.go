@@ -204,7 +204,7 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 			j.end(Skipped, refused.Reason, err)
 			j.ev.Nothing = refused.Nothing
 			return view, nil, nil
-		case err != nil && (ctx.Err() != nil || errors.As(err, &run)):
+		case err != nil && (ctx.Err() != nil || errors.As(err, &run) || errors.As(err, new(*sources.NotYetError))):
 			return view, nil, err
 		case err != nil:
 			j.end(Failed, ReasonRead, err)
@@ -455,6 +455,8 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 	case errors.As(err, &refused):
 		j.end(Skipped, refused.Reason, err)
 		return true, nil
+	case errors.As(err, new(*sources.NotYetError)):
+		return false, err
 	default:
 		// Even a conflict may be our own write, whose answer was lost below
 		// us. The next reading tells.

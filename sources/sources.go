@@ -178,7 +178,8 @@ type Source interface {
 
 	// Read brings what Want asks for, all metadata and the revision, from one
 	// revision. ErrGone if the item does not exist any more,
-	// [UnsupportedError] if the store does not hand it out.
+	// [UnsupportedError] if the store does not hand it out, [NotYetError] if
+	// another writer is just about it.
 	Read(ctx context.Context, r Ref, w Want) (View, error)
 
 	// Plan decides how the edit would be made on the item as it was read. It
@@ -189,10 +190,10 @@ type Source interface {
 
 	// Apply makes the edit, whole or not at all, and only if the item is
 	// still at the revision of the view. The change is durable when Apply
-	// returns without error. ErrConflict, ErrGone and [UnsupportedError] mean
-	// that nothing was written; after any other error the edit may or may not have landed, and
-	// the item has to be read again. A context that is done before the write
-	// began prevents it.
+	// returns without error. ErrConflict, ErrGone, [UnsupportedError] and
+	// [NotYetError] mean that nothing was written; after any other error the
+	// edit may or may not have landed, and the item has to be read again. A
+	// context that is done before the write began prevents it.
 	Apply(ctx context.Context, p Plan) (Result, error)
 }
 
@@ -236,7 +237,7 @@ type UnsupportedError struct {
 
 func (e *UnsupportedError) Error() string { return e.Detail }
 
-// NotYetError is the refusal of an edit that will be possible later.
+// NotYetError is the refusal of what will be possible later.
 type NotYetError struct {
 	Wait   time.Duration
 	Detail string

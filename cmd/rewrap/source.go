@@ -116,7 +116,7 @@ func (se *session) canaryID() string {
 func (se *session) openSource(ctx context.Context) (opened, error) {
 	j, notice := se.job, func(msg string) { se.say("%s", msg) }
 	if j.source.dir != "" {
-		return dir.Open(ctx, dir.Config{Root: j.source.dir, Skip: []string{se.dir, ".rewrap", filepath.Join(j.source.dir, ".rewrap")}, Notice: notice})
+		return dir.Open(ctx, dir.Config{Root: j.source.dir, Skip: []string{se.dir}, Notice: notice})
 	}
 	if err := se.cloud.openBucket(ctx, j.source.bucket); err != nil {
 		return nil, err

@@ -51,10 +51,10 @@ func (s *Source) apply(ctx context.Context, p sources.Plan) (sources.Result, err
 	// Two who exchange at once could not tell each other's file from another
 	// writer's. Whoever holds the lock of the file that is at the name may.
 	if !lock(t.f) {
-		return sources.Result{}, fmt.Errorf("%s is locked by another process: %w", id, sources.ErrConflict)
+		return sources.Result{}, busy(id, "being changed")
 	}
 	if now, err := lstat(t.dir, t.name); err != nil {
-		return sources.Result{}, fail("changing", id, err)
+		return sources.Result{}, fail(whereWrite, "changing", id, err)
 	} else if now.state != was.state || t.st.state != was.state {
 		return sources.Result{}, conflict(id)
 	}
@@ -67,16 +67,17 @@ type write struct {
 	s    *Source
 	t    *target
 	temp temp
-	f    *os.File
+	f    *os.File          // the new file, until it is written
+	new  *os.File          // the same for reading: its lock and its lease
 	attr map[string]string // the old file's
 
-	leased bool // nobody can open the old file for writing unseen
+	oldLeased, newLeased bool // nobody can open the file for writing unseen
 }
 
 func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err error) {
 	t, name := w.t, w.temp.name()
 	if err := room(t, p.Edit.Splices); err != nil {
-		return sources.Result{}, fail("writing", t.id, err)
+		return sources.Result{}, fail(whereWrite, "writing", t.id, err)
 	}
 	w.s.at("create")
 	// From here to the exchange a killed process leaves a file that holds
@@ -85,6 +86,11 @@ func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err
 		return sources.Result{}, err
 	}
 	defer w.f.Close()
+	if w.new, err = openat(t.dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
+		unlink(t.dir, name)
+		return sources.Result{}, fail(whereWrite, "writing", t.id, err)
+	}
+	defer w.new.Close()
 	if err := w.fill(ctx, p.View.Head, p.Edit.Splices); err != nil {
 		unlink(t.dir, name)
 		if w.changed() && ctx.Err() == nil {
@@ -110,11 +116,11 @@ func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err
 	}
 	w.s.at("sync folder")
 	if err := syncFolder(t.dir); err != nil {
-		return sources.Result{}, fail("syncing the folder of", t.id, err)
+		return sources.Result{}, fail(whereWrite, "syncing the folder of", t.id, err)
 	}
-	st, err := fstat(w.f)
-	if err != nil {
-		return sources.Result{}, fail("reading", t.id, err)
+	st, err := fstat(w.new)
+	if err != nil || w.temp.new != "" && st.mark() != w.temp.new {
+		return sources.Result{}, nil // landed, and somebody has changed it again
 	}
 	return sources.Result{Rev: st.rev()}, nil
 }
@@ -122,7 +128,7 @@ func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err
 // fill writes the new file whole and durably.
 func (w *write) fill(ctx context.Context, head []byte, splices []sources.Splice) (err error) {
 	t := w.t
-	lock(w.f)
+	lock(w.new)
 	w.s.at("write")
 	err = splice(ctx, w.f, t.f, head, t.st.size, splices, t.st.sparse)
 	switch {
@@ -131,7 +137,7 @@ func (w *write) fill(ctx context.Context, head []byte, splices []sources.Splice)
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("changing %s: %w", t.id, ctx.Err())
 	case err != nil:
-		return fail("writing", t.id, err)
+		return fail(whereWrite, "writing", t.id, err)
 	}
 	w.s.at("attributes")
 	if w.attr, err = attributes(t, w.f); err != nil {
@@ -139,14 +145,20 @@ func (w *write) fill(ctx context.Context, head []byte, splices []sources.Splice)
 	}
 	w.s.at("sync")
 	if err := w.f.Sync(); err != nil {
-		return fail("syncing", t.id, err)
+		return fail(whereWrite, "syncing", t.id, err)
+	}
+	if err := w.f.Close(); err != nil {
+		return fail(whereWrite, "writing", t.id, err)
 	}
 	// Whoever has the file open for writing would go on writing to what is
-	// about to be removed.
-	if !lease(t.f) {
-		return fmt.Errorf("%s is open for writing in another process: %w", t.id, sources.ErrConflict)
+	// about to be removed. Of the new one too: if the exchange is undone, who
+	// has opened it meanwhile must not write into nothing.
+	var open bool
+	if w.oldLeased, open = lease(t.f); open {
+		return busy(t.id, "open for writing")
 	}
-	w.leased = leased(t.f)
+	w.newLeased, _ = lease(w.new)
+	w.s.at("leased")
 	// A writer in place is seen here already, and not only after an exchange.
 	if w.changed() {
 		return w.lost()
@@ -197,10 +209,10 @@ func (w *write) lost() error {
 // another writer put there.
 func (w *write) exchange() error {
 	t, name := w.t, w.temp.name()
-	st, err := fstat(w.f)
+	st, err := fstat(w.new)
 	if err != nil {
 		unlink(t.dir, name)
-		return fail("writing", t.id, err)
+		return fail(whereWrite, "writing", t.id, err)
 	}
 	w.temp = w.temp.ready(st.state, t.st.state, t.name)
 	w.s.at("name")
@@ -227,15 +239,15 @@ func (w *write) exchange() error {
 		return w.failed(err)
 	}
 	w.s.at("compare")
-	// Whoever opened the old file before the exchange and now waits for its
-	// lease gets it back to write to.
-	changed := w.leased && !leased(t.f)
-	if now, err := xattrs(t.f, t.id); err != nil || !maps.Equal(now, w.attr) {
-		changed = true
-	}
-	landed, err := w.s.settle(t.dir, w.temp, t.name, changed)
+	now, err := xattrs(t.f, t.id)
+	same := err == nil && maps.Equal(now, w.attr)
+	landed, err := w.s.settle(t.dir, w.temp, t.name,
+		// Whoever opened it before the exchange and now waits for its lease
+		// gets it back to write to.
+		func() bool { return same && (!w.oldLeased || leased(t.f)) },
+		func() bool { return !w.newLeased || leased(w.new) })
 	if err != nil {
-		return fail("changing", t.id, err)
+		return fail(whereWrite, "changing", t.id, err)
 	}
 	if !landed {
 		return conflict(t.id)
@@ -251,7 +263,7 @@ func (w *write) rename(name string) error {
 	if err == nil && now.state != t.st.state {
 		err = conflict(t.id)
 	} else if err != nil {
-		err = fail("changing", t.id, err)
+		err = fail(whereWrite, "changing", t.id, err)
 	}
 	if err != nil {
 		unlink(t.dir, name)
@@ -282,7 +294,7 @@ func notWritten(id string, err error) error {
 	if is(err, unix.EPERM, unix.EACCES, unix.EBUSY) {
 		return refuse(reasonNotWritable, "%s cannot be replaced (%v): look at the folder's permissions and flags, and whether the file is a mount point", id, err)
 	}
-	return fail("writing", id, err)
+	return fail(whereWrite, "writing", id, err)
 }
 
 // unlink removes a name of ours. What cannot be removed is left to the next

@@ -23,7 +23,7 @@ import (
 )
 
 // steps are those of an Apply that lands, in order.
-var steps = []string{"create", "write", "attributes", "sync", "name", "exchange", "compare", "remove", "sync folder"}
+var steps = []string{"create", "write", "attributes", "sync", "leased", "name", "exchange", "compare", "remove", "sync folder"}
 
 func TestSteps(t *testing.T) {
 	o := newOne(t)
@@ -230,9 +230,10 @@ func TestLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer probe.Close()
-	if lease(probe); !leased(probe) {
+	if taken, _ := lease(probe); !taken {
 		t.Skip("SKIPPED: the file system of the temporary folder has no leases")
 	}
+	probe.Close()
 	t.Run("open before", func(t *testing.T) {
 		o := newOne(t)
 		f, err := os.OpenFile(o.path(o.name), os.O_WRONLY, 0)
@@ -241,9 +242,8 @@ func TestLease(t *testing.T) {
 		}
 		defer f.Close()
 		before := o.look(t)
-		if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); !errors.Is(err, sources.ErrConflict) {
-			t.Errorf("got %v, should be a conflict", err)
-		}
+		_, err = o.s.Apply(t.Context(), o.mustPlan(t))
+		notYet(t, err)
 		if got := o.look(t); !maps.Equal(got, before) {
 			t.Errorf("it is %v, should be %v", got, before)
 		}
@@ -251,7 +251,7 @@ func TestLease(t *testing.T) {
 			t.Errorf("their write is not seen: %v, %q", err, o.body(t, o.name))
 		}
 	})
-	for _, step := range []string{"name", "exchange"} {
+	for _, step := range []string{"leased", "name", "exchange"} {
 		t.Run("opens before "+step, func(t *testing.T) {
 			o := newOne(t)
 			wrote := make(chan error, 1)
@@ -285,6 +285,51 @@ func TestLease(t *testing.T) {
 	}
 }
 
+// TestUndoneAndOpened: who has opened the new file before the exchange is
+// undone does not write into nothing.
+func TestUndoneAndOpened(t *testing.T) {
+	o := newOne(t)
+	p := o.mustPlan(t)
+	var notices int
+	o.s.notice = func(string) { notices++ }
+	wrote := make(chan error, 1)
+	o.s.at = func(step string) {
+		switch step {
+		case "exchange":
+			if err := o.put(o.name, []byte("THEIRS"), nil); err != nil {
+				t.Fatal(err)
+			}
+		case "undo":
+			go func() { wrote <- appendTo(o.path(o.name)) }()
+			o.waitForBreak(t)
+		}
+	}
+	if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, sources.ErrConflict) {
+		t.Errorf("got %v, should be a conflict", err)
+	}
+	if err := <-wrote; err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, name := range o.tree(t) {
+		if isTemp(filepath.Base(name)) {
+			left = append(left, o.body(t, name))
+		}
+	}
+	if o.body(t, o.name) != "THEIRS" || !slices.Equal(left, []string{newBody + "AND MORE"}) || notices != 1 {
+		t.Errorf("%q is at the name, %q is left, %d notices", o.body(t, o.name), left, notices)
+	}
+}
+
+func appendTo(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("AND MORE")
+	return errors.Join(err, f.Close())
+}
+
 // waitForBreak waits until somebody waits for a lease of ours.
 func (o *one) waitForBreak(t *testing.T) {
 	t.Helper()
@@ -301,6 +346,15 @@ func (o *one) waitForBreak(t *testing.T) {
 	t.Fatal("nobody waits for a lease")
 }
 
+// notYet wants to be told to wait.
+func notYet(t *testing.T, err error) {
+	t.Helper()
+	var wait *sources.NotYetError
+	if !errors.As(err, &wait) || wait.Wait <= 0 {
+		t.Errorf("got %v, should be put off", err)
+	}
+}
+
 // TestLocked: of two runs on one tree, only who has the lock exchanges.
 func TestLocked(t *testing.T) {
 	o := newOne(t)
@@ -313,9 +367,8 @@ func TestLocked(t *testing.T) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, sources.ErrConflict) {
-		t.Errorf("got %v, should be a conflict", err)
-	}
+	_, err = o.s.Apply(t.Context(), p)
+	notYet(t, err)
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_UN); err != nil {
 		t.Fatal(err)
 	}

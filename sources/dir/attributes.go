@@ -20,7 +20,7 @@ func attributes(t *target, f *os.File) (map[string]string, error) {
 	fd := int(f.Fd())
 	have, err := fstat(f)
 	if err != nil {
-		return nil, fail("writing", t.id, err)
+		return nil, fail(whereWrite, "writing", t.id, err)
 	}
 	if have.uid != t.st.uid || have.gid != t.st.gid {
 		err := retry(func() error { return unix.Fchown(fd, int(t.st.uid), int(t.st.gid)) })
@@ -28,22 +28,22 @@ func attributes(t *target, f *os.File) (map[string]string, error) {
 			return nil, refuse(reasonOwner, "%s belongs to user %d and group %d, which a new file cannot be given here; run as its owner or as root", t.id, t.st.uid, t.st.gid)
 		}
 		if err != nil {
-			return nil, fail("writing", t.id, err)
+			return nil, fail(whereWrite, "writing", t.id, err)
 		}
 	}
 	if err := retry(func() error { return unix.Fchmod(fd, t.st.mode&07777) }); err != nil {
-		return nil, fail("writing", t.id, err)
+		return nil, fail(whereWrite, "writing", t.id, err)
 	}
 	kept, err := copyXattrs(t, f)
 	if err != nil {
 		return nil, err
 	}
 	if err := setTimes(t.dir, f, t.st.atime, t.st.mtim); err != nil {
-		return nil, fail("writing", t.id, err)
+		return nil, fail(whereWrite, "writing", t.id, err)
 	}
 	got, err := fstat(f)
 	if err != nil {
-		return nil, fail("writing", t.id, err)
+		return nil, fail(whereWrite, "writing", t.id, err)
 	}
 	switch {
 	case got.uid != t.st.uid || got.gid != t.st.gid:
@@ -66,7 +66,7 @@ func xattrs(f *os.File, id string) (map[string]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fail("reading the attributes of", id, err)
+		return nil, fail(whereRead, "reading the attributes of", id, err)
 	}
 	all := make(map[string]string)
 	for name := range strings.SplitSeq(string(bytes.TrimSuffix(names, []byte{0})), "\x00") {
@@ -81,7 +81,7 @@ func xattrs(f *os.File, id string) (map[string]string, error) {
 			return nil, refuse(reasonXattr, "the attribute %q of %s cannot be read, and so not be kept; run as root", name, id)
 		}
 		if err != nil {
-			return nil, fail("reading the attributes of", id, err)
+			return nil, fail(whereRead, "reading the attributes of", id, err)
 		}
 		all[name] = string(value)
 	}
@@ -151,7 +151,7 @@ func xattrError(id, name string, err error) error {
 		return &sources.UnsupportedError{Reason: reasonXattr, Detail: "the attribute " + name + " of " + id + " cannot be given to a new file; run as root"}
 	}
 	if err != nil {
-		return fail("writing the attributes of", id, err)
+		return fail(whereWrite, "writing the attributes of", id, err)
 	}
 	return nil
 }

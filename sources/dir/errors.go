@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,17 +40,29 @@ func refuse(reason, format string, args ...any) error {
 	return &sources.UnsupportedError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }
 
+// busyWait is how long to wait for a file that somebody is about to be done
+// with.
+const busyWait = 50 * time.Millisecond
+
+func busy(id, why string) error {
+	return &sources.NotYetError{Wait: busyWait, Detail: fmt.Sprintf("%s is %s by another process", id, why)}
+}
+
 func gone(id string) error     { return fmt.Errorf("%s: %w", id, sources.ErrGone) }
 func conflict(id string) error { return fmt.Errorf("%s: %w", id, sources.ErrConflict) }
 
+// What refused, for the strikes of [sources.RunError].
+const (
+	whereRead  = "store: read"
+	whereWrite = "store: write"
+)
+
+const hintManyFiles = "Too many files are open: use fewer workers, or raise the limit (ulimit -n)"
+
 // fail says what an error of the file system means for the item and the run.
-// doing is the start of a sentence; what starts with "reading" did not write.
-func fail(doing, id string, err error) error {
+// doing is the start of a sentence.
+func fail(where, doing, id string, err error) error {
 	err = fmt.Errorf("%s %s: %w", doing, id, bare(err))
-	where := "store: write"
-	if strings.HasPrefix(doing, "reading") {
-		where = "store: read"
-	}
 	switch {
 	case is(err, unix.ENOENT, unix.ENOTDIR, unix.ELOOP):
 		// Also a symbolic link or a file where a folder was: the item is not
@@ -62,7 +74,7 @@ func fail(doing, id string, err error) error {
 	case is(err, unix.EROFS):
 		return &sources.RunError{Err: err, Where: where, Hint: "The file system is mounted read-only; mount it for writing, then run the same command again"}
 	case is(err, unix.EMFILE, unix.ENFILE):
-		return &sources.RunError{Err: err, Where: where, Hint: "Too many files are open: use fewer workers, or raise the limit (ulimit -n)"}
+		return &sources.RunError{Err: err, Where: where, Hint: hintManyFiles}
 	case is(err, unix.EIO):
 		return &sources.RunError{Err: err, Where: where, Hint: "The disk reports errors; see the system's log", Strikes: brokenStrikes}
 	case is(err, unix.EACCES, unix.EPERM):

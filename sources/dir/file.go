@@ -112,7 +112,7 @@ func open(dir *os.File, name, id string) (*os.File, status, error) {
 	// A look before the open: opening a device can already do something.
 	st, err := lstat(dir, name)
 	if err != nil {
-		return nil, status{}, fail("reading", id, err)
+		return nil, status{}, fail(whereRead, "reading", id, err)
 	}
 	if err := special(id, st.mode); err != nil {
 		return nil, status{}, err
@@ -125,13 +125,13 @@ func open(dir *os.File, name, id string) (*os.File, status, error) {
 		return nil, status{}, conflict(id) // a socket or a pipe by now
 	}
 	if err != nil {
-		return nil, status{}, fail("reading", id, err)
+		return nil, status{}, fail(whereRead, "reading", id, err)
 	}
 	st, err = fstat(f)
 	if err == nil {
 		err = special(id, st.mode)
 	} else {
-		err = fail("reading", id, err)
+		err = fail(whereRead, "reading", id, err)
 	}
 	if err != nil {
 		f.Close()
@@ -178,7 +178,7 @@ func (s *Source) Read(ctx context.Context, r sources.Ref, w sources.Want) (sourc
 	last := len(parts) - 1
 	dir, err := s.folder(parts[:last], traverse)
 	if err != nil {
-		return sources.View{}, fail("reading", r.ID, err)
+		return sources.View{}, fail(whereRead, "reading", r.ID, err)
 	}
 	defer dir.Close()
 	for range 5 {
@@ -198,7 +198,7 @@ func (s *Source) readShut(id string) error {
 	}
 	dir, err := s.folder(parts, unix.O_RDONLY)
 	if err != nil {
-		return fail("reading the folder", id, err)
+		return fail(whereRead, "reading the folder", id, err)
 	}
 	dir.Close()
 	return fmt.Errorf("the folder %s could not be read when it was listed, so the files in it were not looked at: begin anew with --restart", id)
@@ -220,12 +220,18 @@ func (s *Source) read(dir *os.File, name string, r sources.Ref, want int64) (_ s
 			return sources.View{}, false, nil
 		}
 		if err != nil {
-			return sources.View{}, false, fail("reading", r.ID, err)
+			return sources.View{}, false, fail(whereRead, "reading", r.ID, err)
+		}
+	}
+	if st.size == 0 {
+		// Some programs empty a file before they write it anew.
+		if wait := (seen{st, when}).young(); wait > 0 {
+			return sources.View{}, false, &sources.NotYetError{Wait: wait, Detail: fmt.Sprintf("%s was emptied or made a moment ago", r.ID)}
 		}
 	}
 	again, err := fstat(f)
 	if err != nil {
-		return sources.View{}, false, fail("reading", r.ID, err)
+		return sources.View{}, false, fail(whereRead, "reading", r.ID, err)
 	}
 	if again.state != st.state {
 		return sources.View{}, false, nil

@@ -123,6 +123,11 @@ var errStopped = errors.New("stopped")
 // errUnreadable: the folder that was walked may not be looked into.
 var errUnreadable = errors.New("unreadable")
 
+// stateFolder is where jobs keep their state unless they are told otherwise:
+// other jobs', and those that were begun in a folder of the tree. None of it is
+// an item of any job.
+const stateFolder = ".rewrap"
+
 // walk goes through the tree in the listing order.
 type walk struct {
 	s     *Source
@@ -153,7 +158,7 @@ func (w *walk) folder(path, after string) error {
 		entries, more, err := w.names(path, from, inclusive, w.s.batch)
 		if errors.Is(err, errUnreadable) && (after != "" || !inclusive) {
 			// It could be read before, and it is too late to show it.
-			return &sources.RunError{Err: err, Where: "store: read", Hint: hintFolder}
+			return &sources.RunError{Err: err, Where: whereRead, Hint: hintFolder}
 		}
 		if err != nil {
 			return err
@@ -249,7 +254,7 @@ func (w *walk) scan(path string, show func(entry)) error {
 		for _, d := range chunk {
 			name := d.Name()
 			switch {
-			case w.s.skip[join(path, name)]:
+			case w.s.skip[join(path, name)], name == stateFolder && d.IsDir():
 			case isTemp(name):
 				// Whatever it is: what another writer put in the place of a
 				// file can be anything, and come out of an exchange.
@@ -275,14 +280,14 @@ const hintFolder = "Run as a user who may read the folder"
 // fail says what it means that a folder cannot be listed.
 func (w *walk) fail(path string, err error) error {
 	err = fmt.Errorf("listing %s: %w", filepath.Join(w.s.name, path), bare(err))
-	e := &sources.RunError{Err: err, Where: "store: read"}
+	e := &sources.RunError{Err: err, Where: whereRead}
 	switch {
 	case is(err, unix.EACCES, unix.EPERM) && path != "":
 		return fmt.Errorf("%w: %w", errUnreadable, err)
 	case is(err, unix.EACCES, unix.EPERM):
 		e.Hint = hintFolder
 	case is(err, unix.EMFILE, unix.ENFILE):
-		e.Hint = "Too many files are open: use fewer workers, or raise the limit (ulimit -n)"
+		e.Hint = hintManyFiles
 	}
 	return e
 }

@@ -23,8 +23,8 @@ func exchange(dir *os.File, a, b string) error {
 }
 
 // There are no leases.
-func lease(*os.File) bool  { return true }
-func leased(*os.File) bool { return false }
+func lease(*os.File) (taken, open bool) { return false, false }
+func leased(*os.File) bool              { return true }
 
 // create makes an empty file with a new name: a clone of the old one, since
 // nothing else brings its ACL, which no call for extended attributes shows
@@ -62,7 +62,7 @@ func mayChown() bool { return os.Geteuid() == 0 }
 func flagsAllow(t *target) error {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(int(t.f.Fd()), &st) }); err != nil {
-		return fail("planning", t.id, err)
+		return fail(whereWrite, "planning", t.id, err)
 	}
 	if st.Flags != 0 {
 		return refuse(reasonNotWritable, "%s has file flags (ls -lO), which would keep it from being replaced or be lost; take them away with chflags 0", t.id)

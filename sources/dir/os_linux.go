@@ -23,18 +23,18 @@ func exchange(dir *os.File, a, b string) error {
 	return retry(func() error { return unix.Renameat2(fd, a, fd, b, unix.RENAME_EXCHANGE) })
 }
 
-// lease takes a read lease of the file (fcntl(2), F_SETLEASE), which ends when
-// it is closed. While it lasts, nobody opens the file for writing without
-// being held up and shown by leased. false if somebody has it open for writing
-// already. Where there are no leases (another's file, network file systems)
-// nothing is known.
-func lease(f *os.File) bool {
+// lease takes a read lease of a file that is open for reading (fcntl(2),
+// F_SETLEASE), which ends when it is closed. While it lasts, nobody opens the
+// file for writing without being held up, and shown by leased. open says that
+// somebody has it open for writing already. Where there are no leases
+// (another's file, network file systems) it is neither.
+func lease(f *os.File) (taken, open bool) {
 	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	return !is(err, unix.EAGAIN)
+	return err == nil, is(err, unix.EAGAIN)
 }
 
-// leased is false when somebody waits to open the file for writing, or where
-// there was no lease to be had.
+// leased is false when somebody waits to open the file for writing. Only for
+// files whose lease was taken.
 func leased(f *os.File) bool {
 	kind, err := unix.FcntlInt(f.Fd(), unix.F_GETLEASE, 0)
 	return err == nil && kind == unix.F_RDLCK
@@ -95,11 +95,11 @@ func flags(f *os.File) (uint32, error) {
 func flagsAllow(t *target) error {
 	n, err := flags(t.f)
 	if err != nil {
-		return fail("planning", t.id, err)
+		return fail(whereWrite, "planning", t.id, err)
 	}
 	folder, err := flags(t.dir)
 	if err != nil {
-		return fail("planning", t.id, err)
+		return fail(whereWrite, "planning", t.id, err)
 	}
 	switch {
 	case n&(flagImmutable|flagAppend) != 0:
@@ -115,11 +115,11 @@ func flagsAllow(t *target) error {
 func copyFlags(t *target, f *os.File) error {
 	want, err := flags(t.f)
 	if err != nil {
-		return fail("writing", t.id, err)
+		return fail(whereWrite, "writing", t.id, err)
 	}
 	have, err := flags(f)
 	if err != nil {
-		return fail("writing", t.id, err)
+		return fail(whereWrite, "writing", t.id, err)
 	}
 	if (want^have)&flagsKept == 0 {
 		return nil

@@ -99,7 +99,7 @@ func (s *Source) target(id string) (*target, error) {
 		return nil, refuse(reasonNotWritable, "the folder of %s cannot be read, which writing safely needs; allow it", id)
 	}
 	if err != nil {
-		return nil, fail("changing", id, err)
+		return nil, fail(whereWrite, "changing", id, err)
 	}
 	f, st, err := open(dir, parts[last], id)
 	if err != nil {
@@ -117,11 +117,11 @@ func (s *Source) writable(t *target) error {
 		return refuse(reasonNotWritable, "the folder of %s cannot be written to; run as a user who may", t.id)
 	}
 	if err != nil {
-		return fail("planning", t.id, err)
+		return fail(whereWrite, "planning", t.id, err)
 	}
 	folder, err := fstat(t.dir)
 	if err != nil {
-		return fail("planning", t.id, err)
+		return fail(whereWrite, "planning", t.id, err)
 	}
 	if me := uint32(os.Geteuid()); me != 0 && folder.mode&unix.S_ISVTX != 0 && me != t.st.uid && me != folder.uid {
 		return refuse(reasonNotWritable, "%s lies in a sticky folder and belongs to another user; run as its owner", t.id)

@@ -100,28 +100,41 @@ func mark(s string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
+// errRemoved: another run's Prepare was here, and has removed what was ours.
+// Whether it landed, the next reading tells.
+var errRemoved = errors.New("its temporary file was removed by another run")
+
 // settle ends an exchange: it removes the file that has no business at the
 // temporary name any more, or undoes the exchange where another writer was
-// first. landed says that the new file took the place of the old one. changed
-// says that the old file is known to be another than was read, although its
-// mark is the same.
-func (s *Source) settle(dir *os.File, t temp, target string, changed bool) (landed bool, _ error) {
+// first. landed says that the new file took the place of the old one. Each of
+// old and new is asked, when that file is at the temporary name and just before
+// it would be removed, whether nobody has written to it or is about to.
+func (s *Source) settle(dir *os.File, t temp, target string, old, new func() bool) (landed bool, _ error) {
 	name := t.name()
 	st, err := lstat(dir, name)
 	if is(err, unix.ENOENT) {
-		// Another run's Prepare was here, and has removed what was ours.
-		return false, nil
+		return false, errRemoved
 	}
 	if err != nil {
 		return false, err
 	}
+	remove := func() error {
+		s.at("remove new")
+		if !new() {
+			s.leave(dir, name, target)
+			return nil
+		}
+		return unlink(dir, name)
+	}
 	out := st.mark()
 	switch {
 	case out == t.new:
-		return false, unlink(dir, name)
-	case out == t.old && !changed:
+		return false, remove()
+	case out == t.old:
 		s.at("remove")
-		return true, unlink(dir, name)
+		if old() {
+			return true, unlink(dir, name)
+		}
 	}
 	at, err := lstat(dir, target)
 	if err != nil && !is(err, unix.ENOENT) {
@@ -148,8 +161,7 @@ func (s *Source) settle(dir *os.File, t temp, target string, changed bool) (land
 		}
 		came := st.mark()
 		if came == t.new {
-			s.at("remove new")
-			return false, unlink(dir, name)
+			return false, remove()
 		}
 		if came == expected {
 			break
@@ -161,7 +173,11 @@ func (s *Source) settle(dir *os.File, t temp, target string, changed bool) (land
 }
 
 func (s *Source) leave(dir *os.File, name, target string) {
-	s.say("%q holds a version of %q that another program wrote while it was being re-wrapped, and that has been replaced or deleted since. It is left for you to look at and to remove", name, join(dir.Name(), target))
+	of := "a file in " + dir.Name()
+	if target != "" {
+		of = join(dir.Name(), target)
+	}
+	s.say("%q holds a version of %q that another program wrote while it was being re-wrapped, and that has been replaced or deleted since. It is left for you to look at and to remove", name, of)
 }
 
 // Prepare removes what killed runs have left in the tree. To be called before
@@ -179,7 +195,7 @@ func (s *Source) Prepare(ctx context.Context) error {
 	for _, p := range left {
 		err := s.recover(ctx, p.folder, p.name)
 		if err != nil {
-			err = fail("clearing up after a killed run:", join(p.folder, p.name), err)
+			err = fail(whereWrite, "clearing up after a killed run:", join(p.folder, p.name), err)
 		}
 		if err != nil && !errors.Is(err, sources.ErrGone) {
 			return err
@@ -204,6 +220,14 @@ func (s *Source) recover(ctx context.Context, folder, name string) error {
 	}
 	defer dir.Close()
 	if t.new == "" {
+		st, err := lstat(dir, name)
+		if err == nil && st.mode&unix.S_IFMT != unix.S_IFREG {
+			s.say("%q has a name as rewrap's temporary files have, and is none: it is left, and not looked into", join(folder, name))
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		if free, err := unused(dir, name); err != nil || !free {
 			return err
 		}
@@ -227,7 +251,24 @@ func (s *Source) recover(ctx context.Context, folder, name string) error {
 			return err
 		}
 	}
-	if _, err := s.settle(dir, t, target, false); err != nil {
+	// A program that opened the file and was held up by the lease of the
+	// process that was killed has it open by now.
+	var held []*os.File // until it is removed
+	defer func() {
+		for _, f := range held {
+			f.Close()
+		}
+	}()
+	quiet := func() bool {
+		f, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return true // not to be asked
+		}
+		held = append(held, f)
+		_, open := lease(f)
+		return !open
+	}
+	if _, err := s.settle(dir, t, target, quiet, quiet); err != nil {
 		return err
 	}
 	return syncFolder(dir)

@@ -3,7 +3,9 @@
 package dir
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,6 +144,74 @@ func TestKillChild(t *testing.T) {
 	}
 	if _, err := o.s.Apply(t.Context(), p); err != nil && !errors.Is(err, sources.ErrConflict) {
 		t.Fatal(err)
+	}
+}
+
+// TestKillBesideAWriter: a program that was held up while the file was exchanged
+// has it open when the process is killed, and writes to it later than the next
+// run has begun.
+func TestKillBesideAWriter(t *testing.T) {
+	if root := os.Getenv("DIR_TEST_ROOT"); root != "" {
+		o := &one{another: &another{root: root}, s: later(opened(t, root)), name: "folder/item"}
+		p := o.mustPlan(t)
+		o.s.at = func(step string) {
+			switch step {
+			case "exchange":
+				fmt.Println("EXCHANGE")
+				o.waitForBreak(t)
+			case "compare":
+				unix.Kill(os.Getpid(), unix.SIGKILL)
+				select {}
+			}
+		}
+		_, err := o.s.Apply(t.Context(), p)
+		t.Fatal(err)
+	}
+	o := newOne(t)
+	cmd := command(t, t.Name(), "DIR_TEST_ROOT="+o.root)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != "EXCHANGE"; {
+	}
+	f, err := os.OpenFile(o.path(o.name), os.O_WRONLY|os.O_APPEND, 0) // until the child is dead
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the child was not killed")
+	}
+	if n := len(o.tree(t)); n != 4 {
+		t.Fatalf("the child was killed too early or too late: %q", o.tree(t))
+	}
+	o.s = later(opened(t, o.root))
+	if _, err := f.WriteString("AND MORE"); err != nil {
+		t.Fatal(err)
+	}
+	if got := o.body(t, o.name); got != oldBody+"AND MORE" || len(o.tree(t)) != 3 {
+		t.Errorf("%q is at the name, and the tree is %q", got, o.tree(t))
+	}
+}
+
+// TestOddTemp: a folder with a name like a temporary file's stops nobody.
+func TestOddTemp(t *testing.T) {
+	o := newOne(t)
+	if err := os.Mkdir(o.path(newTemp().name()), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var notices []string
+	s, err := Open(t.Context(), Config{Root: o.root, Notice: func(n string) { notices = append(notices, n) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Prepare(t.Context()); err != nil || len(notices) == 0 || len(o.tree(t)) != 4 {
+		t.Errorf("%v, %q, %q", err, notices, o.tree(t))
 	}
 }
 

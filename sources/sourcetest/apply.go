@@ -123,6 +123,7 @@ func (s *store) race(t *testing.T, what string, edit func(to string) sources.Edi
 				t.Errorf("%s: writers %d and %d both won", what, winner, i)
 			case err == nil:
 				winner = i
+			case errors.As(err, new(*sources.NotYetError)): // while another one was at it
 			default:
 				refused(t, err, sources.ErrConflict)
 			}

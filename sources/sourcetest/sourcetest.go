@@ -202,25 +202,40 @@ func (s *store) ref(t *testing.T, name string) sources.Ref {
 
 func (s *store) read(t *testing.T, r sources.Ref, head int64) sources.View {
 	t.Helper()
-	v, err := s.Source.Read(t.Context(), r, sources.Want{Head: head})
-	if err != nil {
-		t.Fatalf("Read(%q, %d): %v", r.ID, head, err)
+	for range 5 {
+		v, err := s.Source.Read(t.Context(), r, sources.Want{Head: head})
+		if s.putOff(t, err) {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("Read(%q, %d): %v", r.ID, head, err)
+		}
+		return v
 	}
-	return v
+	t.Fatalf("Read(%q) asks to wait, again and again", r.ID)
+	return sources.View{}
 }
 
-// readAndPlan waits, as the engine does, where the source asks to.
+// putOff waits, as the engine does, where the source asks to.
+func (s *store) putOff(t *testing.T, err error) bool {
+	t.Helper()
+	var notYet *sources.NotYetError
+	if !errors.As(err, &notYet) {
+		return false
+	}
+	if notYet.Wait <= 0 {
+		t.Fatalf("to wait for %v is no answer: %v", notYet.Wait, err)
+	}
+	s.wait(notYet.Wait)
+	return true
+}
+
 func (s *store) readAndPlan(t *testing.T, r sources.Ref, e sources.Edit) sources.Plan {
 	t.Helper()
 	for range 5 {
 		v := s.read(t, r, 1<<20)
 		p, err := s.Source.Plan(t.Context(), v, e)
-		var notYet *sources.NotYetError
-		if errors.As(err, &notYet) {
-			if notYet.Wait <= 0 {
-				t.Fatalf("Plan(%q) asks to wait %v: %v", r.ID, notYet.Wait, err)
-			}
-			s.wait(notYet.Wait)
+		if s.putOff(t, err) {
 			continue
 		}
 		if err != nil {

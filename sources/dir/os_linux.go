@@ -3,6 +3,7 @@ package dir
 import (
 	"os"
 	"path/filepath"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,7 +47,11 @@ func create(t *target, name string) (*os.File, error) {
 	if err != nil {
 		return nil, notWritten(t.id, err)
 	}
-	if err := copyFlags(t, f); err != nil {
+	err = copyFlags(t, f)
+	if err == nil {
+		err = copyProject(t, f)
+	}
+	if err != nil {
 		f.Close()
 		unlink(t.dir, name)
 		return nil, err
@@ -131,6 +136,65 @@ func copyFlags(t *target, f *os.File) error {
 	}
 	if err != nil || (want^have)&flagsKept != 0 {
 		return refuse(reasonAttributes, "the flags of %s (lsattr) cannot be given to a new file", t.id)
+	}
+	return nil
+}
+
+// fsxattr is struct fsxattr of linux/fs.h: the project that a file's blocks are
+// counted for (quotas), and how its space is allocated.
+type fsxattr struct {
+	xflags, extsize, nextents, projid, cowextsize uint32
+	_                                             [8]byte
+}
+
+// ioctl numbers of linux/fs.h, by the size of the struct, on architectures
+// where they are made in the usual way.
+const (
+	fsGetXattr = 0x801c581f // FS_IOC_FSGETXATTR
+	fsSetXattr = 0x401c5820 // FS_IOC_FSSETXATTR
+)
+
+// project reads it; ok is false where the file system has none.
+func project(f *os.File) (a fsxattr, ok bool, _ error) {
+	err := ioctl(f, fsGetXattr, &a)
+	if is(err, unix.ENOTTY, unix.ENOTSUP, unix.ENOSYS, unix.EINVAL) {
+		return a, false, nil
+	}
+	return a, err == nil, err
+}
+
+func ioctl(f *os.File, number uintptr, a *fsxattr) error {
+	return retry(func() error {
+		if _, _, code := unix.Syscall(unix.SYS_IOCTL, f.Fd(), number, uintptr(unsafe.Pointer(a))); code != 0 {
+			return code
+		}
+		return nil
+	})
+}
+
+// copyProject gives the new file the project and the allocation hints of the
+// old one.
+func copyProject(t *target, f *os.File) error {
+	want, ok, err := project(t.f)
+	if err != nil {
+		return fail(whereWrite, "writing", t.id, err)
+	}
+	have, _, err := project(f)
+	if err != nil {
+		return fail(whereWrite, "writing", t.id, err)
+	}
+	differ := func() bool {
+		return want.projid != have.projid || want.extsize != have.extsize || want.cowextsize != have.cowextsize
+	}
+	if !ok || !differ() {
+		return nil
+	}
+	have.xflags, have.projid, have.extsize, have.cowextsize = want.xflags, want.projid, want.extsize, want.cowextsize
+	if err = ioctl(f, fsSetXattr, &have); err == nil {
+		have, _, err = project(f)
+	}
+	if err != nil || differ() {
+		return refuse(reasonAttributes, "the project id or allocation hints of %s (xfs_io -c stat) cannot be given to a new file; run as root", t.id)
 	}
 	return nil
 }

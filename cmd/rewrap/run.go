@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,7 +88,10 @@ func (j *job) run(s streams) (err error) {
 		}
 	}
 	state, err := checkpoint.Open(se.dir, checkpoint.Options{Job: se.identity(), Restart: j.restart, Version: version()})
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: make room for the state directory, or name one elsewhere with --state; nothing was changed", err)
+	case err != nil:
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()

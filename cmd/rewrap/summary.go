@@ -71,8 +71,12 @@ func (s summary) print(w io.Writer, asJSON bool, dir string) error {
 	fmt.Fprintf(&b, "%s\n", head)
 	tallyTable(&b, s.Tally)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "  kms\t%s requests, %s throttled\n", count(s.KMS.Requests), count(s.KMS.Throttled))
-	fmt.Fprintf(t, "  store\t%s requests, %s throttled, %s in, %s out\n", count(s.Store.Requests), count(s.Store.Throttled), size(s.Store.BytesIn), size(s.Store.BytesOut))
+	if s.KMS.Requests > 0 {
+		fmt.Fprintf(t, "  kms\t%s requests, %s throttled\n", count(s.KMS.Requests), count(s.KMS.Throttled))
+	}
+	if s.Store.Requests > 0 { // of a directory there are none
+		fmt.Fprintf(t, "  store\t%s requests, %s throttled, %s in, %s out\n", count(s.Store.Requests), count(s.Store.Throttled), size(s.Store.BytesIn), size(s.Store.BytesOut))
+	}
 	fmt.Fprintf(t, "  time\t%s\n", time.Duration(s.Elapsed*float64(time.Second)).Round(100*time.Millisecond))
 	fmt.Fprintf(t, "  state\t%s\n", filepath.Clean(dir))
 	if err := t.Flush(); err != nil {

@@ -26,10 +26,13 @@
 //     that descriptor after it: its bytes go to the file that is removed. On
 //     Linux's local file systems it is seen, by a lease (fcntl(2)), and the
 //     file is left alone: where this user owns the file or may take leases.
+//     The same goes for the new file, should the exchange be undone.
 //   - Between the exchange and its undoing (microseconds) a reader can see the
 //     new content in the place of what another writer has just put there.
 //   - On file systems that cannot exchange (NFS, some of FUSE) the last look
 //     and the rename are two steps. Such plans say Unconditional.
+//   - Extended attributes that this user cannot even see (trusted.* are shown
+//     to root alone): nobody knows that the new file lacks them.
 //   - File systems whose inode numbers are not stable: everything ends as a
 //     conflict, nothing is lost.
 //   - The folder's own mtime and the file's ctime and birth time cannot be

@@ -72,11 +72,6 @@ func (k *key) open(dst, blob, ad []byte) ([]byte, error) {
 // seal appends the wrapped data key to dst.
 func (k *key) seal(dst, plain, ad []byte) ([]byte, error) {
 	if k.gcm != nil {
-		// All at once: growing twice would cost a second allocation.
-		need := len(dst) + k.least + len(plain)
-		if cap(dst) < need {
-			dst = append(make([]byte, 0, need), dst...)
-		}
 		return k.gcm.Seal(append(dst, k.prefix...), nil, plain, ad), nil
 	}
 	blob, err := k.other.Encrypt(plain, ad)
@@ -100,7 +95,8 @@ func newKeyring(name string, ks *tinkpb.Keyset) (*Keyring, error) {
 		switch {
 		case len(k.prefix) > 0:
 			r.prefixed[prefix(k.prefix)] = k
-		case !k.usable(): // nothing tells what is under it
+		case !k.usable():
+			r.closed = k
 		case k == r.primary:
 			r.raw = append([]*key{k}, r.raw...)
 		default:

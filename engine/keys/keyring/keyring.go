@@ -34,8 +34,8 @@ import (
 	"rewrap/sources"
 )
 
-// What can be wrong with one wrapped key. The errors of [Keyring.Rewrap] and
-// [Keyring.AppendRewrap] wrap one of these, or envelope.ErrForeign where the
+// What can be wrong with one wrapped key. The errors of [Keyring.Rewrap] wrap
+// one of these, or envelope.ErrForeign where the
 // blob names a key that the keyring does not hold.
 var (
 	// ErrOpen: the key that wrapped the blob is known, or might be one of the
@@ -57,8 +57,10 @@ type Keyring struct {
 	primary     *key
 	prefixed    map[prefix]*key
 	raw         []*key // enabled keys without prefix, the primary first, then in the keyring's order
+	closed      *key   // one without prefix that is not enabled: nothing tells what is under it
 	openCurrent bool
 	buffers     sync.Pool // of *buffers
+	slabs       sync.Pool // of *slab
 }
 
 // prefix is what a Tink ciphertext begins with: a byte that says how, and the
@@ -104,6 +106,29 @@ func (r *Keyring) give(b *buffers) {
 	}
 }
 
+// slab is memory for new blobs. It lives as long as one of them does.
+type slab struct{ free []byte }
+
+const slabSize = 32 << 10
+
+// room is empty, with a capacity of its own of n bytes.
+func (r *Keyring) room(n int) []byte {
+	if n > slabSize/8 {
+		return make([]byte, 0, n)
+	}
+	s, ok := r.slabs.Get().(*slab)
+	if !ok {
+		s = new(slab)
+	}
+	if len(s.free) < n {
+		s.free = make([]byte, slabSize)
+	}
+	b := s.free[:0:n]
+	s.free = s.free[n:]
+	r.slabs.Put(s)
+	return b
+}
+
 // Name is what the keyring calls itself in key versions: "keyring:NAME".
 func (r *Keyring) Name() string { return r.name }
 
@@ -117,7 +142,8 @@ func (r *Keyring) Targets() map[string]string {
 }
 
 // Rewrap moves one wrapped key onto the primary key; it has the form that the
-// engine calls. One allocation a moved key, for the new blob.
+// engine calls. With AES-GCM it allocates nothing in the long run: new blobs are
+// cut from slabs.
 //
 // A [sources.RunError] says that a new wrap did not open to the same data key,
 // which no item can cause; every other error is this wrapped key's.
@@ -128,30 +154,16 @@ func (r *Keyring) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.R
 	if len(w.Context) > 0 {
 		return envelope.Rewrapped{}, fmt.Errorf("%w; give what binds it as associated data", ErrContext)
 	}
-	blob, from, err := r.rewrap(nil, w.Blob, w.AssociatedData)
+	blob, from, err := r.rewrap(w.Blob, w.AssociatedData)
 	if err != nil {
 		return envelope.Rewrapped{}, err
 	}
 	return envelope.Rewrapped{Blob: blob, From: from.version, To: r.primary.version, Current: from == r.primary}, nil
 }
 
-// AppendRewrap moves one blob onto the primary key, and appends the new blob to
-// dst, which must not share memory with blob or associatedData. from is the
-// version that blob is under; where that is [Keyring.Target] already, dst comes
-// back as it was. Errors as in [Keyring.Rewrap], with dst as it was.
-//
-// With AES-GCM it allocates nothing where dst has room.
-func (r *Keyring) AppendRewrap(dst, blob, associatedData []byte) (out []byte, from envelope.KeyVersion, err error) {
-	out, k, err := r.rewrap(dst, blob, associatedData)
-	if err != nil {
-		return dst, envelope.KeyVersion{}, err
-	}
-	return out, k.version, nil
-}
-
 // rewrap costs one open, one seal, and one more open that proves the new blob
 // before it is handed out: somewhat over a third on top of the first two.
-func (r *Keyring) rewrap(dst, blob, ad []byte) ([]byte, *key, error) {
+func (r *Keyring) rewrap(blob, ad []byte) ([]byte, *key, error) {
 	var named *key // the key that the blob names, as far as it names one
 	p, ok := prefixOf(blob)
 	if ok {
@@ -161,9 +173,9 @@ func (r *Keyring) rewrap(dst, blob, ad []byte) ([]byte, *key, error) {
 	// primary's prefix by chance, so it has to be opened to be sure.
 	if named == r.primary && named != nil && len(r.raw) == 0 && !r.openCurrent {
 		if len(blob) < named.least {
-			return dst, nil, r.unopened(named)
+			return nil, nil, r.unopened(named)
 		}
-		return dst, named, nil
+		return nil, named, nil
 	}
 
 	b := r.take()
@@ -171,25 +183,27 @@ func (r *Keyring) rewrap(dst, blob, ad []byte) ([]byte, *key, error) {
 	from, err := r.open(b, named, blob, ad)
 	switch {
 	case err != nil:
-		return dst, nil, err
+		return nil, nil, err
+	case from == nil && r.closed != nil:
+		return nil, nil, fmt.Errorf("no other key opens it, and what is under one without prefix does not say so: %w", r.unopened(r.closed))
 	case from == nil && ok && len(r.raw) == 0:
-		return dst, nil, fmt.Errorf("%s has no key %d: %w", r.name, p.id(), envelope.ErrForeign)
+		return nil, nil, fmt.Errorf("%s has no key %d: %w", r.name, p.id(), envelope.ErrForeign)
 	case from == nil && len(r.raw) == 0:
-		return dst, nil, fmt.Errorf("not a Tink ciphertext with a key id: %w", envelope.ErrForeign)
+		return nil, nil, fmt.Errorf("not a Tink ciphertext with a key id: %w", envelope.ErrForeign)
 	case from == nil:
-		return dst, nil, fmt.Errorf("tried the %d keys without prefix of %s, of which none may be the right one: %w", len(r.raw), r.name, ErrOpen)
+		return nil, nil, fmt.Errorf("no key without prefix of %s opens it (there are %d), and no other is named: %w", r.name, len(r.raw), ErrOpen)
 	case from == r.primary:
-		return dst, from, nil
+		return nil, from, nil
 	}
 
-	out, err := r.primary.seal(dst, b.plain, ad)
+	out, err := r.primary.seal(r.room(r.primary.least+len(b.plain)), b.plain, ad)
 	if err != nil {
-		return dst, nil, &sources.RunError{Err: fmt.Errorf("key %d of %s does not wrap: %w", r.primary.id, r.name, err)}
+		return nil, nil, &sources.RunError{Err: fmt.Errorf("key %d of %s does not wrap: %w", r.primary.id, r.name, err)}
 	}
-	b.again, err = r.primary.open(b.again, out[len(dst):], ad)
+	b.again, err = r.primary.open(b.again, out, ad)
 	if err != nil || subtle.ConstantTimeCompare(b.plain, b.again) != 1 {
-		clear(out[len(dst):])
-		return dst, nil, &sources.RunError{
+		clear(out)
+		return nil, nil, &sources.RunError{
 			Err:  fmt.Errorf("a data key that was wrapped under key %d of %s does not open to what it was; nothing was replaced", r.primary.id, r.name),
 			Hint: "Suspect this machine's memory or processor; run the same command on another one.",
 		}

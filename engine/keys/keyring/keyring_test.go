@@ -193,8 +193,10 @@ func TestDisabledAndDestroyed(t *testing.T) {
 	s := newSet(t, raw(gcm256), gcm256)
 	blob := s.wrap(0, dataKey, "")
 	s.ks.Key[0].Status = tinkpb.KeyStatusType_DISABLED
-	if got, err := s.open().Rewrap(t.Context(), envelope.WrappedKey{Blob: blob}); err == nil {
-		t.Errorf("moved by a disabled key: %+v", got)
+	for _, blob := range [][]byte{blob, []byte("of nobody, as far as anybody can tell")} {
+		if got, err := s.open().Rewrap(t.Context(), envelope.WrappedKey{Blob: blob}); !errors.Is(err, keyring.ErrDisabled) || errors.Is(err, envelope.ErrForeign) {
+			t.Errorf("under a disabled key: %+v, %v", got, err)
+		}
 	}
 }
 
@@ -222,13 +224,12 @@ func TestDamage(t *testing.T) {
 			blob := s.wrap(0, dataKey, "ad")
 			refused := func(what string, blob []byte, ad string) {
 				t.Helper()
-				dst := []byte("before")
-				out, _, err := r.AppendRewrap(dst, blob, []byte(ad))
+				got, err := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, AssociatedData: []byte(ad)})
 				if !errors.Is(err, keyring.ErrOpen) && !errors.Is(err, envelope.ErrForeign) {
 					t.Errorf("%s, %s: %v", name, what, err)
 				}
-				if string(out) != "before" {
-					t.Errorf("%s, %s: dst is %q", name, what, out)
+				if got.Blob != nil {
+					t.Errorf("%s, %s: there is a new blob", name, what)
 				}
 				if err != nil && strings.Contains(err.Error(), dataKey) {
 					t.Errorf("%s: the error holds the data key", name)
@@ -242,7 +243,7 @@ func TestDamage(t *testing.T) {
 			for _, ad := range []string{"", "a", "ad ", "AD"} {
 				refused("associated data "+ad, blob, ad)
 			}
-			if out, _, err := r.AppendRewrap([]byte("before"), blob, []byte("ad")); err != nil || !bytes.HasPrefix(out, []byte("before")) {
+			if _, err := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, AssociatedData: []byte("ad")}); err != nil {
 				t.Errorf("%s: the blob itself: %v", name, err)
 			}
 		}
@@ -256,11 +257,11 @@ func TestNoncesDiffer(t *testing.T) {
 	blob := s.wrap(0, dataKey, "")
 	seen := make(map[string]bool)
 	for range 1000 {
-		out, _, err := r.AppendRewrap(nil, blob, nil)
+		got, err := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob})
 		if err != nil {
 			t.Fatal(err)
 		}
-		nonce := string(out[5:17])
+		nonce := string(got.Blob[5:17])
 		if seen[nonce] {
 			t.Fatal("a nonce came twice")
 		}
@@ -307,15 +308,15 @@ func FuzzRewrap(f *testing.F) {
 	}
 	f.Add([]byte{1}, []byte{})
 	f.Fuzz(func(t *testing.T, blob, ad []byte) {
-		out, from, err := r.AppendRewrap(nil, blob, ad)
+		got, err := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, AssociatedData: ad})
 		plain, tinkErr := all.Decrypt(blob, ad)
 		if (err == nil) != (tinkErr == nil) {
 			t.Fatalf("rewrap: %v, tink-go: %v", err, tinkErr)
 		}
-		if err != nil || from == r.Target() {
+		if err != nil || got.Current {
 			return
 		}
-		if again, err := target.Decrypt(out, ad); err != nil || !bytes.Equal(plain, again) {
+		if again, err := target.Decrypt(got.Blob, ad); err != nil || !bytes.Equal(plain, again) {
 			t.Fatalf("%v", err)
 		}
 	})

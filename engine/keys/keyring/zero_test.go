@@ -11,6 +11,8 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"rewrap/sources"
+
+	"rewrap/engine/envelope"
 )
 
 func twoKeys(t testing.TB) *Keyring {
@@ -96,10 +98,10 @@ func TestProvenBeforeHandedOut(t *testing.T) {
 	right := r.primary.gcm
 	for _, flip := range []int{0, 31, 32} {
 		r.primary.gcm = wrong{right, flip}
-		out, _, err := r.AppendRewrap([]byte("before"), blob, nil)
+		got, err := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob})
 		var run *sources.RunError
-		if !errors.As(err, &run) || string(out) != "before" {
-			t.Errorf("byte %d: %q, %v", flip, out, err)
+		if !errors.As(err, &run) || got.Blob != nil {
+			t.Errorf("byte %d: %q, %v", flip, got.Blob, err)
 		}
 	}
 }
@@ -125,7 +127,7 @@ func TestTinkCopyIsZeroed(t *testing.T) {
 	}
 	spy := &keeps{AEAD: old.other}
 	old.other = spy
-	if _, _, err := r.AppendRewrap(nil, blob, nil); err != nil {
+	if _, err := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob}); err != nil {
 		t.Fatal(err)
 	}
 	if len(spy.opened) != 32 || bytes.Contains(spy.opened, []byte{0xaa}) {

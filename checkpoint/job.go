@@ -18,6 +18,9 @@ func (v values) moved(w values) bool {
 	return slices.Equal(v.fixed, w.fixed) && len(v.all) == len(w.all)
 }
 
+// Differences are the fields in which a job is not the other one.
+func Differences(was, is []Field) []Difference { return differences(was, is, true) }
+
 // differences compares jobs name by name. What may move between passes is
 // compared only if the pass goes on.
 func differences(was, is []Field, goesOn bool) []Difference {

@@ -52,7 +52,7 @@ type job struct {
 
 	flags    *pflag.FlagSet
 	fromPlan string
-	notice   string // what to tell people when the job begins
+	planned  *plan // what --from-plan named
 	file     string
 	printJob bool
 }
@@ -86,7 +86,7 @@ func (j *job) jobFlags(f *pflag.FlagSet) {
 
 // planFlag declares --from-plan, for the commands that can go by a plan.
 func (j *job) planFlag(f *pflag.FlagSet) {
-	f.StringVar(&j.fromPlan, "from-plan", "", "take the source keys from this `FILE`, which rewrap plan --out wrote of the same SOURCE")
+	f.StringVar(&j.fromPlan, "from-plan", "", "take the source keys from this `FILE`, which rewrap plan --out wrote of the same job")
 }
 
 // parse checks what can be checked without asking anybody.
@@ -122,10 +122,10 @@ func (j *job) parse(args []string) error {
 		if len(j.from) > 0 {
 			return usage("--from and --from-plan both name the source keys: give one")
 		}
-		if j.notice, err = j.readPlan(j.fromPlan); err != nil {
+		if j.planned, err = j.readPlan(j.fromPlan); err != nil {
 			return err
 		}
-		j.fromPlan = "" // the job is the one with these keys
+		j.from, j.fromPlan = j.planned.From, "" // the job is the one with these keys
 	}
 	for _, k := range append(slices.Clone(j.from), j.to) {
 		if strings.TrimSpace(k) != k {

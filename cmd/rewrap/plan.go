@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"rewrap/checkpoint"
 	"rewrap/engine"
 	"rewrap/sources"
 )
@@ -69,12 +70,13 @@ const maxSample = 1_000_000
 // plan is what a run would do, as scripts and --from-plan read it. Sums are
 // those of the whole source, scaled up from the sample.
 type plan struct {
-	Tool     string    `json:"tool"`
-	Source   string    `json:"source"`
-	Endpoint string    `json:"endpoint,omitempty"`
-	Made     time.Time `json:"made"`
-	From     []string  `json:"from"` // source keys for a run, see confirmed
-	To       string    `json:"to"`
+	Tool     string             `json:"tool"`
+	Source   string             `json:"source"`
+	Job      []checkpoint.Field `json:"job"` // but for keys
+	Endpoint string             `json:"endpoint,omitempty"`
+	Made     time.Time          `json:"made"`
+	From     []string           `json:"from"` // source keys for a run, see confirmed
+	To       string             `json:"to"`
 
 	Items   int64 `json:"items"`
 	Sampled int64 `json:"sampled"`
@@ -299,7 +301,7 @@ func (s *sample) refs() []sources.Ref {
 func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 	se, j := r.se, r.se.job
 	p := &plan{
-		Tool: "rewrap " + version(), Source: j.source.String(), Endpoint: se.cloud.endpoint(), Made: time.Now().UTC(),
+		Tool: "rewrap " + version(), Source: j.source.String(), Job: j.scope(), Endpoint: se.cloud.endpoint(), Made: time.Now().UTC(),
 		To: j.to, Items: all.seen, Sampled: int64(len(r.items)), Prices: pricesOf, Keys: []planKeys{},
 	}
 	p.Whole = p.Sampled == p.Items
@@ -364,9 +366,9 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 	return p
 }
 
-// confirmed are the source keys for a run: those that something was found
-// under. A sample may have missed some of those that the operator named, so
-// they stay, and a key that is confined to one material stays so.
+// confirmed are the source keys for a run: first those that something was found
+// under, then the others that the operator named, who may know of more than a
+// look at one moment shows. A key that is confined to one material stays so.
 func (se *session) confirmed(p *plan) []string {
 	from := []string{}
 	if se.kms == nil {
@@ -378,19 +380,25 @@ func (se *session) confirmed(p *plan) []string {
 			found[k.Key] = true
 		}
 	}
+	var others []string
 	for _, k := range se.from() {
 		name := k.ARN
 		if k.Only != "" {
 			name += "@" + k.Only
 		}
-		if (found[k.ARN] || !p.Whole) && !slices.Contains(from, name) {
+		switch {
+		case slices.Contains(from, name) || slices.Contains(others, name): // named twice
+		case found[k.ARN]:
 			from = append(from, name)
+		default:
+			others = append(others, name)
 		}
 	}
 	for _, k := range se.kms.From() {
 		delete(found, k.ARN)
 	}
-	return append(from, sortedKeys(found)...)
+	from = append(append(from, sortedKeys(found)...), others...)
+	return from
 }
 
 func (r *rehearsal) notes(p *plan) []string {
@@ -419,32 +427,38 @@ func (r *rehearsal) notes(p *plan) []string {
 	return notes
 }
 
-// readPlan takes the source keys of a plan of the same source, and says what
-// the plan does not vouch for.
-func (j *job) readPlan(name string) (notice string, err error) {
+// readPlan reads the plan of the same job: what it says of keys means nothing
+// for another.
+func (j *job) readPlan(name string) (*plan, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return "", usage("--from-plan: %v", err)
+		return nil, usage("--from-plan: %v", err)
 	}
-	var p plan
-	if err := json.Unmarshal(data, &p); err != nil {
-		return "", usage("--from-plan %s is no plan: %v", name, err)
+	p := &plan{}
+	if err := json.Unmarshal(data, p); err != nil || p.Source == "" || p.Job == nil {
+		return nil, usage("--from-plan %s is no plan that rewrap plan --out wrote", name)
 	}
-	switch src := j.source.String(); {
-	case p.Source == "" || p.Items == 0 && p.From == nil:
-		return "", usage("--from-plan %s is no plan: it names no source", name)
-	case p.Source != src:
-		return "", usage("--from-plan %s is of %s, and this is %s: make a plan of the source first", name, p.Source, src)
-	case p.To != j.to: // another target has other source keys
-		return "", usage("--from-plan %s was made with --to %q, and here --to is %q: make a plan with the same", name, p.To, j.to)
+	var others []string
+	for _, d := range checkpoint.Differences(p.Job, j.scope()) {
+		others = append(others, fmt.Sprintf("%s is %q there, and here %q", d.Name, d.Was, d.Is))
+	}
+	if p.To != j.to { // another target has other source keys
+		others = append(others, fmt.Sprintf("to is %q there, and here %q", p.To, j.to))
+	}
+	switch {
+	case len(others) > 0:
+		return nil, usage("--from-plan %s is the plan of another job: %s; make a plan of this one", name, strings.Join(others, "; "))
 	case len(p.From) == 0:
-		return "", usage("--from-plan %s has no source key: nothing was found under any", name)
+		return nil, usage("--from-plan %s has no source key: none was named, and nothing was found under any", name)
 	case slices.Contains(p.From, ""):
-		return "", usage("--from-plan %s is no plan: a source key is empty", name)
+		return nil, usage("--from-plan %s is no plan that rewrap plan --out wrote: a source key is empty", name)
 	}
-	j.from = p.From
+	return p, nil
+}
+
+// vouch says what the plan does not vouch for.
+func (p *plan) vouch(say func(string, ...any)) {
 	if !p.Whole {
-		notice = fmt.Sprintf("the plan %s looked into %s of %s items: what is under a key that it neither met nor was given counts as foreign", name, count(p.Sampled), count(p.Items))
+		say("the plan looked into %s of %s items: what is under a key that it neither met nor was given counts as foreign", count(p.Sampled), count(p.Items))
 	}
-	return notice, nil
 }

@@ -135,10 +135,47 @@ func TestPlanIsWhatRunDoes(t *testing.T) {
 	}
 
 	// What a plan says of keys is for its own source.
-	w.run("run", "s3://"+bucket+"/q/", "--from-plan", "plan.json", "--yes").want(t, exitUsage, "plan.json is of "+src)
+	w.run("run", "s3://"+bucket+"/q/", "--from-plan", "plan.json", "--yes").want(t, exitUsage, `source is "s3://bucket/p/" there, and here "s3://bucket/q/"`)
 	w.run("run", src, "--from-plan", "plan.json", "--from", "alias/a", "--yes").want(t, exitUsage, "give one")
-	w.run("run", src, "--from-plan", "plan.json", "--to", "alias/other", "--yes").want(t, exitUsage, `and here --to is "alias/other"`)
+	w.run("run", src, "--from-plan", "plan.json", "--to", "alias/other", "--yes").want(t, exitUsage, `to is "" there, and here "alias/other"`)
 	w.run("verify", src, "--from-plan", "plan.json").want(t, exitOK, "")
+}
+
+// TestPlanOfAnotherJob: what a plan says of keys is for the job that it was made
+// of, and no key that was named is lost by it.
+func TestPlanOfAnotherJob(t *testing.T) {
+	t.Parallel()
+	o, age := aged()
+	w := newWorld(t, o)
+	a, b := w.key("alias/a"), w.key("alias/b")
+	w.fill("alias/a", 3)
+	w.rotate(a)
+	age()
+	p := w.run("plan", src, "--from", "alias/b", "--from", "alias/a", "--include", "*", "--json", "--out", "plan.json").want(t, exitOK, "").plan(t)
+	if !p.Whole || !slices.Equal(p.From, []string{a, b}) {
+		t.Errorf("from %v, want what was found, and then what was named: %s, %s", p.From, a, b)
+	}
+	for _, command := range []string{"run", "verify"} {
+		for _, tc := range []struct {
+			args    []string
+			message string
+		}{
+			{nil, `include is "*" there, and here ""`},
+			{[]string{"--include", "*/0*"}, `and here "*/0*"`},
+			{[]string{"--include", "*", "--exclude", "*1"}, `exclude is "" there, and here "*1"`},
+			{[]string{"--include", "*", "--format", "raw"}, `format is "auto" there, and here "raw"`},
+			{[]string{"--include", "*", "--json-field", "/a", "--context", "k=v"}, `json-field is "" there, and here "/a"; context is "" there, and here "k=v"`},
+		} {
+			args := append([]string{command, src, "--from-plan", "plan.json"}, tc.args...)
+			if command == "run" {
+				args = append(args, "--yes")
+			}
+			w.run(args...).want(t, exitUsage, tc.message)
+		}
+	}
+	other := worldAt(t, strings.Replace(w.url, "127.0.0.1", "localhost", 1)+"/")
+	other.run("run", src, "--include", "*", "--from-plan", filepath.Join(w.dir, "plan.json"), "--yes").want(t, exitUsage, "the plan was made at the endpoint")
+	w.run("run", src, "--include", "*", "--from-plan", "plan.json", "--yes").want(t, exitOK, "")
 }
 
 // TestPlanSample: a part of the source is scaled up, and says so.

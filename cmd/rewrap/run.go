@@ -78,8 +78,8 @@ func (j *job) run(s streams) (err error) {
 	if err != nil {
 		return interrupted(err)
 	}
-	if j.notice != "" {
-		se.say("%s", j.notice)
+	if j.planned != nil {
+		j.planned.vouch(se.say)
 	}
 	if !j.yes {
 		se.describe(s.err)

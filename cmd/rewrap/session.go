@@ -78,6 +78,9 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	if se.source, err = se.openSource(ctx); err != nil {
 		return nil, err
 	}
+	if p := j.planned; p != nil && p.Endpoint != se.cloud.endpoint() {
+		return nil, usage("the plan was made at the endpoint %q, and here it is %q: make a plan at this one", p.Endpoint, se.cloud.endpoint())
+	}
 	se.worker = engine.Worker{Source: se.source, Format: format, ReadOnly: readOnly}
 	if j.keyring != "" {
 		if se.local, err = se.openKeyring(ctx, pinned); err != nil {
@@ -130,7 +133,7 @@ func (se *session) targets() map[string]string {
 // with another one is not gone on with.
 func (se *session) identity() []checkpoint.Field {
 	j := se.job
-	fields := []checkpoint.Field{{Name: "source", Value: j.source.String()}}
+	fields := j.scope()
 	add := func(name, value string) {
 		if value != "" {
 			fields = append(fields, checkpoint.Field{Name: name, Value: value})
@@ -145,17 +148,7 @@ func (se *session) identity() []checkpoint.Field {
 		}
 		fields = append(fields, checkpoint.Field{Name: name + " " + given, Value: k.ARN, Moves: true})
 	}
-	list := func(name string, values []string) {
-		for _, v := range values {
-			add(name, v)
-		}
-	}
 	add("endpoint", se.cloud.endpoint())
-	add("format", j.format)
-	list("json-field", j.jsonFields)
-	list("context", j.context)
-	add("context-field", j.contextField)
-	add("associated-data", j.associatedData)
 	switch {
 	case se.local != nil:
 		add("keyring", se.local.Name())
@@ -169,8 +162,26 @@ func (se *session) identity() []checkpoint.Field {
 			add("to", "each wrapped key's own key")
 		}
 	}
-	list("include", j.include)
-	list("exclude", j.exclude)
+	return fields
+}
+
+// scope is what makes the job this job, as far as the operator alone says it,
+// and but for keys.
+func (j *job) scope() []checkpoint.Field {
+	fields := []checkpoint.Field{{Name: "source", Value: j.source.String()}, {Name: "format", Value: j.format}}
+	for _, f := range []struct {
+		name   string
+		values []string
+	}{
+		{"json-field", j.jsonFields}, {"context", j.context}, {"context-field", []string{j.contextField}},
+		{"associated-data", []string{j.associatedData}}, {"include", j.include}, {"exclude", j.exclude},
+	} {
+		for _, v := range f.values {
+			if v != "" {
+				fields = append(fields, checkpoint.Field{Name: f.name, Value: v})
+			}
+		}
+	}
 	return fields
 }
 

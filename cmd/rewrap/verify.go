@@ -84,8 +84,8 @@ func (j *job) runVerify(s streams) error {
 		}
 		return err
 	}
-	if j.notice != "" {
-		se.say("%s", j.notice)
+	if j.planned != nil {
+		j.planned.vouch(se.say)
 	}
 	if err := checkpoint.MakeDir(se.dir); err != nil {
 		return err

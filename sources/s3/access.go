@@ -23,7 +23,7 @@ type access struct {
 }
 
 // openAccess finds out, and whom a write makes the owner; on an endpoint that
-// is not AWS's own the canary tells that (see [probe.lists]). Being denied is
+// is not AWS's own the canary tells that (see [Source.lists]). Being denied is
 // an error of writes alone, so that commands that only read do not need the
 // permission.
 func (s *Source) openAccess(ctx context.Context) (owner string, err error) {
@@ -97,7 +97,7 @@ func (s *Source) grants(ctx context.Context, key string, w *ways) (grants, error
 		return nil, s.objectError(whereWrite, "reading the ACL of", key, "s3:GetObjectAcl", err)
 	}
 	owner := ownerID(out.Owner)
-	if owner != w.Owner {
+	if owner != w.Owner && !w.Assumed {
 		return nil, &sources.UnsupportedError{Reason: "acl", Detail: s.name(key) +
 			" belongs to another account than the caller's, and would change its owner; set the bucket's Object Ownership to BucketOwnerEnforced, or have the owner re-wrap it"}
 	}

@@ -45,10 +45,13 @@ func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, err
 	if !ok {
 		return sources.Result{}, fmt.Errorf("changing %s: the plan was not made by S3", s.name(p.View.ID))
 	}
+	if w.assumed {
+		return sources.Result{}, fmt.Errorf("changing %s: the plan assumes what the endpoint honours; call Prepare first", s.name(p.View.ID))
+	}
 	if err := ctx.Err(); err != nil {
 		return sources.Result{}, fmt.Errorf("changing %s: %w", s.name(p.View.ID), err)
 	}
-	if p.Way == wayPut {
+	if p.Way == WayPut {
 		return s.applyPut(ctx, w, p.Edit.Splices)
 	}
 	var n attempts

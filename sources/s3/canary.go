@@ -24,6 +24,10 @@ type ways struct {
 	// count, Owner whom a write of the caller makes an object's owner.
 	Lists bool
 	Owner string
+
+	// Assumed says that nobody found all this out; see [Source.Assume]. Owner
+	// is not known then.
+	Assumed bool
 }
 
 // choose picks the way for an edit, or refuses.
@@ -35,9 +39,9 @@ func (w *ways) choose(key string, meta map[string]string, body bool) (string, er
 		return "", &sources.UnsupportedError{Reason: "no-conditional-write",
 			Detail: fmt.Sprintf("%s: this endpoint does not refuse a write when the object has changed, so a concurrent writer's change could be lost", key)}
 	case copies && (w.CopyVerbatim || !encoded):
-		return wayCopy, nil
+		return WayCopy, nil
 	case w.Put && (w.PutVerbatim || !encoded):
-		return wayPut, nil
+		return WayPut, nil
 	}
 	return "", &sources.UnsupportedError{Reason: "metadata-encoding",
 		Detail: fmt.Sprintf("%s has metadata that is not plain ASCII, and this endpoint changes such values when the object is written again", key)}
@@ -107,6 +111,25 @@ func (s *Source) Prepare(ctx context.Context) error {
 	return nil
 }
 
+// Assume is for those who only plan: where what the endpoint honours is not
+// known, because a canary would have to be written, it is taken to be what AWS
+// does, and plans are made by that. Apply refuses such plans. Whether ACLs
+// count is looked up on an object of the source, and so is what else is looked
+// up once, so that the plans that follow make the requests of their own object
+// alone. assumed is false where the ways are known.
+func (s *Source) Assume(ctx context.Context, key string) (assumed bool, err error) {
+	if s.ways.Load() == nil {
+		w := ways{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true, Assumed: true}
+		if w.Lists, _, err = s.lists(ctx, key); err != nil {
+			return true, err
+		}
+		s.ways.Store(&w)
+		assumed = true
+	}
+	_ = s.checkLocks(ctx, key) // asked again, and said, by the first plan
+	return assumed, nil
+}
+
 // probe is one canary and what was written of it.
 type probe struct {
 	s        *Source
@@ -123,7 +146,7 @@ func (p *probe) run(ctx context.Context) (ways, error) {
 		meta:    map[string]string{stepName: "0", "rewrap-text": "Größe"},
 		headers: map[string]string{"Content-Type": "text/plain", "Cache-Control": "no-store", "Content-Language": "en", "Expires": "Thu, 01 Dec 1994 16:00:00 GMT"},
 	}
-	if _, err := p.try(ctx, first, wayPut); err != nil {
+	if _, err := p.try(ctx, first, WayPut); err != nil {
 		return w, p.fail(err)
 	}
 	// What was stored may be another body than was sent: older servers keep the
@@ -132,13 +155,13 @@ func (p *probe) run(ctx context.Context) (ways, error) {
 	if err != nil {
 		return w, p.fail(err)
 	}
-	if w.Lists, w.Owner, err = p.lists(ctx); err != nil {
+	if w.Lists, w.Owner, err = p.s.lists(ctx, p.key); err != nil {
 		return w, p.fail(err)
 	}
-	if w.Copy, w.CopyVerbatim, err = p.way(ctx, wayCopy, stored); err != nil {
+	if w.Copy, w.CopyVerbatim, err = p.way(ctx, WayCopy, stored); err != nil {
 		return w, p.fail(err)
 	}
-	if w.Put, w.PutVerbatim, err = p.way(ctx, wayPut, canaryBody); err != nil {
+	if w.Put, w.PutVerbatim, err = p.way(ctx, WayPut, canaryBody); err != nil {
 		return w, p.fail(err)
 	}
 	return w, nil
@@ -154,7 +177,7 @@ func (p *probe) way(ctx context.Context, way string, body []byte) (conditional, 
 	refusals := []func(*request, time.Time){
 		func(r *request, _ time.Time) { r.ifMatch = wrongETag },
 	}
-	if way == wayCopy {
+	if way == WayCopy {
 		refusals = append(refusals, func(r *request, modified time.Time) {
 			past := modified.Add(-time.Hour)
 			r.unmodifiedSince = &past
@@ -185,7 +208,7 @@ func (p *probe) way(ctx context.Context, way string, body []byte) (conditional, 
 	}
 	r := p.next(before)
 	r.ifMatch = before.etag()
-	if way == wayCopy {
+	if way == WayCopy {
 		r.unmodifiedSince = &modified
 	}
 	refused, err := p.try(ctx, r, way)
@@ -201,18 +224,19 @@ func (p *probe) way(ctx context.Context, way string, body []byte) (conditional, 
 	return conditional && done, done && maps.Equal(text(after), r.meta), nil
 }
 
-// lists looks at the canary's own access control list: whether there is one,
-// and whom it names as the owner of what the caller writes.
-func (p *probe) lists(ctx context.Context) (lists bool, owner string, err error) {
-	if !p.s.access.lists {
+// lists looks at an object's access control list: whether there is one, and
+// whom it names as the owner; of the canary, that is the owner of what the
+// caller writes.
+func (s *Source) lists(ctx context.Context, key string) (lists bool, owner string, err error) {
+	if !s.access.lists {
 		return false, "", nil
 	}
-	out, err := p.s.api.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &p.s.c.Bucket, Key: &p.key})
+	out, err := s.api.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &s.c.Bucket, Key: &key})
 	switch {
 	case refusedOtherwise(err):
 		return false, "", nil // not even of the caller's own object
 	case err != nil:
-		return false, "", p.s.objectError(whereWrite, "reading the ACL of", p.key, "s3:GetObjectAcl", err)
+		return false, "", s.objectError(whereWrite, "reading the ACL of", key, "s3:GetObjectAcl", err)
 	case out.Owner == nil && len(out.Grants) == 0:
 		return false, "", nil // the endpoint took the request for another one
 	}
@@ -244,7 +268,7 @@ func (p *probe) try(ctx context.Context, r request, way string) (refused bool, e
 		version *string
 	)
 	p.written = true
-	if way == wayCopy {
+	if way == WayCopy {
 		out, copyErr := p.s.copy(ctx, r, &n)
 		if err = copyErr; err == nil {
 			version = out.VersionId

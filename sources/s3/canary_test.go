@@ -83,17 +83,17 @@ func TestCanary(t *testing.T) {
 		meta, odd, bytes string // the way, or the reason of the refusal
 		notices          int
 	}{
-		{"honours everything", nil, wayCopy, wayCopy, wayPut, 0},
-		{"ignores If-Match on CopyObject", noCopy, wayPut, wayPut, wayPut, 1},
-		{"ignores the source's condition", ignore("CopyObject", "X-Amz-Copy-Source-If-Unmodified-Since"), wayPut, wayPut, wayPut, 1},
-		{"has no CopyObject", fails("CopyObject", 501, "NotImplemented"), wayPut, wayPut, wayPut, 1},
-		{"refuses every CopyObject", fails("CopyObject", 412, "PreconditionFailed"), wayPut, wayPut, wayPut, 1},
-		{"refuses with 412 and writes", lies, wayPut, wayPut, wayPut, 1},
-		{"forgets a header on CopyObject", ignore("CopyObject", "Cache-Control"), wayPut, wayPut, wayPut, 1},
-		{"ignores If-Match on PutObject", noPut, wayCopy, wayCopy, none, 1},
-		{"keeps other bodies", garbles, wayCopy, wayCopy, none, 1},
-		{"copies change metadata", decodes("CopyObject"), wayCopy, wayPut, wayPut, 1},
-		{"all writes change metadata", both(decodes("CopyObject"), decodes("PutObject")), wayCopy, "metadata-encoding", wayPut, 1},
+		{"honours everything", nil, WayCopy, WayCopy, WayPut, 0},
+		{"ignores If-Match on CopyObject", noCopy, WayPut, WayPut, WayPut, 1},
+		{"ignores the source's condition", ignore("CopyObject", "X-Amz-Copy-Source-If-Unmodified-Since"), WayPut, WayPut, WayPut, 1},
+		{"has no CopyObject", fails("CopyObject", 501, "NotImplemented"), WayPut, WayPut, WayPut, 1},
+		{"refuses every CopyObject", fails("CopyObject", 412, "PreconditionFailed"), WayPut, WayPut, WayPut, 1},
+		{"refuses with 412 and writes", lies, WayPut, WayPut, WayPut, 1},
+		{"forgets a header on CopyObject", ignore("CopyObject", "Cache-Control"), WayPut, WayPut, WayPut, 1},
+		{"ignores If-Match on PutObject", noPut, WayCopy, WayCopy, none, 1},
+		{"keeps other bodies", garbles, WayCopy, WayCopy, none, 1},
+		{"copies change metadata", decodes("CopyObject"), WayCopy, WayPut, WayPut, 1},
+		{"all writes change metadata", both(decodes("CopyObject"), decodes("PutObject")), WayCopy, "metadata-encoding", WayPut, 1},
 		{"ignores all", both(noCopy, noPut), none, none, none, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -111,11 +111,7 @@ func TestCanary(t *testing.T) {
 				t.Fatal(err)
 			}
 			plan := func(name string, e sources.Edit) string {
-				v, err := s.Read(t.Context(), sources.Ref{ID: name}, sources.Want{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				p, err := s.Plan(t.Context(), v, e)
+				p, err := planOf(t, s, name, e)
 				if u := new(sources.UnsupportedError); errors.As(err, &u) {
 					return u.Reason
 				}
@@ -126,8 +122,8 @@ func TestCanary(t *testing.T) {
 			}
 			meta := sources.Edit{Meta: map[string][]byte{"new": []byte("value")}}
 			body := sources.Edit{Splices: []sources.Splice{{Ins: []byte("x")}}}
-			if got := plan("plain", meta); got != "endpoint-unknown" {
-				t.Errorf("before the canary: %q", got)
+			if p, err := planOf(t, s, "plain", meta); err == nil {
+				t.Errorf("before the canary: %q", p.Way)
 			}
 			err = s.Prepare(t.Context())
 			var run *sources.RunError
@@ -148,6 +144,54 @@ func TestCanary(t *testing.T) {
 			}
 			c.nothingLeft(t, "plain", "odd")
 		})
+	}
+}
+
+func planOf(t *testing.T, s *Source, name string, e sources.Edit) (sources.Plan, error) {
+	t.Helper()
+	v, err := s.Read(t.Context(), sources.Ref{ID: name}, sources.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Plan(t.Context(), v, e)
+}
+
+// TestAssume: who only plans need not have written a canary, and what is planned
+// so is not written.
+func TestAssume(t *testing.T) {
+	c := newCloud(t)
+	w := writer{c: c.client, bucket: c.bucket}
+	if err := w.put("o", []byte("body"), map[string]string{"k": "v"}); err != nil {
+		t.Fatal(err)
+	}
+	c.wait(minAge)
+	s, err := Open(t.Context(), Config{Client: c.client, Bucket: c.bucket, Canary: true, CanaryID: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if assumed, err := s.Assume(t.Context(), "o"); !assumed || err != nil {
+		t.Fatal(assumed, err)
+	}
+	meta := sources.Edit{Meta: map[string][]byte{"new": []byte("value")}}
+	p, err := planOf(t, s, "o", meta)
+	if err != nil || p.Way != WayCopy {
+		t.Errorf("%q, %v", p.Way, err)
+	}
+	if _, err := s.Apply(t.Context(), p); err == nil || !strings.Contains(err.Error(), "call Prepare first") {
+		t.Errorf("what was assumed was written: %v", err)
+	}
+	c.nothingLeft(t, "o")
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if assumed, err := s.Assume(t.Context(), "o"); assumed || err != nil {
+		t.Error("assumed what is known", err)
+	}
+	if p, err = planOf(t, s, "o", meta); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apply(t.Context(), p); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -192,7 +192,7 @@ func TestMoto(t *testing.T) {
 	for notYet := new(sources.NotYetError); errors.As(err, &notYet); p, err = plan(t, s, edit) {
 		time.Sleep(notYet.Wait)
 	}
-	if err != nil || p.Way != wayPut {
+	if err != nil || p.Way != WayPut {
 		t.Fatalf("Plan: %s, %v", p.Way, err)
 	}
 	if _, err := s.Apply(t.Context(), p); err != nil {

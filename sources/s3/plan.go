@@ -17,10 +17,13 @@ import (
 	"rewrap/sources/awserr"
 )
 
+// The ways in which an object is written.
 const (
-	wayCopy = "CopyObject"
-	wayPut  = "GetObject and PutObject"
+	WayCopy = "CopyObject"
+	WayPut  = "GetObject and PutObject"
+)
 
+const (
 	maxObject = 5 << 30 // of one CopyObject or PutObject (S3 User Guide, "Uploading objects")
 	maxMeta   = 2 << 10 // of user-defined metadata, names and values (S3 User Guide, "Working with object metadata")
 
@@ -76,6 +79,7 @@ func (o object) carried() map[string]string {
 type planned struct {
 	object  object
 	request request
+	assumed bool // the ways were not found out
 }
 
 // Plan implements [sources.Source]. The age that [sources.NotYetError] speaks
@@ -91,8 +95,7 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	}
 	ways := s.ways.Load()
 	if ways == nil {
-		return sources.Plan{}, &sources.UnsupportedError{Reason: "endpoint-unknown",
-			Detail: "what this endpoint does about conditional writes is found out by a canary object before the first write; commands that only read do not write one"}
+		return sources.Plan{}, fmt.Errorf("planning %s: neither Prepare nor Assume was called, so it is not known what the endpoint honours", s.name(v.ID))
 	}
 	size, err := splicedSize(o.size, e.Splices)
 	if err != nil {
@@ -121,13 +124,13 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 		return sources.Plan{}, err
 	}
 	switch way {
-	case wayCopy:
+	case WayCopy:
 		modified, err := o.modified()
 		if err != nil {
 			return sources.Plan{}, fmt.Errorf("planning %s: last modified: %w", s.name(v.ID), err)
 		}
 		r.unmodifiedSince = &modified
-	case wayPut:
+	case WayPut:
 		if r.tagging, err = s.tagging(ctx, v.ID); err != nil {
 			return sources.Plan{}, err
 		}
@@ -136,8 +139,8 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 		}
 	}
 	return sources.Plan{
-		View: v, Edit: e, Way: way, State: planned{object: o, request: r},
-		Unconditional: way == wayPut && !o.etagPerWrite(),
+		View: v, Edit: e, Way: way, State: planned{object: o, request: r, assumed: ways.Assumed},
+		Unconditional: way == WayPut && !o.etagPerWrite(),
 	}, nil
 }
 

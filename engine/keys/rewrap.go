@@ -79,12 +79,19 @@ func (k *KMS) rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewra
 	if err != nil {
 		return envelope.Rewrapped{}, err
 	}
+	if len(cs) > 1 {
+		defer k.hints.scout(ctx, w.Blob)()
+		if arn := k.hints.recall(w.Blob); arn != "" {
+			front(cs, slices.IndexFunc(cs, func(c candidate) bool { return c.src.ARN == arn }))
+		}
+	}
 	for _, c := range cs {
 		r, err := k.move(ctx, w, c, cs)
 		var run *sources.RunError
+		ends := errors.As(err, &run)
 		switch {
 		case errors.Is(err, errWrongKey):
-		case !c.src.named() && (isManaged(err) || errors.As(err, &run) && run.Strikes == manyStrikes):
+		case !c.src.named() && (isManaged(err) || ends && run.Strikes == manyStrikes):
 			// The key that the item records cannot be used; the blob may have
 			// been moved from it since.
 			none = err
@@ -93,6 +100,9 @@ func (k *KMS) rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewra
 			k.hints.learn(r.Blob, r.To.ARN)
 			return r, nil
 		default:
+			if !ends && ctx.Err() == nil { // damaged, or not in scope: KMS did not say that the key is wrong
+				k.hints.learn(w.Blob, c.src.ARN)
+			}
 			return r, err
 		}
 	}
@@ -122,9 +132,6 @@ func (k *KMS) candidates(ctx context.Context, w envelope.WrappedKey) (cs []candi
 	}
 	if k.cfg.ReadOnly && k.to != nil {
 		front(cs, slices.IndexFunc(cs, func(c candidate) bool { return c.src.ARN == k.to.ARN }))
-	}
-	if arn := k.hints.recall(w.Blob); arn != "" {
-		front(cs, slices.IndexFunc(cs, func(c candidate) bool { return c.src.ARN == arn }))
 	}
 	return cs, none, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -497,4 +498,96 @@ func TestVerifyOpenMismatch(t *testing.T) {
 	if errors.As(err, &run) && strings.Contains(run.Error(), "0123456789abcdef") {
 		t.Error("a data key is in the error")
 	}
+}
+
+// TestOneScout: of calls that come at once with blobs that begin alike, one finds
+// out the key.
+func TestOneScout(t *testing.T) {
+	w := newWorld(t, 0)
+	from := []string{w.key(), w.key(), w.key(), w.key()}
+	stranger := w.key()
+	const n = 40
+	all := func(blobs [][]byte, k *keys.KMS) (errs []error) {
+		errs = make([]error, len(blobs))
+		var wg sync.WaitGroup
+		for i, b := range blobs {
+			wg.Go(func() { _, errs[i] = k.Rewrap(t.Context(), envelope.WrappedKey{Blob: b}) })
+		}
+		wg.Wait()
+		return errs
+	}
+	seal := func(arn string, damage bool) (blobs [][]byte) {
+		for range n {
+			b := w.seal(arn, nil)
+			if damage {
+				b[len(b)-1] ^= 1
+			}
+			blobs = append(blobs, b)
+		}
+		return blobs
+	}
+	var atOnce, most atomic.Int64
+	open := func() *keys.KMS {
+		w.hook(nil, nil)
+		k := w.open(keys.Config{From: from})
+		w.hook(func(_, op string, _ object) string {
+			most.Store(max(most.Load(), atOnce.Add(1)))
+			time.Sleep(5 * time.Millisecond)
+			atOnce.Add(-1)
+			return ""
+		}, nil)
+		return k
+	}
+	last := from[3]
+	good, damaged, foreign := seal(last, false), seal(last, true), seal(stranger, false)
+
+	if errs := all(good, open()); errors.Join(errs...) != nil {
+		t.Error(errs)
+	}
+	if got := w.calls("ReEncrypt"); got != n+3 {
+		t.Errorf("%d calls for %d blobs under the last of 4 keys", got, n)
+	}
+	for _, err := range all(damaged, open()) {
+		itemError(t, err)
+	}
+	if got := w.calls("ReEncrypt"); got != n+3 {
+		t.Errorf("%d calls for %d damaged blobs", got, n)
+	}
+	most.Store(0)
+	for _, err := range all(foreign, open()) {
+		if !errors.Is(err, envelope.ErrForeign) {
+			t.Error(err)
+		}
+	}
+	if got := w.calls("ReEncrypt"); got != 4*n || most.Load() < n/4 {
+		t.Errorf("%d calls for %d foreign blobs, %d at once", got, n, most.Load())
+	}
+
+	// A scout that is called back leaves its place to the next.
+	k := open()
+	ctx, cancel := context.WithCancel(t.Context())
+	held, release := make(chan struct{}, 1), make(chan struct{})
+	w.hook(func(_, op string, _ object) string {
+		select {
+		case held <- struct{}{}:
+			<-release
+		default:
+		}
+		return ""
+	}, nil)
+	gone := make(chan error, 1)
+	go func() { _, err := k.Rewrap(ctx, envelope.WrappedKey{Blob: good[0]}); gone <- err }()
+	for len(held) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	next := make(chan error, 1)
+	go func() { _, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: good[1]}); next <- err }()
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if err := <-next; err != nil {
+		t.Error(err)
+	}
+	close(release)
 }

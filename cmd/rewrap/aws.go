@@ -98,7 +98,7 @@ func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 }
 
 // keyService is what moves wrapped keys in a Region; "" is the configured one.
-func (c *cloud) keyService(region string) keys.API { return c.keyClient(region) }
+func (c *cloud) keyService(region string) keys.API { return counted{c.keyClient(region)} }
 
 func (c *cloud) keyClient(region string) *kms.Client {
 	if region == "" {

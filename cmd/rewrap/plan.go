@@ -22,6 +22,7 @@ import (
 	"rewrap/checkpoint"
 	"rewrap/engine"
 	"rewrap/sources"
+	s3source "rewrap/sources/s3"
 )
 
 func newPlan(s streams) *cobra.Command {
@@ -98,6 +99,8 @@ type plan struct {
 
 	Readers []readers `json:"readers"`
 	Notes   []string  `json:"notes"`
+
+	failed error // nothing but failures was seen
 }
 
 // planKeys counts the wrapped keys of one format that are under one key
@@ -144,6 +147,9 @@ func (j *job) runPlan(s streams, size int, out string) error {
 	if err != nil {
 		return fmt.Errorf("the plan cannot be written to standard output: %w", err)
 	}
+	if p.failed != nil {
+		return p.failed
+	}
 	if n := p.Outcomes["foreign"]; p.Whole && n > 0 && n == p.Items {
 		return fmt.Errorf("saw %d items, and none of them is under a source key or on target: check the prefix, --from (s3ec kms+context does not record its key) and --format", n)
 	}
@@ -186,17 +192,24 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	se.say("%s items; looking into %s of them", count(all.seen), count(int64(len(all.picks))))
 
 	r := newRehearsal(se, all.refs())
+	if s, ok := se.source.(*s3source.Source); ok && len(r.items) > 0 {
+		if r.assumed, err = s.Assume(ctx, r.items[0].ID); err != nil {
+			return nil, err
+		}
+	}
 	before := se.asked()
+	opened = before.minus(listed)
 	if _, err := engine.Run(ctx, engine.Job{
 		Worker:  engine.Worker{Source: r, Format: variants{se.worker.Format}, Rewrapper: asker{se.worker.Rewrapper, r}},
 		Workers: j.workers, Observe: r.observe,
 	}); err != nil {
 		return nil, err
 	}
+	p := r.plan(opened, listed, se.asked().minus(before), &all)
 	if n := len(r.items); n > 0 && r.outcomes[engine.Failed.String()] == int64(n) {
-		return nil, fmt.Errorf("each of the %d items that were looked into failed, for example %w", n, r.failure)
+		p.failed = fmt.Errorf("each of the %s items that were looked into failed, for example %w", count(int64(n)), r.failure)
 	}
-	return r.plan(opened, listed, se.asked().minus(before), &all), nil
+	return p, nil
 }
 
 // asked is what was asked of the two services so far; what was throttled and
@@ -311,15 +324,10 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 		}
 		return int64(math.Round(float64(n) * float64(p.Items) / float64(p.Sampled)))
 	}
-	scaled := func(m map[string]int64) map[string]int64 {
-		s := make(map[string]int64, len(m))
-		for name, n := range m {
-			s[name] = scale(n)
-		}
-		return s
-	}
-	p.Outcomes, p.SkippedByReason, p.Ways = scaled(r.outcomes), scaled(r.reasons), scaled(r.ways)
-	p.WaysAssumed, p.Unconditional = r.assumed.Load() > 0, scale(r.unconditional.Load())
+	p.Outcomes = apportion(r.outcomes, p.Items)
+	p.SkippedByReason = apportion(r.reasons, p.Outcomes[engine.Skipped.String()])
+	p.Ways = apportion(r.ways, scale(total(r.ways)))
+	p.WaysAssumed, p.Unconditional = r.assumed && len(p.Ways) > 0, scale(r.unconditional.Load())
 	for k, n := range r.keys {
 		k.Keys = scale(n)
 		p.Keys = append(p.Keys, k)
@@ -329,14 +337,23 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 	})
 	p.From = se.confirmed(p)
 
+	// Which key goes with which material is learned once, however many items
+	// there are; see [keys.KMS].
+	materials := make(map[[2]string]bool)
+	for _, k := range p.Keys {
+		materials[[2]string{k.Key, k.Material}] = true
+	}
+	learned := min(r.learning.Load(), int64(len(materials))*max(r.candidates-1, 0))
+	reencrypts := r.reencrypts.Load()
+
 	kms, store := make(map[string]int64), make(map[string]int64)
 	add := func(m map[string]int64, op string, n int64) {
 		if n > 0 {
 			m[op] += n
 		}
 	}
-	add(kms, opOpening, opened.kms)
-	add(kms, "ReEncrypt", scale(r.reencrypts.Load()))
+	add(kms, opOpening, opened.kms+max(looked.kms-reencrypts, 0))
+	add(kms, "ReEncrypt", scale(reencrypts-learned)+learned)
 	if j.source.dir == "" {
 		add(store, opOpening, opened.store)
 		add(store, "ListObjectsV2", listed.store)
@@ -353,17 +370,41 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 				add(store, op, n)
 			}
 		}
-		if p.WaysAssumed { // looks that were not made
-			add(store, opLooks, p.Ways["GetObject and PutObject"])
-		}
 		p.BytesOut = scale(r.bodies.Load())
-		p.BytesIn = opened.in + listed.in + scale(looked.in) + p.BytesOut
+		p.BytesIn = opened.in + listed.in + scale(looked.in) + p.BytesOut + p.Ways[s3source.WayCopy]*copyAnswer
 	}
 	p.KMS, p.Store = newForecast(kms, kmsPrice, j.kms), newForecast(store, s3Price, j.store)
-	p.Dollars = p.KMS.Dollars + p.Store.Dollars
+	p.KMS.AtMost = !p.Whole && r.repeats.Load() > 0
+	p.Dollars = rounded(p.KMS.Dollars + p.Store.Dollars)
 	p.Readers = se.readers(p.Keys)
 	p.Notes = r.notes(p)
 	return p
+}
+
+func total(m map[string]int64) (sum int64) {
+	for _, n := range m {
+		sum += n
+	}
+	return sum
+}
+
+// apportion scales the parts of a sample up so that they add up to the whole:
+// what rounding down leaves goes to the largest remainders.
+func apportion(m map[string]int64, whole int64) map[string]int64 {
+	sum, left, out := total(m), whole, make(map[string]int64, len(m))
+	if sum == 0 {
+		return out
+	}
+	names := sortedKeys(m)
+	for _, name := range names {
+		out[name] = m[name] * whole / sum
+		left -= out[name]
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(m[b]*whole%sum, m[a]*whole%sum) })
+	for _, name := range names[:left] {
+		out[name]++
+	}
+	return out
 }
 
 // confirmed are the source keys for a run: first those that something was found
@@ -407,7 +448,11 @@ func (r *rehearsal) notes(p *plan) []string {
 	if p.Items == 0 {
 		add("There is no item: is that the right name?")
 	} else if !p.Whole {
-		add("Scaled up from %s of %s items: keys, formats and reasons that are rare may be missing, and equal wrapped keys, which cost one call together, are fewer in a sample. --sample %d looks into all.", count(p.Sampled), count(p.Items), p.Items)
+		add("Scaled up from %s of %s items: counts may be off by some %.2g %% of the items, and keys, formats and reasons that are rare may be missing. --sample %d looks into all.",
+			count(p.Sampled), count(p.Items), 100/math.Sqrt(float64(p.Sampled)), p.Items)
+	}
+	if p.KMS.AtMost {
+		add("Equal wrapped keys cost one call together. The sample met some, and there are more of them in the whole.")
 	}
 	if r.failure != nil {
 		add("Items would fail, for example %v", r.failure)
@@ -416,7 +461,7 @@ func (r *rehearsal) notes(p *plan) []string {
 		add("Keys and key material are what KMS ReEncrypt named; its answers were thrown away.")
 	}
 	if p.WaysAssumed {
-		add("This endpoint is not AWS's: what it honours, a canary object finds out when the run begins (some 25 requests more). The ways are assumed; objects that cannot be written safely will be skipped, and ACLs that count cost one request more each.")
+		add("This endpoint is not AWS's: what it honours, a canary object finds out when the run begins (some 25 requests more). The ways are assumed; objects that cannot be written safely will be skipped.")
 	}
 	if r.se.cloud.endpoint() != "" {
 		add("The cost is what AWS would bill.")

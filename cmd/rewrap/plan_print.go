@@ -61,12 +61,16 @@ func (p *plan) print(w io.Writer) error {
 		if s := f.atCeiling(); s != "" {
 			at = fmt.Sprintf("%s at %g a second", s, f.Ceiling)
 		}
-		row(name, "%s%s requests (%s), $%.4f, %s", about, count(f.Requests), strings.Join(parts, ", "), f.Dollars, at)
+		few := about
+		if f.AtMost {
+			few = "at most "
+		}
+		row(name, "%s%s requests (%s), %s, %s", few, count(f.Requests), strings.Join(parts, ", "), amount("", f.Dollars), at)
 	}
 	if p.BytesIn+p.BytesOut > 0 {
 		row("bytes", "%s%s in, %s out", about, size(p.BytesIn), size(p.BytesOut))
 	}
-	row("cost", "%s$%.4f (%s)", about, p.Dollars, p.Prices)
+	row("cost", "%s (%s)", amount(about, p.Dollars), p.Prices)
 	for _, f := range p.From {
 		row("from", "%s", f)
 	}

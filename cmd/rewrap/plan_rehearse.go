@@ -10,9 +10,14 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
 	"rewrap/engine"
 	"rewrap/engine/envelope"
+	"rewrap/engine/keys"
 	"rewrap/sources"
+	s3source "rewrap/sources/s3"
 )
 
 // reasonRehearsed is what a rehearsal refuses every write with.
@@ -25,10 +30,10 @@ type rehearsal struct {
 	sources.Source // never asked to Apply
 	se             *session
 	items          []sources.Ref
-	candidates     int64 // keys that are tried before a blob is foreign
-	confined       bool  // a source key is confined to one key material
+	candidates     int64 // keys that a blob may be under
+	assumed        bool  // by [s3source.Source.Assume]
 
-	heads, gets, reencrypts, planned, unconditional, bodies, assumed atomic.Int64
+	heads, gets, reencrypts, learning, repeats, unconditional, bodies atomic.Int64
 
 	mu   sync.Mutex
 	ways map[string]int64
@@ -50,7 +55,6 @@ func newRehearsal(se *session, items []sources.Ref) *rehearsal {
 	tried := make(map[string]bool)
 	for _, k := range se.kms.From() {
 		tried[k.ARN] = true
-		r.confined = r.confined || k.Only != ""
 	}
 	if to := se.kms.To(); to != nil {
 		tried[to.ARN] = true
@@ -85,22 +89,13 @@ func (r *rehearsal) Read(ctx context.Context, ref sources.Ref, w sources.Want) (
 // Plan learns the way, and refuses the write.
 func (r *rehearsal) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
 	p, err := r.Source.Plan(ctx, v, e)
-	var refused *sources.UnsupportedError
-	switch {
-	case errors.As(err, &refused) && refused.Reason == "endpoint-unknown":
-		p.Way = "CopyObject"
-		if len(e.Splices) > 0 {
-			p.Way = "GetObject and PutObject"
-		}
-		r.assumed.Add(1)
-	case err != nil:
+	if err != nil {
 		return p, err
 	}
-	r.planned.Add(1)
 	if p.Unconditional {
 		r.unconditional.Add(1)
 	}
-	if slices.Contains(wayRequests[p.Way], "PutObject") {
+	if p.Way == s3source.WayPut {
 		r.bodies.Add(v.Size)
 	}
 	r.mu.Lock()
@@ -137,21 +132,21 @@ type variant struct {
 
 func (v variant) Format() string { return v.name }
 
-// asker asks the key service, and counts the calls that a run would make.
+// asker asks the key service, and counts the calls that it takes.
 type asker struct {
 	engine.Rewrapper
 	r *rehearsal
 }
 
 func (a asker) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewrapped, error) {
-	got, err := a.Rewrapper.Rewrap(ctx, w)
-	switch {
-	case a.r.se.kms == nil || got.Deduplicated:
-	case err == envelope.ErrForeign: // itself: each candidate was tried
-		a.r.reencrypts.Add(a.r.candidates)
-	case errors.Is(err, envelope.ErrForeign) && !a.r.confined: // the item's record told
-	default:
-		a.r.reencrypts.Add(1)
+	var n calls
+	got, err := a.Rewrapper.Rewrap(context.WithValue(ctx, callsKey{}, &n), w)
+	a.r.reencrypts.Add(n.all.Load())
+	if err == nil { // else each blob like this one costs as much
+		a.r.learning.Add(n.wrong.Load())
+	}
+	if got.Deduplicated {
+		a.r.repeats.Add(1)
 	}
 	if err == nil && !got.Current && got.Blob == nil {
 		// Who only reads gets no new blob. One of the same length stands for
@@ -160,6 +155,26 @@ func (a asker) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewr
 		got.Blob[len(got.Blob)-1] ^= 1
 	}
 	return got, err
+}
+
+// calls are those of ReEncrypt that one wrapped key took; its context carries
+// them, under callsKey.
+type calls struct{ all, wrong atomic.Int64 }
+
+type callsKey struct{}
+
+// counted is the key service, with calls counted where the context asks for it.
+type counted struct{ keys.API }
+
+func (c counted) ReEncrypt(ctx context.Context, in *kms.ReEncryptInput, opts ...func(*kms.Options)) (*kms.ReEncryptOutput, error) {
+	out, err := c.API.ReEncrypt(ctx, in, opts...)
+	if n, ok := ctx.Value(callsKey{}).(*calls); ok {
+		n.all.Add(1)
+		if errors.As(err, new(*types.IncorrectKeyException)) {
+			n.wrong.Add(1)
+		}
+	}
+	return out, err
 }
 
 func (r *rehearsal) observe(ev engine.Event) {

@@ -62,6 +62,153 @@ func (p plan) holds(t testing.TB, did map[string]int64) {
 	}
 }
 
+// TestPlanAgrees: in all kinds of worlds, a plan of the whole source and the run
+// that follows tell the same, request by request. What a command and the canary
+// ask before the first item is taken from a prefix without any.
+func TestPlanAgrees(t *testing.T) {
+	t.Parallel()
+	const n = 24
+	lock := func(w *world) {
+		must(w.t)(w.s3.CreateBucket(w.t.Context(), &s3.CreateBucketInput{Bucket: aws.String("special"), ObjectLockEnabledForBucket: aws.Bool(true)}))
+	}
+	lists := func(w *world) {
+		must(w.t)(w.s3.CreateBucket(w.t.Context(), &s3.CreateBucketInput{Bucket: aws.String("special"), ObjectOwnership: types.ObjectOwnershipObjectWriter}))
+	}
+	// raw is an item that is one blob.
+	raw := func(w *world, key string, i int) *s3.PutObjectInput {
+		return &s3.PutObjectInput{Body: bytes.NewReader(w.encrypt(key, fmt.Sprint(i), nil))}
+	}
+	// held is one that the metadata of an object holds.
+	held := func(w *world, key string, i int) *s3.PutObjectInput {
+		blob := w.encrypt(key, fmt.Sprint(i), map[string]string{"aws:x-amz-cek-alg": "AES/GCM/NoPadding"})
+		return &s3.PutObjectInput{Body: strings.NewReader("hello"), Metadata: map[string]string{
+			"x-amz-key-v2": base64.StdEncoding.EncodeToString(blob), "x-amz-iv": "MTExMTExMTExMTEx", "x-amz-matdesc": `{"aws:x-amz-cek-alg":"AES/GCM/NoPadding"}`,
+			"x-amz-wrap-alg": "kms+context", "x-amz-cek-alg": "AES/GCM/NoPadding", "x-amz-tag-len": "128",
+		}}
+	}
+	for _, tc := range []struct {
+		name   string
+		bucket func(*world)
+		item   func(w *world, i int) *s3.PutObjectInput
+		args   []string
+		ways   map[string]int64
+		reason string
+		few    int64 // requests that depend on who comes first
+	}{
+		{name: "copies", item: func(w *world, i int) *s3.PutObjectInput { return held(w, "alias/a", i) }, ways: map[string]int64{s3source.WayCopy: n}},
+		{name: "archived", reason: "archived", ways: map[string]int64{s3source.WayCopy: n / 2}, item: func(w *world, i int) *s3.PutObjectInput {
+			in := held(w, "alias/a", i)
+			if i%2 == 0 {
+				in.StorageClass = types.StorageClassGlacier
+			}
+			return in
+		}},
+		{name: "ACLs", bucket: lists, few: 1, ways: map[string]int64{s3source.WayCopy: n}, item: func(w *world, i int) *s3.PutObjectInput {
+			in := held(w, "alias/a", i)
+			if i%3 == 0 {
+				in.ACL = types.ObjectCannedACLPublicRead
+			}
+			return in
+		}},
+		{name: "locks", bucket: lock, few: 2 * n, ways: map[string]int64{s3source.WayCopy: n}, item: func(w *world, i int) *s3.PutObjectInput {
+			in := held(w, "alias/a", i)
+			if i%3 == 0 {
+				in.ObjectLockLegalHoldStatus = types.ObjectLockLegalHoldStatusOn
+			}
+			return in
+		}},
+		{name: "unconditional", args: []string{"--format", "raw"}, item: func(w *world, i int) *s3.PutObjectInput { return raw(w, "alias/a", i) }, ways: map[string]int64{s3source.WayPut: n}},
+		{name: "tags and SSE-KMS", args: []string{"--format", "raw"}, ways: map[string]int64{s3source.WayPut: n}, item: func(w *world, i int) *s3.PutObjectInput {
+			in := raw(w, "alias/a", i)
+			in.Tagging = aws.String("a=b")
+			if i%2 == 0 {
+				in.ServerSideEncryption = types.ServerSideEncryptionAwsKms
+			}
+			return in
+		}},
+		{name: "several keys", args: []string{"--format", "raw", "--from", "alias/b", "--from", "alias/c", "--from", "alias/d"}, ways: map[string]int64{s3source.WayPut: n}, item: func(w *world, i int) *s3.PutObjectInput {
+			return raw(w, []string{"alias/a", "alias/b", "alias/c", "alias/d"}[i%4], i)
+		}},
+		{name: "foreign keys and damage", args: []string{"--format", "raw", "--from", "alias/b"}, ways: map[string]int64{s3source.WayPut: n / 4}, item: func(w *world, i int) *s3.PutObjectInput {
+			switch i % 4 {
+			case 0:
+				return raw(w, "alias/b", i)
+			case 1:
+				blob := w.encrypt("alias/b", fmt.Sprint(i), nil)
+				blob[len(blob)-1] ^= 1
+				return &s3.PutObjectInput{Body: bytes.NewReader(blob)}
+			case 2:
+				return &s3.PutObjectInput{Body: bytes.NewReader(make([]byte, 7000+i))}
+			}
+			return raw(w, "alias/d", i)
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			o, age := aged()
+			w := newWorld(t, o)
+			var arns []string
+			for _, alias := range []string{"alias/a", "alias/b", "alias/c", "alias/d"} {
+				arns = append(arns, w.key(alias))
+			}
+			in := bucket
+			if tc.bucket != nil {
+				tc.bucket(w)
+				in = "special"
+			}
+			for i := range n {
+				put := tc.item(w, i)
+				put.Bucket, put.Key = &in, aws.String(name(i))
+				must(t)(w.s3.PutObject(t.Context(), put))
+			}
+			for _, arn := range arns {
+				w.rotate(arn)
+			}
+			age()
+			source := func(prefix string) []string {
+				return append([]string{"s3://" + in + "/" + prefix, "--from", "alias/a", "--json"}, tc.args...)
+			}
+			planned := func(prefix string) plan {
+				return w.run(append([]string{"plan", "--sample", "1000"}, source(prefix)...)...).want(t, exitOK, "").plan(t)
+			}
+			ran := func(prefix string) summary {
+				return w.run(append([]string{"run", "--yes"}, source(prefix)...)...).summary(t)
+			}
+			nothing, begun := planned("none/"), ran("none/")
+			w.emu.ResetCounters()
+			p := planned("p/")
+			if ops := changing(w.emu.Counters()); len(ops) > 0 {
+				t.Errorf("plan changed the bucket: %v", ops)
+			}
+			w.emu.ResetCounters()
+			s := ran("p/")
+			if did := w.emu.Counters()["kms:ReEncrypt"]; did != p.KMS.By["ReEncrypt"]+int64(strings.Count(strings.Join(source(""), " "), "--from")) { // each key is tried when a command begins
+				t.Errorf("the run called ReEncrypt %d times: %+v", did, p.KMS)
+			}
+			outcomes := map[string]int64{"rewrapped": s.Items.Rewrapped, "current": s.Items.Current, "foreign": s.Items.Foreign, "skipped": s.Items.Skipped, "gone": s.Items.Gone, "failed": s.Items.Failed}
+			maps.DeleteFunc(outcomes, func(_ string, n int64) bool { return n == 0 })
+			if !maps.Equal(p.Outcomes, outcomes) || !maps.Equal(p.SkippedByReason, s.SkippedByReason) || p.Unconditional != s.Unconditional || !maps.Equal(p.Ways, tc.ways) || !p.WaysAssumed {
+				t.Errorf("plan: %v %v %v, %d unconditional\nrun: %v %v, %d unconditional", p.Outcomes, p.SkippedByReason, p.Ways, p.Unconditional, outcomes, s.SkippedByReason, s.Unconditional)
+			}
+			if tc.reason != "" && p.SkippedByReason[tc.reason] == 0 {
+				t.Errorf("nothing is %s", tc.reason)
+			}
+			if d := s.KMS.Requests - begun.KMS.Requests - (p.KMS.Requests - nothing.KMS.Requests); max(d, -d) > 1 { // a key is described once or twice
+				t.Errorf("KMS: the run made %d requests more than forecast: %+v", d, p.KMS)
+			}
+			if d := s.Store.Requests - begun.Store.Requests - (p.Store.Requests - nothing.Store.Requests); max(d, -d) > tc.few {
+				t.Errorf("store: the run made %d requests more than forecast: %+v", d, p.Store)
+			}
+			if d := s.Store.BytesIn - begun.Store.BytesIn - (p.BytesIn - nothing.BytesIn); max(d, -d) > 64*n+3000+500*tc.few { // spans of a small source are listed in part
+				t.Errorf("the run got %d bytes more than the forecast %d", d, p.BytesIn)
+			}
+			if d := s.Store.BytesOut - begun.Store.BytesOut - p.BytesOut; max(d, -d) > 64*n {
+				t.Errorf("the run sent %d bytes more than the forecast %d", d, p.BytesOut)
+			}
+		})
+	}
+}
+
 // changing are the counters of what changes a bucket.
 func changing(m map[string]int64) map[string]int64 {
 	m = maps.Clone(m)
@@ -193,7 +340,7 @@ func TestPlanSample(t *testing.T) {
 	if got := w.emu.Counters()["s3:HeadObject"]; got != 30 {
 		t.Errorf("%d items were looked into", got)
 	}
-	if p.Items != n || p.Sampled != 30 || p.Whole || p.Outcomes["rewrapped"] != n || p.KMS.By["ReEncrypt"] != n || p.Store.By["CopyObject"] != n {
+	if p.Items != n || p.Sampled != 30 || p.Whole || p.Outcomes["rewrapped"] != n || p.KMS.By["ReEncrypt"] != n+1 || p.Store.By["CopyObject"] != n { // one is tried with the target first
 		t.Errorf("%+v", p)
 	}
 	if len(p.Readers) != 1 || p.Readers[0].Pins != "no" || !slices.Equal(p.From, []string{a}) {
@@ -264,7 +411,7 @@ func TestPlanOfAWS(t *testing.T) {
 	if se.source, err = s3source.Open(t.Context(), s3source.Config{Client: w.s3, Bucket: bucket, Prefix: "p/"}); err != nil {
 		t.Fatal(err)
 	}
-	client := func(string) keys.API { return w.kms }
+	client := func(string) keys.API { return counted{w.kms} }
 	if se.kms, err = keys.OpenKMS(t.Context(), keys.Config{Client: client, From: j.from, ReadOnly: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -398,6 +545,47 @@ func TestPlanEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.run("run", src, "--from-plan", bad, "--yes").want(t, exitUsage, "--from-plan")
+	}
+}
+
+// TestScaling: what is scaled up adds up.
+func TestScaling(t *testing.T) {
+	t.Parallel()
+	got := apportion(map[string]int64{"a": 1, "b": 1, "c": 1, "d": 4}, 100)
+	if want := map[string]int64{"a": 15, "b": 14, "c": 14, "d": 57}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := apportion(nil, 5); len(got) != 0 {
+		t.Errorf("%v out of nothing", got)
+	}
+	for dollars, want := range map[float64]string{0: "about $0.0000", 0.00003: "under $0.0001", 0.0001: "about $0.0001", 12.5: "about $12.5000"} {
+		if got := amount("about ", dollars); got != want {
+			t.Errorf("%v is %q, want %q", dollars, got, want)
+		}
+	}
+}
+
+// TestPlanOfRepeats: what a sample cannot know is said to be a bound.
+func TestPlanOfRepeats(t *testing.T) {
+	t.Parallel()
+	o, age := aged()
+	w := newWorld(t, o)
+	w.key("alias/a")
+	blob := w.encrypt("alias/a", "same", nil)
+	for i := range 40 {
+		must(t)(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(name(i)), Body: bytes.NewReader(blob)}))
+	}
+	age()
+	args := []string{"plan", src, "--format", "raw", "--from", "alias/a", "--sample"}
+	e := w.run(append(args, "10")...).want(t, exitOK, "")
+	if !strings.Contains(e.out, "at most ") || !strings.Contains(e.out, "Equal wrapped keys cost one call together.") {
+		t.Errorf("%s", e.out)
+	}
+	if p := w.run(append(args, "10", "--json")...).want(t, exitOK, "").plan(t); !p.KMS.AtMost || p.Outcomes["current"] != 40 {
+		t.Errorf("%+v", p)
+	}
+	if p := w.run(append(args, "40", "--json")...).want(t, exitOK, "").plan(t); p.KMS.AtMost || p.KMS.By["ReEncrypt"] != 1 {
+		t.Errorf("%+v", p)
 	}
 }
 

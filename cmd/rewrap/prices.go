@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"time"
+
+	s3source "rewrap/sources/s3"
 )
 
 // What AWS bills for a request, in US dollars, noted on 2026-11-23 for the
@@ -24,9 +27,13 @@ var s3Writes = map[string]bool{"ListObjectsV2": true, "CopyObject": true, "PutOb
 // wayRequests are the requests that a write costs by a source's way. Ways that
 // are not here cost none: files are on a disk.
 var wayRequests = map[string][]string{
-	"CopyObject":              {"CopyObject"},
-	"GetObject and PutObject": {"GetObject", "PutObject"},
+	s3source.WayCopy: {"CopyObject"},
+	s3source.WayPut:  {"GetObject", "PutObject"},
 }
+
+// copyAnswer is how many bytes the answer to a copy has, with a checksum (S3 API
+// Reference, CopyObject); other writes are answered without a body.
+const copyAnswer = 320
 
 // Groups of requests that are counted and not told apart.
 const (
@@ -37,6 +44,7 @@ const (
 // forecast is what a run would ask of one service.
 type forecast struct {
 	Requests int64            `json:"requests"`
+	AtMost   bool             `json:"at_most,omitempty"` // there are fewer, if wrapped keys repeat more often than in the sample
 	By       map[string]int64 `json:"by_operation"`
 	Dollars  float64          `json:"dollars"`
 	Ceiling  float64          `json:"ceiling_rps"`        // 0: none
@@ -50,11 +58,23 @@ func newForecast(by map[string]int64, price func(op string) float64, ceiling rat
 		f.Requests += n
 		f.Dollars += float64(n) * price(op)
 	}
-	f.Dollars = math.Round(f.Dollars*1e6) / 1e6
+	f.Dollars = rounded(f.Dollars)
 	if f.Ceiling > 0 {
 		f.Seconds = math.Round(float64(f.Requests)/f.Ceiling*10) / 10
 	}
 	return f
+}
+
+// rounded takes the noise of sums out of an amount, and leaves the price of a
+// single request.
+func rounded(dollars float64) float64 { return math.Round(dollars*1e7) / 1e7 }
+
+// amount is dollars for people.
+func amount(about string, dollars float64) string {
+	if dollars > 0 && dollars < 0.0001 {
+		return "under $0.0001"
+	}
+	return fmt.Sprintf("%s$%.4f", about, dollars)
 }
 
 func kmsPrice(string) float64 { return priceKMS }

@@ -60,7 +60,7 @@ type job struct {
 // jobFlags declares the flags that reading and writing commands share.
 func (j *job) jobFlags(f *pflag.FlagSet) {
 	j.flags = f
-	f.StringVarP(&j.file, "file", "f", "", "job `FILE` in YAML: source, and the flags of this command by name; the command line wins")
+	f.StringVarP(&j.file, "file", "f", "", "job `FILE` in YAML: source, and run's flags by name; it serves plan and verify too, and the command line wins")
 	f.BoolVar(&j.printJob, "print-job", false, "print the job as it was understood, in the form of a job file, and do nothing")
 	j.kms, j.store = rate{perSecond: 500}, rate{}
 	f.StringArrayVar(&j.from, "from", nil, "source `KEY`: id, ARN or alias, KEY@MATERIAL for one key material of it; repeatable. Needed where items do not record their key (s3ec kms+context)")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,15 +14,19 @@ import (
 )
 
 // Flags that say how a command is called, and are no part of a job.
-var notOfJob = []string{"file", "print-job", "help", "json", "yes", "sample", "out"}
+var notOfJob = []string{"file", "print-job", "help", "json", "yes", "restart", "sample", "out"}
 
 // maxJobFile is more than any job takes; a larger file is something else.
 const maxJobFile = 1 << 20
 
+// unquoted is a value that YAML takes for an alias, as globs may look like one.
+var unquoted = regexp.MustCompile(`(?m)^[^#]*[:,\[-]\s*\*`)
+
 // readJobFile sets the flags that a job file names, unless the command line
 // has them, and returns the file's source. The keys are the flags' names; a
-// repeatable flag takes a list. An unknown key is an error, since a misspelled
-// filter would widen the job.
+// repeatable flag takes a list. One file serves run, plan and verify: what only
+// run knows is checked and left. An unknown key is an error, since a
+// misspelled filter would widen the job.
 func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
 	fail := func(line int, format string, args ...any) error {
 		return usage("%s:%d: %s", name, line, fmt.Sprintf(format, args...))
@@ -43,7 +48,11 @@ func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return "", usage("%s: the job file is empty", name)
 	} else if err != nil {
-		return "", usage("%s: %v", name, err)
+		hint := ""
+		if unquoted.Match(data) {
+			hint = "; quote a value that begins with *"
+		}
+		return "", usage("%s: %v%s", name, err, hint)
 	}
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return "", usage("%s: more than one document", name)
@@ -52,6 +61,7 @@ func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
 	if root.Kind != yaml.MappingNode {
 		return "", fail(root.Line, "a job is a mapping of flags' names to values")
 	}
+	all := newRun(streams{}).Flags()
 	seen := make(map[string]bool)
 	for i := 0; i < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
@@ -66,23 +76,34 @@ func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
 			src = value.Value
 			continue
 		}
+		into := f
 		flag := f.Lookup(key.Value)
+		if flag == nil {
+			into, flag = all, all.Lookup(key.Value)
+		}
 		if flag == nil || slices.Contains(notOfJob, key.Value) {
-			return "", fail(key.Line, "unknown key %q: the keys are source and the names of this command's flags%s", key.Value, meant("", key.Value, append(flagNames(f), "source")))
+			keys := slices.DeleteFunc(append(flagNames(all), "source"), func(name string) bool { return slices.Contains(notOfJob, name) })
+			return "", fail(key.Line, "unknown key %q: the keys are source and the names of run's flags that make the job%s", key.Value, meant("", key.Value, keys))
 		}
 		values := []*yaml.Node{value}
 		_, repeatable := flag.Value.(pflag.SliceValue)
 		if value.Kind == yaml.SequenceNode && repeatable {
 			values = value.Content
+			if len(values) == 0 {
+				return "", fail(value.Line, "%s is an empty list; leave the key out if that is meant", key.Value)
+			}
 		}
 		if flag.Changed { // flags win over the file
 			continue
 		}
 		for _, v := range values {
+			if v.Kind == yaml.AliasNode {
+				return "", fail(v.Line, "%s: *%s is an alias of YAML; quote a value that begins with *", key.Value, v.Value)
+			}
 			if v.Kind != yaml.ScalarNode || v.Tag == "!!null" {
 				return "", fail(v.Line, "%s takes %s", key.Value, map[bool]string{true: "a string, or a list of strings", false: "one value"}[repeatable])
 			}
-			if err := f.Set(key.Value, v.Value); err != nil {
+			if err := into.Set(key.Value, v.Value); err != nil {
 				return "", fail(v.Line, "%s %q: %v", key.Value, v.Value, wanted(flag, errors.Unwrap(err)))
 			}
 		}

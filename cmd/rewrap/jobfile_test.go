@@ -34,6 +34,24 @@ func TestJobFile(t *testing.T) {
 		t.Errorf("printed again:\n%s\nwas:\n%s", again.out, e.out)
 	}
 
+	// And one for the other commands, where what is run's alone has no effect.
+	for _, command := range []string{"plan", "verify"} {
+		printed := w.run(command, "-f", "job.yaml", "--print-job").want(t, exitOK, "")
+		if strings.Contains(printed.out, "max-duration") || !strings.Contains(printed.out, "alias/c") {
+			t.Errorf("%s understood:\n%s", command, printed.out)
+		}
+		write(printed.out)
+		w.run("run", "-f", "job.yaml", "--print-job").want(t, exitOK, "")
+		write(e.out + "form: alias/a\n")
+		w.run(command, "-f", "job.yaml", "--print-job").want(t, exitUsage, `unknown key "form"`)
+		write(strings.Replace(e.out, "8h0m0s", "soon", 1))
+		w.run(command, "-f", "job.yaml", "--print-job").want(t, exitUsage, `max-duration "soon"`)
+		write(e.out)
+	}
+	if all := w.run("run", src, "--restart", "--print-job").want(t, exitOK, ""); strings.Contains(all.out, "restart") {
+		t.Errorf("printed:\n%s", all.out)
+	}
+
 	for _, tc := range []struct{ job, message string }{
 		{"source: s3://bucket/p/\nform: alias/a\n", `job.yaml:2: unknown key "form"`},
 		{"source: s3://bucket/p/\nexlude: '*.tmp'\n", "did you mean exclude?"},
@@ -50,6 +68,10 @@ func TestJobFile(t *testing.T) {
 		{"", "empty"},
 		{"source: s3://bucket/p/\n---\nsource: s3://bucket/q/\n", "more than one document"},
 		{"from: alias/a\n", "give one SOURCE"},
+		{"source: s3://bucket/p/\nrestart: true\n", `unknown key "restart"`},
+		{"source: s3://bucket/p/\ninclude: []\n", "job.yaml:2: include is an empty list"},
+		{"source: s3://bucket/p/\nexclude: *.tmp\n", "quote a value that begins with *"},
+		{"source: s3://bucket/p/\nto: &k alias/b\nfrom: *k\n", "job.yaml:3: from: *k is an alias of YAML"},
 	} {
 		write(tc.job)
 		e := w.run("run", "-f", "job.yaml", "--yes").want(t, exitUsage, tc.message)

@@ -7,7 +7,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -60,6 +62,7 @@ source was under a source key or on target; 2 wrong usage; 75 stopped.`,
 		},
 	}
 	j.jobFlags(cmd.Flags())
+	cmd.Flags().Lookup("json").Usage = "the plan as one JSON object on standard output"
 	cmd.Flags().IntVar(&size, "sample", 200, "how many items to look into; the others are listed only")
 	cmd.Flags().StringVar(&out, "out", "", "also write the plan as JSON to this `FILE`, for run --from-plan")
 	return cmd
@@ -114,9 +117,11 @@ type planKeys struct {
 }
 
 func (j *job) runPlan(s streams, size int, out string) error {
-	if err := j.outsideSource(out); err != nil {
+	file, err := j.openOut(out)
+	if err != nil {
 		return err
 	}
+	defer file.discard()
 	hard, stop, _, release := interruptible(speak(s.err))
 	defer release()
 	// Reading has nothing to finish: the first signal ends it.
@@ -134,18 +139,17 @@ func (j *job) runPlan(s streams, size int, out string) error {
 	if err != nil {
 		return err
 	}
-	if out != "" {
-		if err := os.WriteFile(out, append(data, '\n'), 0o644); err != nil {
-			return fmt.Errorf("the plan cannot be written: %w", err)
-		}
-	}
+	kept := file.keep(append(data, '\n'))
 	if j.json {
 		err = json.NewEncoder(s.out).Encode(p)
 	} else {
 		err = p.print(s.out)
 	}
 	if err != nil {
-		return fmt.Errorf("the plan cannot be written to standard output: %w", err)
+		err = fmt.Errorf("the plan cannot be written to standard output: %w", err)
+	}
+	if err := errors.Join(kept, err); err != nil {
+		return err
 	}
 	if p.failed != nil {
 		return p.failed
@@ -156,24 +160,83 @@ func (j *job) runPlan(s streams, size int, out string) error {
 	return nil
 }
 
+// outFile is where the plan is written: a file beside the one that was named,
+// made before the first request, which takes its name when the plan is whole. A
+// nil outFile is none.
+type outFile struct {
+	file *os.File
+	name string
+}
+
+func (j *job) openOut(name string) (*outFile, error) {
+	if name == "" {
+		return nil, nil
+	}
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		return nil, usage("--out %s is no regular file", name)
+	case err == nil: // what a symbolic link leads to is replaced, not the link
+		name, err = filepath.EvalSymlinks(name)
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	}
+	if err != nil {
+		return nil, usage("--out: %v", err)
+	}
+	dir, base := filepath.Split(name)
+	if err := j.outsideSource(name, filepath.Clean(dir)); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(fmt.Sprintf("%s.%s.new-%d", dir, base, os.Getpid()), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, usage("--out: %v", err)
+	}
+	return &outFile{f, name}, nil
+}
+
+func (o *outFile) keep(data []byte) error {
+	if o == nil {
+		return nil
+	}
+	_, err := o.file.Write(data)
+	if err == nil {
+		err = o.file.Sync()
+	}
+	if err == nil {
+		err = os.Rename(o.file.Name(), o.name)
+	}
+	if err != nil {
+		return fmt.Errorf("the plan cannot be written to --out: %w", err)
+	}
+	return nil
+}
+
+// discard removes the file if it was not kept.
+func (o *outFile) discard() {
+	if o != nil {
+		_ = o.file.Close()
+		_ = os.Remove(o.file.Name())
+	}
+}
+
 // outsideSource keeps the plan from becoming an item of what it is about.
-func (j *job) outsideSource(out string) error {
-	if out == "" || j.source.dir == "" {
+func (j *job) outsideSource(name, dir string) error {
+	if j.source.dir == "" {
 		return nil
 	}
 	root, err := filepath.EvalSymlinks(j.source.dir)
 	if err != nil {
 		return err
 	}
-	dir, err := filepath.Abs(filepath.Dir(out))
-	if err != nil {
+	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return usage("--out: %v", err)
 	}
 	if rel, err := filepath.Rel(root, dir); err == nil && filepath.IsLocal(rel) {
-		return usage("--out %s is inside SOURCE, and plan changes nothing there: write it elsewhere", out)
+		return usage("--out %s is inside SOURCE, and plan changes nothing there: write it elsewhere", name)
 	}
 	return nil
 }
@@ -208,6 +271,9 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	p := r.plan(opened, listed, se.asked().minus(before), &all)
 	if n := len(r.items); n > 0 && r.outcomes[engine.Failed.String()] == int64(n) {
 		p.failed = fmt.Errorf("each of the %s items that were looked into failed, for example %w", count(int64(n)), r.failure)
+		if n == 1 {
+			p.failed = fmt.Errorf("the one item that was looked into failed: %w", r.failure)
+		}
 	}
 	return p, nil
 }

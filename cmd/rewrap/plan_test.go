@@ -539,8 +539,42 @@ func TestPlanEnds(t *testing.T) {
 	}
 	r.wait().want(t, exitStopped, "there is no plan")
 
+	// What plan --out cannot write is said before anything is asked; a plan that
+	// could not be kept is shown all the same, and what stood there stays.
+	w.emu.ResetCounters()
+	w.run("plan", src, "--from", "alias/a", "--out", "nowhere/plan.json").want(t, exitUsage, "--out: open nowhere/")
+	w.run("plan", src, "--from", "alias/a", "--out", "/dev/null").want(t, exitUsage, "--out /dev/null is no regular file")
+	w.run("plan", src, "--from", "alias/a", "--out", ".").want(t, exitUsage, "no regular file")
+	if asked := w.emu.Counters(); len(asked) > 0 {
+		t.Errorf("asked first: %v", asked)
+	}
+	w.run("plan", src, "--from", "alias/none", "--out", "plan.json").want(t, exitFailed, "alias/none")
+	if left, _ := filepath.Glob(filepath.Join(w.dir, "*plan.json*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	late := filepath.Join(w.dir, "late")
+	swap := newWorld(t, emulator.Options{Hook: func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+		if op == "s3:HeadObject" { // somebody makes a folder of that name meanwhile
+			_ = os.MkdirAll(filepath.Join(late, "in", "the", "way"), 0o755)
+		}
+		next.ServeHTTP(rw, r)
+	}})
+	swap.key("alias/a")
+	swap.fill("alias/a", 1)
+	if e := swap.run("plan", src, "--from", "alias/a", "--out", late).want(t, exitFailed, "the plan cannot be written to --out"); !strings.Contains(e.out, "1 listed") {
+		t.Errorf("the plan is lost:\n%s", e.out)
+	}
+
+	// Where all that was looked into failed, the plan says so.
+	damaged := w.encrypt("alias/a", "x", nil)
+	damaged[len(damaged)-1] ^= 1
+	must(t)(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String("bad/1"), Body: bytes.NewReader(damaged)}))
+	if e := w.run("plan", "s3://"+bucket+"/bad/", "--format", "raw", "--from", "alias/a").want(t, exitFailed, "the one item that was looked into failed: bad/1"); !strings.Contains(e.out, "failed") {
+		t.Errorf("there is no plan:\n%s", e.out)
+	}
+
 	bad := filepath.Join(w.dir, "bad.json")
-	for _, content := range []string{"", "{}", `{"source":"` + src + `","items":1,"from":[]}`, `{"source":"` + src + `","items":1,"from":[""]}`} {
+	for _, content := range []string{"", "{}", `[]`, `{"source":5}`, `{"source":"` + src + `","items":1,"from":[]}`, `{"source":"` + src + `","items":1,"from":[""]}`} {
 		if err := os.WriteFile(bad, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

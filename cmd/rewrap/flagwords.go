@@ -3,13 +3,18 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
-// flagError is an error of the flags in words for people.
+// flagError is an error of the flags in words for people. Of a command that
+// there is not, the flags are not spoken of.
 func flagError(cmd *cobra.Command, err error) error {
+	if words := cmd.Flags().Args(); len(words) > 0 && cmd.HasAvailableSubCommands() && !takesArgs(cmd) {
+		return unknownCommand(cmd, words[0])
+	}
 	var value *pflag.InvalidValueError
 	var name *pflag.NotExistError
 	switch {
@@ -19,6 +24,31 @@ func flagError(cmd *cobra.Command, err error) error {
 		return usage("unknown flag --%s%s", name.GetSpecifiedName(), meant("--", name.GetSpecifiedName(), flagNames(cmd.Flags())))
 	}
 	return &exitError{exitUsage, err}
+}
+
+// takesArgs: what follows a command's name may be something else than a
+// subcommand.
+func takesArgs(cmd *cobra.Command) bool { return strings.Contains(cmd.Use, " ") }
+
+// unknownCommand is wrong usage, with the subcommand that may have been meant.
+func unknownCommand(cmd *cobra.Command, word string) error {
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
+	of := ""
+	if cmd.HasParent() {
+		of = " of " + cmd.CommandPath()
+	}
+	return usage("unknown command %q%s%s", word, of, meant("", word, names))
+}
+
+// onlyCommands are the arguments of a command that has subcommands alone.
+func onlyCommands(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	return nil
 }
 
 // wanted is what a flag takes, where the error that refused a value speaks to

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"rewrap/bench/emulator"
@@ -20,9 +21,28 @@ func TestFlagWords(t *testing.T) {
 		{[]string{"run", "s3://b/", "--form", "alias/a"}, "unknown flag --form; did you mean --from?"},
 		{[]string{"run", "s3://b/", "--quickly"}, "unknown flag --quickly (see"},
 		{[]string{"vrify", "s3://b/"}, `unknown command "vrify"; did you mean verify?`},
+		{[]string{"undo", "--state", "x"}, `unknown command "undo"`},
+		{[]string{"help", "frob"}, `unknown command "frob"`},
+		{[]string{"help", "keyring", "creat"}, `unknown command "creat" of rewrap keyring; did you mean create?`},
+		{[]string{"keyring", "creat"}, `unknown command "creat" of rewrap keyring; did you mean create?`},
+		{[]string{"keyring", "creat", "f", "--kms", "alias/a"}, `unknown command "creat" of rewrap keyring; did you mean create?`},
+		{[]string{"keys", "alias/a", "--periods", "9"}, `unknown flag --periods`},
+		{[]string{"completion", "basch"}, `unknown command "basch" of rewrap completion; did you mean bash?`},
+		{[]string{"status", "--state="}, "--state: the value is empty"},
 		{[]string{"migrate"}, `unknown command "migrate" (see 'rewrap --help')`},
 	} {
 		w.run(tc.args...).want(t, exitUsage, tc.message)
+	}
+}
+
+// TestHelp: cobra's own command goes on working.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	for _, args := range [][]string{{"help"}, {"help", "keyring", "create"}, {"help", "help"}, {}} {
+		if e := w.run(args...).want(t, exitOK, ""); !strings.Contains(e.out, "Usage:") {
+			t.Errorf("%v: %s", args, e.out)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ never removed here, so disabling can be undone with enable.`,
   rewrap keyring create keys.json --kms alias/keyrings --context app=vault
   rewrap keyring rotate keys.json
   rewrap keyring list keys.json`,
-		Args: argsAre(cobra.NoArgs),
+		Args: onlyCommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newKeyringCreate(s), newKeyringRotate(s), newKeyringList(s),

@@ -116,16 +116,7 @@ killed at any moment; the same command goes on where it was.`,
   rewrap demo                                                    # see it work, without AWS`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			var names []string
-			for _, c := range cmd.Commands() {
-				names = append(names, c.Name())
-			}
-			return usage("unknown command %q%s", args[0], meant("", args[0], names))
-		},
+		Args:          onlyCommands,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -138,10 +129,20 @@ killed at any moment; the same command goes on where it was.`,
 	root.InitDefaultCompletionCmd("completion")
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
-		if c.Name() == "completion" { // cobra's own; its errors are wrong usage like any other
-			c.Args, c.RunE = argsAre(cobra.NoArgs), func(c *cobra.Command, _ []string) error { return c.Help() }
+		switch c.Name() {
+		case "completion": // cobra's own; its errors are wrong usage like any other
+			c.Args, c.RunE = onlyCommands, func(c *cobra.Command, _ []string) error { return c.Help() }
 			for _, shell := range c.Commands() {
 				shell.Args = argsAre(cobra.NoArgs)
+			}
+		case "help": // so is this, which takes any word
+			c.Run, c.RunE = nil, func(c *cobra.Command, args []string) error {
+				of, rest, _ := c.Root().Find(args) // what is left of the words says all
+				if len(rest) > 0 {
+					return unknownCommand(of, rest[0])
+				}
+				of.InitDefaultHelpFlag()
+				return of.Help()
 			}
 		}
 	}

@@ -532,6 +532,27 @@ func TestLostLogs(t *testing.T) {
 	w.check("alias/a", n, material)
 }
 
+// TestStatusOfMany: one damaged state directory does not hide the others.
+func TestStatusOfMany(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	w.key("alias/a")
+	w.fill("alias/a", 2)
+	for _, dir := range []string{"a", "b", "c"} {
+		w.run("run", src, "--from", "alias/a", "--yes", "--state", filepath.Join(".rewrap", dir)).want(t, exitOK, "")
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, ".rewrap", "b", "checkpoint.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := w.run("status").want(t, exitFailed, ".rewrap/b")
+	if !strings.Contains(e.out, ".rewrap/a: complete") || !strings.Contains(e.out, "\n\n.rewrap/c: complete") || strings.HasPrefix(e.out, "\n") {
+		t.Errorf("status: %s", e.out)
+	}
+	if e := w.run("status", "--json").want(t, exitFailed, ".rewrap/b"); strings.Count(e.out, "\n") != 2 {
+		t.Errorf("status: %s", e.out)
+	}
+}
+
 // TestDisabledKey: the run stops with its state safe, and goes on when the key
 // is enabled again.
 func TestDisabledKey(t *testing.T) {

@@ -22,11 +22,12 @@ func newStatus(s streams) *cobra.Command {
 		Use:   "status",
 		Short: "How far a run is, also while it runs",
 		Long: `status reads the state directory of a run, and changes nothing in it. Without
---state it shows every one below .rewrap in this directory.`,
+--state it shows every one below .rewrap in this directory; one that cannot be
+read is said at the end, with exit code 1.`,
 		Args: argsAre(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			dirs := []string{dir}
-			if dir == "" {
+			if !cmd.Flags().Changed("state") {
 				found, err := filepath.Glob(filepath.Join(".rewrap", "*", "checkpoint.json"))
 				if err != nil {
 					return err
@@ -38,27 +39,36 @@ func newStatus(s streams) *cobra.Command {
 				for _, f := range found {
 					dirs = append(dirs, filepath.Dir(f))
 				}
+			} else if dir == "" {
+				return usage("--state: the value is empty; leave the flag out if that is meant")
 			}
+			var failed []error
 			for i, d := range dirs {
 				st, err := checkpoint.Read(d)
+				if errors.Is(err, fs.ErrNotExist) {
+					err = fmt.Errorf("%s holds no state of a run", d)
+				}
 				switch {
-				case errors.Is(err, fs.ErrNotExist):
-					return fmt.Errorf("%s holds no state of a run", d)
-				case err != nil:
-					return err
-				}
-				if asJSON {
-					if err := json.NewEncoder(s.out).Encode(statusOf(d, st)); err != nil {
-						return err
-					}
+				case err != nil: // says nothing about the others
+					failed = append(failed, err)
 					continue
+				case asJSON:
+					err = json.NewEncoder(s.out).Encode(statusOf(d, st))
+				default:
+					if i > len(failed) {
+						fmt.Fprintln(s.out)
+					}
+					err = statusOf(d, st).print(s.out)
 				}
-				if i > 0 {
-					fmt.Fprintln(s.out)
-				}
-				if err := statusOf(d, st).print(s.out); err != nil {
+				if err != nil {
 					return err
 				}
+			}
+			if n := len(failed); n > 0 {
+				for _, err := range failed[:n-1] {
+					speak(s.err)("%v", err)
+				}
+				return failed[n-1]
 			}
 			return nil
 		},

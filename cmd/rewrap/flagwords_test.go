@@ -57,3 +57,29 @@ func TestDistance(t *testing.T) {
 		}
 	}
 }
+
+// TestCompletion: what the shell is told to offer. :4 is nothing but this, :16
+// directories, :0 files.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	for args, want := range map[string]string{
+		"run s3://b/ --format ":     "s3ec\nraw\njson\nauto\n:4\n",
+		"verify s3://b/ --base64 ":  "std\nraw-std\nurl\nraw-url\n:4\n",
+		"run s3://b/ --verify ":     "none\nanswer\nopen\n:4\n",
+		"plan s3://b/ --progress ":  "auto\nbar\nlog\njson\nnone\n:4\n",
+		"run s3://b/ --from ":       ":4\n",
+		"keys move-alias a --to ":   ":4\n",
+		"run s3://b/ --state ":      ":16\n",
+		"status --state ":           ":16\n",
+		"run -f ":                   ":0\n",
+		"inspect i --keyring ":      ":0\n",
+		"plan s3://b/ --out ":       ":0\n",
+		"verify s3://b/ --context ": ":4\n",
+	} {
+		words := append(strings.Fields("__complete "+args), "")
+		if e := w.run(words...); e.code != exitOK || e.out != want {
+			t.Errorf("%s: %q, want %q", args, e.out, want)
+		}
+	}
+}

@@ -148,7 +148,7 @@ func (j *job) parse(args []string) error {
 		return usage("--max-items %d: 0 (no limit) or more", j.maxItems)
 	case j.maxDuration < 0:
 		return usage("--max-duration %v: 0 (no limit) or more", j.maxDuration)
-	case !slices.Contains([]string{"auto", "bar", "log", "json", "none"}, j.progress):
+	case !slices.Contains(progressModes, j.progress):
 		return usage("--progress %q: it is auto, bar, log, json or none", j.progress)
 	}
 	return nil

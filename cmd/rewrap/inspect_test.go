@@ -162,6 +162,7 @@ func TestInspectNothing(t *testing.T) {
 		{[]string{s3url + "none\x1b[0m\n"}, exitFailed, `there is no item s3://bucket/none\x1b[0m\n`},
 		{[]string{s3url + "plain"}, exitFailed, "foreign: s3://bucket/plain holds no wrapped key"},
 		{[]string{s3url + "rsa", "--format", "s3ec"}, exitFailed, "the data key was wrapped by a key of the owner's"},
+		{[]string{s3url + "rsa"}, exitFailed, "the data key was wrapped by a key of the owner's"},
 		{[]string{s3url + "damaged"}, exitFailed, "x-amz-key-v2 is not standard base64"},
 		{[]string{s3url + "half"}, exitFailed, "a part is missing"},
 		{[]string{s3url + "elsewhere"}, exitFailed, "(instruction-file)"},

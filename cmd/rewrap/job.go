@@ -3,9 +3,11 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
@@ -183,13 +185,22 @@ func (j *job) formats() (envelope.Format, error) {
 	}
 	binding, err := envelope.NewBinding(j.context, j.contextField, j.associatedData)
 	if err != nil {
-		return nil, usage("%v", err)
+		flag := "--context"
+		switch {
+		case j.contextField != "":
+			flag = "--context-field"
+		case j.associatedData != "":
+			flag = "--associated-data"
+		}
+		return nil, usage("%s: %v", flag, err)
 	}
 	var f envelope.Format
+	flag := "--format " + name
 	switch name {
 	case "raw":
 		f, err = envelope.Raw(binding, undecided)
 	case "json":
+		flag = "--json-field"
 		f, err = envelope.JSON(j.jsonFields, binding, undecided)
 	case "s3ec", "auto":
 		switch {
@@ -206,7 +217,7 @@ func (j *job) formats() (envelope.Format, error) {
 		return nil, usage("--format %q: it is s3ec, raw, json or auto", j.format)
 	}
 	if err != nil {
-		return nil, usage("%v", err)
+		return nil, usage("%s: %v", flag, err)
 	}
 	return f, nil
 }
@@ -282,7 +293,12 @@ func glob(p string) (*regexp.Regexp, error) {
 		i++
 	}
 	b.WriteString(`\z`)
-	return regexp.Compile(b.String())
+	re, err := regexp.Compile(b.String())
+	var wrong *syntax.Error
+	if errors.As(err, &wrong) { // only a set can be wrong still
+		return nil, fmt.Errorf("%s %s", wrong.Code, wrong.Expr)
+	}
+	return re, err
 }
 
 // stateDir is where the job's state is kept unless --state says so: the same

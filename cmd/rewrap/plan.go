@@ -155,7 +155,7 @@ func (j *job) runPlan(s streams, size int, out string) error {
 		return p.failed
 	}
 	if n := p.Outcomes["foreign"]; p.Whole && n > 0 && n == p.Items {
-		return fmt.Errorf("saw %d items, and none of them is under a source key or on target: check the prefix, --from (s3ec kms+context does not record its key) and --format", n)
+		return fmt.Errorf("saw %s, and nothing is under a source key or on target: check the prefix, --from (s3ec kms+context does not record its key) and --format", items(n))
 	}
 	return nil
 }
@@ -252,7 +252,7 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 		return nil, err
 	}
 	listed := se.asked().minus(opened)
-	se.say("%s items; looking into %s of them", count(all.seen), count(int64(len(all.picks))))
+	se.say("%s; looking into %s of them", items(all.seen), count(int64(len(all.picks))))
 
 	r := newRehearsal(se, all.refs())
 	if s, ok := se.source.(*s3source.Source); ok && len(r.items) > 0 {
@@ -270,10 +270,7 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	}
 	p := r.plan(opened, listed, se.asked().minus(before), &all)
 	if n := len(r.items); n > 0 && r.outcomes[engine.Failed.String()] == int64(n) {
-		p.failed = fmt.Errorf("each of the %s items that were looked into failed, for example %w", count(int64(n)), r.failure)
-		if n == 1 {
-			p.failed = fmt.Errorf("the one item that was looked into failed: %w", r.failure)
-		}
+		p.failed = fmt.Errorf("all that was looked into failed (%s), for example %w", items(int64(n)), r.failure)
 	}
 	return p, nil
 }
@@ -514,8 +511,8 @@ func (r *rehearsal) notes(p *plan) []string {
 	if p.Items == 0 {
 		add("There is no item: is that the right name?")
 	} else if !p.Whole {
-		add("Scaled up from %s of %s items: counts may be off by some %.2g %% of the items, and keys, formats and reasons that are rare may be missing. --sample %d looks into all.",
-			count(p.Sampled), count(p.Items), 100/math.Sqrt(float64(p.Sampled)), p.Items)
+		add("Scaled up from %s of %s: counts may be off by some %.2g %% of the items, and keys, formats and reasons that are rare may be missing. --sample %d looks into all.",
+			count(p.Sampled), items(p.Items), 100/math.Sqrt(float64(p.Sampled)), p.Items)
 	}
 	if p.KMS.AtMost {
 		add("Equal wrapped keys cost one call together. The sample met some, and there are more of them in the whole.")
@@ -570,6 +567,6 @@ func (j *job) readPlan(name string) (*plan, error) {
 // vouch says what the plan does not vouch for.
 func (p *plan) vouch(say func(string, ...any)) {
 	if !p.Whole {
-		say("the plan looked into %s of %s items: what is under a key that it neither met nor was given counts as foreign", count(p.Sampled), count(p.Items))
+		say("the plan looked into %s of %s: what is under a key that it neither met nor was given counts as foreign", count(p.Sampled), items(p.Items))
 	}
 }

@@ -462,7 +462,7 @@ func TestPlanKeyring(t *testing.T) {
 	w := newWorld(t, emulator.Options{})
 	w.run("keyring", "create", "ring.json").want(t, exitOK, "")
 	w.tree(map[string][]byte{"none": []byte("no key at all, but longer than nothing!")})
-	p := w.run("plan", "vault", "--format", "raw", "--keyring", "ring.json", "--json").want(t, exitFailed, "none of them").plan(t)
+	p := w.run("plan", "vault", "--format", "raw", "--keyring", "ring.json", "--json").want(t, exitFailed, "saw 1 item, and nothing is under").plan(t)
 	if p.Dollars != 0 || p.KMS.Requests != 0 || p.Outcomes["foreign"] != 1 {
 		t.Errorf("%+v", p)
 	}
@@ -513,7 +513,7 @@ func TestPlanEnds(t *testing.T) {
 	w.key("alias/a")
 	w.key("alias/b")
 	w.fill("alias/a", 3)
-	w.run("plan", src, "--from", "alias/b").want(t, exitFailed, "none of them is under a source key")
+	w.run("plan", src, "--from", "alias/b").want(t, exitFailed, "saw 3 items, and nothing is under a source key")
 	w.run("plan", src).want(t, exitFailed, "--from")
 	e := w.run("plan", src, "--from", "alias/a", "--exclude", "*2").want(t, exitOK, "")
 	if strings.Contains(e.out, "failed") {
@@ -569,7 +569,7 @@ func TestPlanEnds(t *testing.T) {
 	damaged := w.encrypt("alias/a", "x", nil)
 	damaged[len(damaged)-1] ^= 1
 	must(t)(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String("bad/1"), Body: bytes.NewReader(damaged)}))
-	if e := w.run("plan", "s3://"+bucket+"/bad/", "--format", "raw", "--from", "alias/a").want(t, exitFailed, "the one item that was looked into failed: bad/1"); !strings.Contains(e.out, "failed") {
+	if e := w.run("plan", "s3://"+bucket+"/bad/", "--format", "raw", "--from", "alias/a").want(t, exitFailed, "all that was looked into failed (1 item), for example bad/1"); !strings.Contains(e.out, "failed") {
 		t.Errorf("there is no plan:\n%s", e.out)
 	}
 

@@ -141,8 +141,8 @@ func ending(rep engine.Report, err error, dir string) error {
 	case rep.Result == engine.ResultFailed:
 		return &exitError{exitFailed, fmt.Errorf("%s: check the prefix, --from (s3ec kms+context does not record its key) and --format", rep.Why)}
 	case rep.Result == engine.ResultRemaining:
-		return &exitError{exitRemaining, fmt.Errorf("%s items failed or were skipped under an old key; they are listed in %s, and the same command tries them again",
-			count(rep.Left), filepath.Join(dir, "failures.jsonl"))}
+		return &exitError{exitRemaining, fmt.Errorf("%s failed or skipped under an old key, as listed in %s; the same command tries again",
+			items(rep.Left), filepath.Join(dir, "failures.jsonl"))}
 	}
 	return nil
 }
@@ -185,7 +185,7 @@ func (se *session) before() string {
 	case st.Snapshot.Ended:
 		return "a new pass; the last one is over"
 	}
-	return fmt.Sprintf("goes on after %d items", st.Snapshot.Tally.Items.Seen)
+	return "goes on after " + items(st.Snapshot.Tally.Items.Seen)
 }
 
 // confirm asks on the terminal. Anything but y or yes is no.

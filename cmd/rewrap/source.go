@@ -77,6 +77,8 @@ func parseSource(s string) (source, error) {
 func parseDir(given, path string) (source, error) {
 	info, err := os.Stat(path)
 	switch {
+	case err != nil && strings.HasPrefix(given, "s3:"):
+		return source{}, usage("SOURCE %q: there is no such directory; a bucket is s3://BUCKET/PREFIX, with two slashes", given)
 	case err != nil && bucketName.MatchString(given):
 		return source{}, usage("SOURCE %q: there is no such directory; a bucket is s3://%s/", given, given)
 	case err != nil:

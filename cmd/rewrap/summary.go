@@ -130,6 +130,14 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 // count writes 1234567 as 1,234,567.
+// itemsAre is [items] where a sentence goes on.
+func itemsAre(n int64) string {
+	if n == 1 {
+		return "1 item is"
+	}
+	return items(n) + " are"
+}
+
 func count(n int64) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {

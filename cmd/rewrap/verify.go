@@ -127,9 +127,9 @@ func (j *job) runVerify(s streams) error {
 	case i.Seen == 0:
 		a.Statement = fmt.Sprintf("There is no item in %s.", j.source)
 	case rep.Result == engine.ResultFailed:
-		a.Statement = fmt.Sprintf("Nothing was found under a source key or on target in %d items of %s.", i.Seen, j.source)
+		a.Statement = fmt.Sprintf("Nothing was found under a source key or on target in %s of %s.", items(i.Seen), j.source)
 	case left > 0:
-		a.Statement = fmt.Sprintf("%d of %d items of %s are not shown to be on target.", left, i.Seen, j.source)
+		a.Statement = fmt.Sprintf("Not shown to be on target: %s of %s in %s.", count(left), items(i.Seen), j.source)
 	default:
 		a.Statement = fmt.Sprintf("Every listing of %s reached its end, and nothing found there under a source key is off target.", j.source)
 	}
@@ -148,7 +148,7 @@ func (j *job) runVerify(s streams) error {
 	case rep.Result == engine.ResultFailed:
 		return ending(rep, nil, se.dir)
 	case left > 0:
-		return &exitError{exitNotOn, fmt.Errorf("%d items are not on target; they are listed in %s", left, filepath.Join(se.dir, findingsFile))}
+		return &exitError{exitNotOn, fmt.Errorf("%s not on target, as listed in %s", itemsAre(left), filepath.Join(se.dir, findingsFile))}
 	}
 	return nil
 }

@@ -119,15 +119,19 @@ func (a auto) Name() string { return "auto" }
 
 func (a auto) Parse(v sources.View) (Envelope, error) {
 	var (
-		found Envelope
-		name  string
-		short *ShortError
+		found   Envelope
+		name    string
+		short   *ShortError
+		foreign = ErrForeign // or what a format says beyond
 	)
 	for _, f := range a {
 		e, err := f.Parse(v)
 		var s *ShortError
 		switch {
 		case errors.Is(err, ErrForeign):
+			if foreign == ErrForeign {
+				foreign = err
+			}
 			continue
 		case errors.As(err, &s):
 			if short == nil || s.Need > short.Need {
@@ -145,7 +149,7 @@ func (a auto) Parse(v sources.View) (Envelope, error) {
 	case short != nil:
 		return nil, short
 	case found == nil:
-		return nil, ErrForeign
+		return nil, foreign
 	}
 	return found, nil
 }

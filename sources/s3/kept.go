@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,11 +20,12 @@ import (
 // and legal hold only to callers who may read them (S3 API Reference,
 // HeadObject), so to one who may not, locked objects look like any other, and
 // a write would leave the lock behind. In a bucket with Object Lock the first
-// plan therefore asks for both by their own calls.
+// plan therefore asks for both by their own calls, and the others wait for it.
 type locks struct {
 	bucket bool // the bucket has Object Lock
 	err    error
 	proven atomic.Bool // the caller may read retentions and holds
+	asking sync.Mutex  // one call proves it for all
 }
 
 func (s *Source) openLocks(ctx context.Context) error {
@@ -50,6 +52,14 @@ func (s *Source) openLocks(ctx context.Context) error {
 func (s *Source) checkLocks(ctx context.Context, key string) error {
 	if s.locks.err != nil || !s.locks.bucket || s.locks.proven.Load() {
 		return s.locks.err
+	}
+	s.locks.asking.Lock() // for two requests, which end with the caller's context
+	defer s.locks.asking.Unlock()
+	if s.locks.proven.Load() {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("reading the locks of %s: %w", s.name(key), err)
 	}
 	const none = "NoSuchObjectLockConfiguration"
 	if _, err := s.api.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && awserr.Code(err) != none {

@@ -88,7 +88,7 @@ func TestKeysShowsEveryKind(t *testing.T) {
 	w.run("keys", "alias/aws/s3").want(t, exitOK, "").shows(t, "every 365 days")
 
 	r := w.run("keys", "--json").want(t, exitOK, "").keys(t)
-	if len(r.Keys) != 7 || r.Read != 7 || len(r.RotationUnknown) != 0 || len(r.WithoutRotation) != 1 {
+	if len(r.Keys) != 7 || r.Read != 7 || len(r.RotationUnknown) != 0 || len(r.WithoutRotation) != 2 {
 		t.Errorf("%+v", r)
 	}
 	if k := r.Keys[0]; k.ARN != app || k.Kind != keys.KindSymmetric || k.CurrentMaterial != material || k.Rotation.PeriodDays != 180 || len(k.Materials) != 2 {
@@ -159,8 +159,8 @@ func TestKeysRequireRotation(t *testing.T) {
 	w := newWorld(t, emulator.Options{})
 	w.run("keys", "--require-rotation").want(t, exitOK, "").shows(t, "no customer managed keys")
 	a, b := w.key("alias/a"), w.key("alias/b")
-	off := w.make(kms.CreateKeyInput{})
-	must(t)(w.kms.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &off}))
+	dying := w.make(kms.CreateKeyInput{})
+	must(t)(w.kms.ScheduleKeyDeletion(t.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &dying, PendingWindowInDays: aws.Int32(7)}))
 	w.make(kms.CreateKeyInput{Origin: types.OriginTypeExternal})
 	w.make(kms.CreateKeyInput{KeySpec: types.KeySpecHmac256, KeyUsage: types.KeyUsageTypeGenerateVerifyMac})
 	must(t)(w.kms.EnableKeyRotation(t.Context(), &kms.EnableKeyRotationInput{KeyId: &a}))
@@ -175,7 +175,12 @@ func TestKeysRequireRotation(t *testing.T) {
 	w.run("keys", "--require-rotation").want(t, exitOK, "")
 	w.run("keys", "enable-rotation", "alias/b", "--period", "90").want(t, exitOK, "").shows(t, "every 90 days", "(it was: every 365 days, next ")
 	w.run("keys", "enable-rotation", b).want(t, exitOK, "").shows(t, "unchanged", "every 90 days")
+	must(t)(w.kms.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &a}))
+	w.run("keys", "--require-rotation").want(t, exitOK, "")
+	off := w.make(kms.CreateKeyInput{})
+	must(t)(w.kms.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &off}))
 	w.run("keys", "enable-rotation", off).want(t, exitFailed, "enable-key")
+	w.run("keys", "--require-rotation").want(t, exitNotOn, "").shows(t, "no automatic rotation: "+off)
 }
 
 func TestKeysRotate(t *testing.T) {

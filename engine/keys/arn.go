@@ -30,6 +30,20 @@ func isAlias(s string) bool {
 	return len(p) == 6 && p[0] == "arn" && strings.HasPrefix(p[5], "alias/")
 }
 
+// aliasName is the name of an alias, with alias/, that is given by its name or
+// its ARN; other strings stay as they are.
+func aliasName(s string) string {
+	if isAlias(s) && !strings.HasPrefix(s, "alias/") {
+		return strings.SplitN(s, ":", 6)[5]
+	}
+	return s
+}
+
+// managedAlias knows the aliases that are AWS's own. AWS makes the key of such
+// a one when DescribeKey is asked for it by the alias (KMS API Reference,
+// DescribeKey), so nothing that only reads may do that.
+func managedAlias(s string) bool { return strings.HasPrefix(aliasName(s), "alias/aws/") }
+
 // names says whether s, a key ARN or a bare key id, names the key: the very
 // one, or a replica of it in another Region. Replicas of a multi-Region key
 // share its id, which begins with mrk-, and its key material (KMS Developer

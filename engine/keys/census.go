@@ -2,9 +2,9 @@ package keys
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -38,6 +38,10 @@ type Admin struct {
 
 	// Sleep is a timer where it is nil.
 	Sleep func(context.Context, time.Duration) error
+
+	// Progress is told by [Admin.Census] after each key how many of them were
+	// looked at, from many goroutines at once; may be nil.
+	Progress func(done, of int)
 }
 
 // Kind is what decides how a key gets new key material, if ever.
@@ -175,10 +179,21 @@ func (k *KeyInfo) Replica() bool {
 }
 
 // OwesRotation reports whether k is one of the keys that could rotate by
-// themselves and serve at present: customer managed, symmetric, with material
-// made by KMS, and not disabled or dying.
+// themselves: customer managed, symmetric, with material made by KMS. A
+// disabled key is one too, since its rotation stands as it was when it is
+// enabled again; one that waits for its deletion is not.
 func (k *KeyInfo) OwesRotation() bool {
-	return k.Kind == KindSymmetric && k.serves()
+	switch types.KeyState(k.State) {
+	case types.KeyStatePendingDeletion, types.KeyStatePendingReplicaDeletion:
+		return false
+	}
+	return k.Kind == KindSymmetric
+}
+
+// Symmetric reports whether k is of the type of key that rewrap moves from and
+// to.
+func (k *KeyInfo) Symmetric() bool {
+	return k.Spec == string(types.KeySpecSymmetricDefault) || k.Spec == ""
 }
 
 func (k *KeyInfo) serves() bool {
@@ -203,8 +218,9 @@ const keysAtOnce = 8
 // Census looks at the keys named, each a key id, key ARN, alias or alias ARN;
 // without names at all keys of the default Region's account, those that AWS
 // manages only if managed is set. A key that may not be read is in the answer
-// with its error. The error is for what would meet every key alike: no list of
-// keys, credentials that ended, no answer, ctx.
+// with its error, and so is a key that was named and of which no answer came:
+// another one may be in a Region that answers. The error is for what would
+// meet every key alike: no list of keys, credentials that ended, ctx.
 func (a *Admin) Census(ctx context.Context, names []string, managed bool) (Census, error) {
 	c := Census{Keys: make([]KeyInfo, len(names))}
 	for i, name := range names {
@@ -217,17 +233,24 @@ func (a *Admin) Census(ctx context.Context, names []string, managed bool) (Censu
 			return Census{}, err
 		}
 		aliases, err = a.aliases(ctx, "", nil)
-		if err != nil && unreadable(err) == "" {
+		if err != nil && !oneKeys(err, false) {
 			return Census{}, err
 		} else if err != nil {
-			c.Notice = "aliases are not shown: " + unreadable(err)
+			c.Notice = "aliases are not shown: " + err.Error()
 			aliases = map[string][]string{}
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(keysAtOnce)
+	var done atomic.Int64
 	for i := range c.Keys {
-		g.Go(func() error { return a.look(ctx, &c.Keys[i], aliases) })
+		g.Go(func() error {
+			err := a.look(ctx, &c.Keys[i], aliases)
+			if err == nil && a.Progress != nil {
+				a.Progress(int(done.Add(1)), len(c.Keys))
+			}
+			return err
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return Census{}, err
@@ -260,6 +283,9 @@ func (a *Admin) list(ctx context.Context) ([]KeyInfo, error) {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, callFailed(ctx, "ListKeys", everyKey, err)
+		}
+		if page.Keys == nil {
+			return nil, callFailed(ctx, "ListKeys", everyKey, errNoAnswer)
 		}
 		for _, k := range page.Keys {
 			found = append(found, KeyInfo{ARN: aws.ToString(k.KeyArn)})
@@ -302,22 +328,29 @@ func (a *Admin) look(ctx context.Context, k *KeyInfo, aliases map[string][]strin
 	if name == "" {
 		name = k.ARN
 	}
+	// What is k's own is said in its row.
+	said := func(err error) error {
+		if oneKeys(err, given != "") {
+			return nil
+		}
+		return err
+	}
 	found, err := a.describe(ctx, name)
 	if err != nil {
-		k.Error = unreadable(err)
+		k.Error = err.Error()
 		k.Aliases, k.Materials = []string{}, []Material{}
 		if id, ok := parseKeyARN(k.ARN); ok && aliases != nil {
 			k.Aliases = append(k.Aliases, aliases[id.id]...)
 		}
-		return unlessUnreadable(err)
+		return said(err)
 	}
 	*k = found
 	k.Given = given
 	id, _ := parseKeyARN(k.ARN)
 	if aliases == nil {
 		if aliases, err = a.aliases(ctx, id.region, &k.ARN); err != nil {
-			k.Unread = append(k.Unread, "aliases: "+unreadable(err))
-			if err := unlessUnreadable(err); err != nil {
+			k.Unread = append(k.Unread, "aliases: "+err.Error())
+			if err := said(err); err != nil {
 				return err
 			}
 		}
@@ -327,26 +360,51 @@ func (a *Admin) look(ctx context.Context, k *KeyInfo, aliases map[string][]strin
 		return nil
 	}
 	if err := a.readRotation(ctx, k); err != nil {
-		k.Unread = append(k.Unread, "rotation: "+unreadable(err))
-		if err := unlessUnreadable(err); err != nil {
+		k.Unread = append(k.Unread, "rotation: "+err.Error())
+		if err := said(err); err != nil {
 			return err
 		}
 	}
 	if err := a.readMaterials(ctx, k); err != nil {
-		k.Unread = append(k.Unread, "key materials: "+unreadable(err))
-		return unlessUnreadable(err)
+		k.Unread = append(k.Unread, "key materials: "+err.Error())
+		return said(err)
 	}
 	return nil
 }
 
+// managedKey is the key that an alias of AWS's own names, without having it
+// made.
+func (a *Admin) managedKey(ctx context.Context, alias string) (string, error) {
+	aliases, err := a.aliases(ctx, regionOf(alias), nil)
+	if err != nil {
+		return "", err
+	}
+	for id, names := range aliases {
+		if slices.Contains(names, aliasName(alias)) {
+			if place, ok := strings.CutSuffix(alias, aliasName(alias)); ok && place != "" {
+				return place + "key/" + id, nil
+			}
+			return id, nil
+		}
+	}
+	return "", refuse("AWS makes it when one of its services first needs it", "there is no such key yet: %s", alias)
+}
+
 func (a *Admin) describe(ctx context.Context, name string) (KeyInfo, error) {
-	out, err := a.Client(regionOf(name)).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &name})
+	id := name
+	if managedAlias(name) {
+		var err error
+		if id, err = a.managedKey(ctx, name); err != nil {
+			return KeyInfo{}, err
+		}
+	}
+	out, err := a.Client(regionOf(id)).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &id})
 	if err != nil {
 		return KeyInfo{}, callFailed(ctx, "DescribeKey", name, err)
 	}
 	m := out.KeyMetadata
 	if m == nil || aws.ToString(m.Arn) == "" {
-		return KeyInfo{}, callFailed(ctx, "DescribeKey", name, errors.New("the answer names no key"))
+		return KeyInfo{}, callFailed(ctx, "DescribeKey", name, errNoAnswer)
 	}
 	k := KeyInfo{
 		Given: name, ARN: *m.Arn, Kind: kindOf(m),

@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,10 +23,14 @@ const (
 	DefaultPeriod = 365
 )
 
-const usedUp = "All 25 rotations on demand that a key has in its life are used up, and no quota raises that. Automatic rotation still works (rewrap keys enable-rotation), or make a new key: aws kms create-key, rewrap keys move-alias, then rewrap run SOURCE --from OLD --to NEW"
+const usedUp = "All 25 rotations on demand that a key has in its life are used up, and no quota raises that. A key with material made by KMS can still rotate by itself (rewrap keys enable-rotation); else make a new key: aws kms create-key, rewrap keys move-alias, then rewrap run SOURCE --from OLD --to NEW"
 
 func refuse(hint, format string, args ...any) error {
 	return &sources.RunError{Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
+func refuseManaged(name string) error {
+	return refuse("AWS rotates it every year. Only keys of your own can be rotated by you, and named by aliases of your own: aws kms create-key", "the key %s is managed by AWS", name)
 }
 
 // rotatable refuses what KMS would refuse, with the rule and the way out. The
@@ -36,7 +41,7 @@ func rotatable(k *KeyInfo, automatic bool) error {
 		return refuse("Import new material (aws kms import-key-material --import-type NEW_KEY_MATERIAL) and rotate on demand: rewrap keys rotate "+k.ARN,
 			"the key %s has imported material, which does not rotate by itself", k.ARN)
 	case k.Kind == KindAWSManaged:
-		return refuse("AWS rotates it every year. Only keys of your own can be rotated by you: aws kms create-key", "the key %s is managed by AWS", k.ARN)
+		return refuseManaged(k.ARN)
 	case !k.Kind.hasVersions():
 		return refuse("Make a new key that takes its place", "the key %s (%s, %s, origin %s) cannot rotate", k.ARN, strings.ReplaceAll(string(k.Kind), "_", " "), k.Spec, k.Origin)
 	case k.Replica():
@@ -62,6 +67,9 @@ func serving(k *KeyInfo) error {
 func (a *Admin) EnableRotation(ctx context.Context, name string, days int) (k KeyInfo, before, after Rotation, err error) {
 	if days != 0 && (days < MinPeriod || days > MaxPeriod) {
 		return k, before, after, &UsageError{fmt.Sprintf("a rotation period of %d days: it is %d to %d", days, MinPeriod, MaxPeriod)}
+	}
+	if managedAlias(name) {
+		return k, before, after, refuseManaged(name)
 	}
 	if k, err = a.describe(ctx, name); err != nil {
 		return k, before, after, err
@@ -102,17 +110,11 @@ type RotationPlan struct {
 // PlanRotation looks whether a key can be rotated on demand. It changes
 // nothing. name may be an alias, which RotateKeyOnDemand itself refuses.
 func (a *Admin) PlanRotation(ctx context.Context, name string) (RotationPlan, error) {
-	k, err := a.describe(ctx, name)
+	if managedAlias(name) {
+		return RotationPlan{}, refuseManaged(name)
+	}
+	k, err := a.readWhole(ctx, name)
 	if err != nil {
-		return RotationPlan{}, err
-	}
-	if err := rotatable(&k, false); err != nil {
-		return RotationPlan{}, err
-	}
-	if err := a.readRotation(ctx, &k); err != nil {
-		return RotationPlan{}, err
-	}
-	if err := a.readMaterials(ctx, &k); err != nil {
 		return RotationPlan{}, err
 	}
 	p := RotationPlan{Key: k, Used: k.OnDemand.Used, Since: k.Rotation.Pending}
@@ -126,6 +128,49 @@ func (a *Admin) PlanRotation(ctx context.Context, name string) (RotationPlan, er
 		return p, importedReady(&k)
 	}
 	return p, nil
+}
+
+// wholeReads is how often a key is read whose answers are of before and after
+// a rotation.
+const wholeReads = 5
+
+// readWhole reads a key that can be rotated on demand, by answers of one time:
+// a rotation may be complete between the calls, and then the material that
+// DescribeKey named is not the one that is current in the list.
+func (a *Admin) readWhole(ctx context.Context, name string) (KeyInfo, error) {
+	for n := 1; ; n++ {
+		k, err := a.describe(ctx, name)
+		if err == nil {
+			err = rotatable(&k, false)
+		}
+		if err == nil {
+			err = a.readRotation(ctx, &k)
+		}
+		if err == nil {
+			err = a.readMaterials(ctx, &k)
+		}
+		if err != nil {
+			return KeyInfo{}, err
+		}
+		current := slices.IndexFunc(k.Materials, func(m Material) bool { return m.State == string(types.KeyMaterialStateCurrent) })
+		switch {
+		case current < 0 || k.CurrentMaterial == "" || k.Materials[current].ID == k.CurrentMaterial:
+			return k, nil
+		case n == wholeReads:
+			return KeyInfo{}, refuse("A rotation seems to be just complete: look again in a minute with rewrap keys "+k.ARN,
+				"KMS names two key materials of %s as the current one: %s and %s", k.ARN, k.CurrentMaterial, k.Materials[current].ID)
+		}
+		if err := a.pause(ctx, time.Second); err != nil {
+			return KeyInfo{}, err
+		}
+	}
+}
+
+func (a *Admin) pause(ctx context.Context, d time.Duration) error {
+	if a.Sleep != nil {
+		return a.Sleep(ctx, d)
+	}
+	return sleep(ctx, d)
 }
 
 // importedReady: imported material has to be there before the rotation to it
@@ -195,14 +240,9 @@ func (throttledOnly) IsErrorRetryable(err error) bool { return awserr.Code(err) 
 
 // AwaitRotation waits until the key has other current key material than when
 // p was made, and returns that. RotateKeyOnDemand answers long before: what is
-// re-wrapped in between is wrapped under the old material. On AWS it takes a
-// minute or two. ctx says for how long to wait. progress, which may
-// be nil, is called after each look in vain.
+// re-wrapped in between is wrapped under the old material. ctx says for how
+// long to wait. progress, which may be nil, is called after each look in vain.
 func (a *Admin) AwaitRotation(ctx context.Context, p RotationPlan, progress func()) (material string, err error) {
-	pause := a.Sleep
-	if pause == nil {
-		pause = sleep
-	}
 	for wait := time.Second; ; wait = min(2*wait, rotationPoll) {
 		k, err := a.describe(ctx, p.Key.ARN)
 		switch {
@@ -217,7 +257,7 @@ func (a *Admin) AwaitRotation(ctx context.Context, p RotationPlan, progress func
 		if progress != nil {
 			progress()
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := a.pause(ctx, wait); err != nil {
 			return "", err
 		}
 	}
@@ -235,15 +275,14 @@ func (m AliasMove) Done() bool { return m.From.ARN == m.To.ARN }
 // PlanAliasMove looks whether an alias, by its name or ARN, can be pointed at
 // another key, which may itself be named by an alias. It changes nothing.
 func (a *Admin) PlanAliasMove(ctx context.Context, alias, to string) (AliasMove, error) {
-	m := AliasMove{Alias: alias}
-	if region := regionOf(alias); region != "" {
-		m.Alias = strings.SplitN(alias, ":", 6)[5]
-	}
+	m := AliasMove{Alias: aliasName(alias)}
 	switch {
 	case !isAlias(alias):
 		return m, &UsageError{fmt.Sprintf("%q is no alias: it is alias/NAME, or the alias's ARN", alias)}
-	case strings.HasPrefix(m.Alias, "alias/aws/"):
+	case managedAlias(alias):
 		return m, &UsageError{fmt.Sprintf("%s belongs to AWS and always names the key that AWS manages", m.Alias)}
+	case managedAlias(to):
+		return m, refuseManaged(to)
 	}
 	var err error
 	if m.From, err = a.describe(ctx, alias); err != nil {
@@ -269,7 +308,7 @@ func (a *Admin) PlanAliasMove(ctx context.Context, alias, to string) (AliasMove,
 	case from.region != dest.region || from.account != dest.account:
 		return m, refuse("Give a key of the alias's own account and Region", "%s is an alias in Region %s of account %s, and %s is not there", m.Alias, from.region, from.account, m.To.ARN)
 	case m.To.Kind == KindAWSManaged:
-		return m, refuse("Give a key of your own", "the key %s is managed by AWS", m.To.ARN)
+		return m, refuseManaged(m.To.ARN)
 	case family(&m.From) != family(&m.To) || m.From.Usage != m.To.Usage:
 		// KMS API Reference, UpdateAlias: same type, same usage.
 		return m, refuse("KMS moves an alias only to a key of the same type and usage", "%s names a key of spec %s for %s, and %s is one of spec %s for %s",
@@ -285,14 +324,15 @@ func family(k *KeyInfo) string {
 	switch {
 	case strings.HasPrefix(k.Spec, "HMAC_"):
 		return "HMAC"
-	case k.Spec == string(types.KeySpecSymmetricDefault) || k.Spec == "":
+	case k.Symmetric():
 		return "symmetric"
 	}
 	return "asymmetric"
 }
 
 // MoveAlias points the alias at m.To. KMS knows no condition for it: an alias
-// that somebody else moved since the plan is moved all the same.
+// that somebody else moved since the plan is moved all the same, so the plan
+// should not be old.
 func (a *Admin) MoveAlias(ctx context.Context, m AliasMove) error {
 	if m.Done() {
 		return nil

@@ -15,6 +15,9 @@ import (
 // everyKey is the subject of calls that are about no key in particular.
 const everyKey = "this account and Region"
 
+// errNoAnswer is an answer without what every answer of KMS has.
+var errNoAnswer = errors.New("the answer holds nothing that KMS would answer")
+
 const throttling = "ThrottlingException"
 
 // callFailed says what an error of a call means and what to do about it. It
@@ -23,13 +26,23 @@ func callFailed(ctx context.Context, op, subject string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	stranger := unlikeKMS(err)
+	if stranger != nil {
+		err = stranger
+	}
 	e := &sources.RunError{Err: fmt.Errorf("%s for %s: %w", op, subject, awserr.Plain(err))}
+	retried := ", after all retries"
+	if op == "RotateKeyOnDemand" { // see once
+		retried = ""
+	}
 	switch {
 	case credentialsEnded(err) || errors.Is(err, sources.ErrCredentials):
 		if !errors.Is(err, sources.ErrCredentials) {
 			e.Err = fmt.Errorf("%w: %w", sources.ErrCredentials, e.Err)
 		}
 		e.Hint = "Get new credentials (aws sso login, or whatever hands them out)"
+	case stranger != nil, errors.Is(err, errNoAnswer):
+		e.Hint = "What answers is no KMS: check AWS_ENDPOINT_URL_KMS and AWS_ENDPOINT_URL, and any proxy in between"
 	case accessDenied(err) && (op == "ListKeys" || subject == everyKey):
 		e.Hint = fmt.Sprintf("Allow kms:%s on * in the caller's own policy", op)
 	case accessDenied(err) && op == "UpdateAlias":
@@ -54,11 +67,11 @@ func callFailed(ctx context.Context, op, subject string, err error) error {
 	case awserr.Code(err) == throttling:
 		e.Hint = "KMS still refused after all retries: others share the account's quota of such requests, so try again later or with a lower --kms-rps"
 	case awserr.Code(err) != "" && serverSide(err):
-		e.Hint = "KMS itself has trouble, after all retries: try again later"
+		e.Hint = "KMS itself has trouble" + retried + ": try again later"
 	case awserr.Code(err) != "":
 		e.Hint = "Check the key and the request named above"
 	case is[net.Error](err):
-		e.Hint = "The KMS endpoint could not be reached, after all retries: check the network, AWS_REGION and AWS_ENDPOINT_URL_KMS"
+		e.Hint = "The KMS endpoint could not be reached" + retried + ": check the network, AWS_REGION and AWS_ENDPOINT_URL_KMS"
 	default:
 		e.Hint = "No usable answer came from KMS: check the credentials, AWS_REGION and AWS_ENDPOINT_URL_KMS"
 	}
@@ -71,18 +84,15 @@ func serverSide(err error) bool {
 	return !errors.As(err, &s) || s.HTTPStatusCode() >= 500
 }
 
-// unreadable is the text of an error of callFailed that is one key's alone; ""
-// for what would meet the next key just the same.
-func unreadable(err error) string {
-	if err == nil || awserr.Code(err) == "" || awserr.Code(err) == throttling || errors.Is(err, sources.ErrCredentials) {
-		return ""
+// oneKeys reports whether an error of callFailed may be one key's alone: not
+// what would meet the next key just the same. Keys that were named may be in
+// Regions and accounts of their own.
+func oneKeys(err error, named bool) bool {
+	switch {
+	case errors.Is(err, sources.ErrCredentials), !is[*sources.RunError](err):
+		return false
+	case named:
+		return true
 	}
-	return err.Error()
-}
-
-func unlessUnreadable(err error) error {
-	if unreadable(err) != "" {
-		return nil
-	}
-	return err
+	return awserr.Code(err) != "" && awserr.Code(err) != throttling
 }

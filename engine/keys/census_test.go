@@ -182,11 +182,11 @@ func TestCensusGoesOnPastOneKey(t *testing.T) {
 				t.Errorf("%+v", k)
 			}
 		case dark:
-			if !strings.Contains(k.Error, "Allow kms:DescribeKey on "+dark) || k.Kind != "" {
+			if !strings.Contains(k.Error, "Allow kms:DescribeKey on "+dark) || strings.Contains(k.Error, "across accounts") || k.Kind != "" {
 				t.Errorf("%+v", k)
 			}
 		case dim:
-			if k.Error != "" || len(k.Unread) != 1 || !strings.Contains(k.Unread[0], "Allow kms:ListKeyRotations on "+dim) || k.Rotation == nil || k.OnDemand != nil {
+			if k.Error != "" || len(k.Unread) != 1 || !strings.Contains(k.Unread[0], "Allow kms:ListKeyRotations on "+dim) || !strings.Contains(k.Unread[0], "not allowed across accounts") || k.Rotation == nil || k.OnDemand != nil {
 				t.Errorf("%+v", k)
 			}
 		}
@@ -207,14 +207,153 @@ func TestCensusGoesOnPastOneKey(t *testing.T) {
 			t.Errorf("%s: %v", code, err)
 		}
 	}
-	w.hook(func(string, string, object) string { return "ThrottlingException" }, nil)
-	_, err := w.admin().Census(t.Context(), []string{good}, false)
-	contains(t, err, "quota")
+	// One that was named does not take the others with it.
+	far := w.keyIn(abroad)
+	silent := func(says string) {
+		t.Helper()
+		_, err := w.admin().Census(t.Context(), nil, false)
+		contains(t, err, says)
+		c := w.census(good, far)
+		if k := c.Keys[0]; !strings.Contains(k.Error, says) || k.Given != good {
+			t.Errorf("%+v", k)
+		}
+		if k := c.Keys[1]; k.Error != "" || k.ARN != far {
+			t.Errorf("%+v", k)
+		}
+	}
+	w.hook(func(region, _ string, _ object) string {
+		if region == home {
+			return "ThrottlingException"
+		}
+		return ""
+	}, nil)
+	silent("quota")
+	w.hook(nil, nil)
 	deaf := httptest.NewServer(nil)
 	deaf.Close()
 	w.apis[home] = sdkClient(deaf.URL, home)
-	_, err = w.admin().Census(t.Context(), []string{good}, false)
-	contains(t, err, "could not be reached")
+	silent("could not be reached")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.admin().Census(ctx, []string{far}, false); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Something that is no KMS has no keys, which is not the same as none.
+func TestCensusOfNoKMS(t *testing.T) {
+	w := newWorld(t, 0)
+	arn := w.key()
+	w.hook(nil, func(_, _ string, _, out object) { clear(out) })
+	_, err := w.admin().Census(t.Context(), nil, false)
+	contains(t, err, "ListKeys", "is no KMS")
+	if k := w.census(arn).Keys[0]; !strings.Contains(k.Error, "is no KMS") {
+		t.Errorf("%+v", k)
+	}
+	page := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(page.Close)
+	w.apis[home] = sdkClient(page.URL, home)
+	_, err = w.admin().Census(t.Context(), nil, false)
+	contains(t, err, "what answers at "+page.URL+" is no KMS: HTTP 404", "AWS_ENDPOINT_URL_KMS")
+}
+
+// AWS makes the key of an alias of its own when DescribeKey is given that
+// alias.
+func TestCensusMakesNoKey(t *testing.T) {
+	w := newWorld(t, 0)
+	place := "arn:aws:kms:us-east-1:111122223333:"
+	w.alias("alias/mine", w.key())
+	w.hook(nil, func(_, op string, _, out object) { // as AWS lists them
+		if op == "ListAliases" {
+			out["Aliases"] = append(out["Aliases"].([]any), object{"AliasName": "alias/aws/sqs", "AliasArn": place + "alias/aws/sqs"})
+		}
+	})
+	for _, name := range []string{"alias/aws/sqs", "alias/aws/s3", place + "alias/aws/s3"} {
+		if k := w.census(name).Keys[0]; !strings.Contains(k.Error, "there is no such key yet: "+name) {
+			t.Errorf("%+v", k)
+		}
+		for _, change := range []func() error{
+			func() error { _, err := w.admin().PlanRotation(t.Context(), name); return err },
+			func() error { _, _, _, err := w.admin().EnableRotation(t.Context(), name, 0); return err },
+			func() error { _, err := w.admin().PlanAliasMove(t.Context(), "alias/mine", name); return err },
+		} {
+			contains(t, change(), "managed by AWS", name)
+		}
+	}
+	if n := w.calls("DescribeKey"); n != 0 {
+		t.Errorf("%d calls of DescribeKey", n)
+	}
+	if c := w.census(); len(c.Keys) != 1 || len(c.Keys[0].Aliases) != 1 {
+		t.Errorf("%+v", c.Keys)
+	}
+
+	// One that is there is read, and has no rotations on demand.
+	w.hook(nil, nil)
+	out, err := w.api().DescribeKey(t.Context(), &sdk.DescribeKeyInput{KeyId: aws.String("alias/aws/s3")})
+	must(t, out, err)
+	for _, name := range []string{"alias/aws/s3", strings.Join(strings.SplitN(*out.KeyMetadata.Arn, ":", 6)[:5], ":") + ":alias/aws/s3"} {
+		k := w.census(name).Keys[0]
+		if k.Error != "" || k.ARN != *out.KeyMetadata.Arn || k.Given != name || k.Kind != keys.KindAWSManaged || k.OnDemand != nil || len(k.Materials) == 0 {
+			t.Errorf("%s: %+v", name, k)
+		}
+	}
+}
+
+// What waits for its rotation comes before the current material, and the
+// others follow by date.
+func TestCensusOrdersMaterials(t *testing.T) {
+	w := newWorld(t, 0)
+	arn := w.key()
+	material := func(id, state string, date float64) object {
+		m := object{"KeyMaterialId": id, "KeyMaterialState": state}
+		if date > 0 {
+			m["RotationDate"], m["RotationType"] = date, "AUTOMATIC"
+		}
+		return m
+	}
+	w.describes(arn, nil, []any{
+		material("first", "NON_CURRENT", 0), material("old", "NON_CURRENT", 1.6e9), material("now", "CURRENT", 1.8e9),
+		material("newer", "NON_CURRENT", 1.7e9), material("next", "PENDING_ROTATION", 0),
+	})
+	var order []string
+	for _, m := range w.census(arn).Keys[0].Materials {
+		order = append(order, m.ID)
+	}
+	if !slices.Equal(order, []string{"next", "now", "newer", "old", "first"}) {
+		t.Errorf("%v", order)
+	}
+}
+
+func TestOwesRotation(t *testing.T) {
+	for state, owes := range map[string]bool{"Enabled": true, "Disabled": true, "Updating": true, "PendingDeletion": false, "PendingReplicaDeletion": false} {
+		k := keys.KeyInfo{Kind: keys.KindSymmetric, State: state}
+		if k.OwesRotation() != owes {
+			t.Errorf("%s: %v", state, !owes)
+		}
+	}
+}
+
+func TestCensusTellsProgress(t *testing.T) {
+	w := newWorld(t, 0)
+	for range 20 {
+		w.key()
+	}
+	a := w.admin()
+	var calls, most atomic.Int32
+	a.Progress = func(done, of int) {
+		calls.Add(1)
+		if of != 20 {
+			t.Errorf("of %d", of)
+		}
+		if done == 20 {
+			most.Store(20)
+		}
+	}
+	c, err := a.Census(t.Context(), nil, false)
+	must(t, c, err)
+	if calls.Load() != 20 || most.Load() != 20 {
+		t.Errorf("%d calls", calls.Load())
+	}
 }
 
 func TestCensusCallsTheKeysRegion(t *testing.T) {
@@ -276,7 +415,9 @@ func TestBeginRotationOnce(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 			if err != nil && c.used == 0 {
-				runError(t, err, 0)
+				if run := runError(t, err, 0); strings.Contains(run.Hint, "retries") {
+					t.Errorf("it was not tried again: %s", run.Hint)
+				}
 			}
 			if n := int(sent.Load()); n != c.sent {
 				t.Errorf("sent %d times", n)
@@ -335,6 +476,54 @@ func TestAwaitRotation(t *testing.T) {
 	contains(t, err, "in state Disabled", "enable-key")
 }
 
+// Where the process is told to end while the request is on its way, the key is
+// asked all the same.
+func TestBeginRotationInterrupted(t *testing.T) {
+	w := newWorld(t, time.Hour)
+	arn := w.key()
+	p, err := w.admin().PlanRotation(t.Context(), arn)
+	must(t, p, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.hook(nil, func(_, op string, _, _ object) {
+		if op == "RotateKeyOnDemand" {
+			cancel()
+			time.Sleep(100 * time.Millisecond) // the client leaves before the answer
+		}
+	})
+	if err := w.admin().BeginRotation(ctx, p); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// The answers of a plan are of one time: a rotation that is complete between
+// two of them is seen before and after.
+func TestPlanRotationReadsOneTime(t *testing.T) {
+	w := newWorld(t, 0)
+	arn := w.key()
+	a := w.admin()
+	var once atomic.Bool
+	w.hook(nil, func(_, op string, _, _ object) {
+		if op == "DescribeKey" && once.CompareAndSwap(false, true) {
+			w.kms.ServeHTTP(httptest.NewRecorder(), rotateRequest(arn))
+		}
+	})
+	p, err := a.PlanRotation(t.Context(), arn)
+	must(t, p, err)
+	w.hook(nil, nil)
+	if now := w.material(arn); p.Key.CurrentMaterial != now || p.Used != 1 {
+		t.Errorf("%d used, current %s, and it is %s", p.Used, p.Key.CurrentMaterial, now)
+	}
+	w.describes(arn, nil, []any{object{"KeyMaterialId": "m1", "KeyMaterialState": "CURRENT"}})
+	_, err = a.PlanRotation(t.Context(), arn)
+	contains(t, err, "two key materials", "m1", "look again")
+}
+
+func rotateRequest(arn string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(fmt.Sprintf(`{"KeyId":%q}`, arn)))
+	r.Header.Set("X-Amz-Target", "TrentService.RotateKeyOnDemand")
+	return r
+}
+
 func TestPlanRotationRefuses(t *testing.T) {
 	w := newWorld(t, 0)
 	arn := w.key()
@@ -355,7 +544,8 @@ func TestPlanRotationRefuses(t *testing.T) {
 		{external, nil, []string{"no new material", "import-key-material"}},
 		{external, []any{object{"KeyMaterialId": "m1", "KeyMaterialState": "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"}}, []string{"m1", "every replica"}},
 		{external, []any{object{"KeyMaterialId": "m1", "KeyMaterialState": "PENDING_ROTATION"}}, nil},
-		{nil, used(25), []string{"25 times", "move-alias"}},
+		{nil, used(25), []string{"25 times", "move-alias", "with material made by KMS can still rotate by itself"}},
+		{object{"KeyState": "Updating"}, nil, nil},
 		{nil, used(24), nil},
 	} {
 		w.describes(arn, c.as, c.rotations)
@@ -396,6 +586,23 @@ func TestEnableRotation(t *testing.T) {
 			t.Errorf("%+v: %d calls", c, n)
 		}
 	}
+	// What was asked for is said where it cannot be read back.
+	for _, stale := range []object{{"KeyRotationEnabled": true, "RotationPeriodInDays": 2560}, {"KeyRotationEnabled": false}} {
+		w.hook(nil, func(_, op string, _, out object) {
+			if op == "GetKeyRotationStatus" {
+				clear(out)
+				for name, v := range stale {
+					out[name] = v
+				}
+			}
+		})
+		_, before, after, err := w.admin().EnableRotation(t.Context(), arn, 400)
+		must(t, 0, err)
+		if after != (keys.Rotation{Enabled: true, PeriodDays: 400}) || before.PeriodDays == 400 {
+			t.Errorf("%+v %+v", before, after)
+		}
+	}
+	w.hook(nil, nil)
 	for _, days := range []int{-1, 1, 89, 2561} {
 		_, _, _, err := w.admin().EnableRotation(t.Context(), arn, days)
 		var u *keys.UsageError
@@ -470,6 +677,18 @@ func TestMoveAlias(t *testing.T) {
 		if !errors.As(err, &u) {
 			t.Errorf("%q: %v", alias, err)
 		}
+	}
+	names(a)
+	for _, c := range []struct {
+		as   object
+		says string
+	}{
+		{object{"KeyManager": "AWS"}, "managed by AWS"},
+		{object{"KeyUsage": "KEY_AGREEMENT"}, "same type and usage"},
+	} {
+		w.describes(b, c.as, nil)
+		_, err := move("alias/app", b)
+		contains(t, err, c.says)
 	}
 	names(a)
 	w.hook(func(_, op string, _ object) string {

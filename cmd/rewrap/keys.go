@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,16 +23,21 @@ func newKeys(s streams) *cobra.Command {
 keys of the account in this Region. For each: manager, spec, usage, state,
 origin, automatic rotation with its period and next date, how many of its 25
 rotations on demand are used, imported material's expiry, aliases, and every
-key material with its state, date and type. It changes nothing, and wants
+key material with its state, date and type; of its id the beginning, with --json
+the whole. It changes nothing, and wants
 kms:ListKeys, kms:ListAliases, kms:DescribeKey, kms:GetKeyRotationStatus and
 kms:ListKeyRotations. What may not be read is said in the key's own row.
 
 Rotation makes new key material for what is encrypted from then on. It
 re-encrypts nothing: that is what rewrap run is for.
 
+What --require-rotation finds is a customer managed symmetric key with material
+made by KMS whose automatic rotation is off. Disabled keys and replicas count
+too, keys that wait for their deletion do not.
+
 Exit codes: 0 done; 1 a key that was named could not be read, or none could; 2
-wrong usage; 4 with --require-rotation: a key that could rotate by itself does
-not, or could not be looked at; 75 interrupted.`,
+wrong usage; 4 with --require-rotation: there is such a key, or one that could
+not be looked at; 75 interrupted.`,
 		Example: `  rewrap keys                              # all customer keys of the account and Region
   rewrap keys alias/app --json
   rewrap keys --require-rotation           # for a pipeline: exit 4 if one does not rotate
@@ -41,12 +48,17 @@ not, or could not be looked at; 75 interrupted.`,
 			if err := keyNames(args); err != nil {
 				return err
 			}
+			for _, name := range args {
+				if !couldBeKey(name) {
+					return usage("%q is no key (id, ARN, alias/NAME) and no subcommand (enable-rotation, rotate, move-alias)", name)
+				}
+			}
 			return c.show(s, args)
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&c.all, "all", false, "also the keys that AWS manages (alias/aws/...)")
-	f.BoolVar(&c.require, "require-rotation", false, "exit 4 if an enabled customer key that could rotate by itself does not")
+	f.BoolVar(&c.require, "require-rotation", false, "exit 4 if a customer key that could rotate by itself does not")
 	f.BoolVar(&c.json, "json", false, "one JSON object on standard output")
 	f.Var(&c.rps, "kms-rps", "ceiling of KMS requests a second; max: whatever KMS allows")
 	cmd.AddCommand(newEnableRotation(s), newRotate(s), newMoveAlias(s))
@@ -62,8 +74,7 @@ type keysCommand struct {
 	rps                rate
 }
 
-// keyNames refuses what can be the name of no key, before anybody is asked. A
-// word without digit, slash or colon is a subcommand that is spelled wrong.
+// keyNames refuses what can be the name of no key, before anybody is asked.
 func keyNames(names []string) error {
 	for _, name := range names {
 		switch {
@@ -71,12 +82,13 @@ func keyNames(names []string) error {
 			return usage("a KEY is empty; it is an id, ARN or alias")
 		case strings.ContainsAny(name, " \t\r\n"):
 			return usage("KEY %q: no key has spaces in its name", name)
-		case !strings.ContainsAny(name, "0123456789/:"):
-			return usage("%q is no key (id, ARN, alias/NAME) and no subcommand (enable-rotation, rotate, move-alias)", name)
 		}
 	}
 	return nil
 }
+
+// couldBeKey: a word without digit, slash or colon is no id, ARN or alias.
+func couldBeKey(name string) bool { return strings.ContainsAny(name, "0123456789/:") }
 
 // administer does something with keys until it is done or a signal comes.
 func administer(s streams, rps rate, do func(ctx context.Context, a *keys.Admin) error) error {
@@ -84,7 +96,7 @@ func administer(s streams, rps rate, do func(ctx context.Context, a *keys.Admin)
 	defer release()
 	cloud, err := openCloud(stop, &job{workers: 8, kms: rps})
 	if err == nil {
-		cloud.notice = func(msg string) { fmt.Fprintf(s.err, "rewrap: %s\n", oneLine(msg)) }
+		cloud.notice = func(msg string) { speak(s.err)("%s", msg) }
 		err = do(stop, &keys.Admin{Client: func(region string) keys.AdminAPI { return cloud.keyClient(region) }})
 	}
 	var exit *exitError
@@ -98,7 +110,7 @@ func administer(s streams, rps rate, do func(ctx context.Context, a *keys.Admin)
 type keysReport struct {
 	Keys            []keys.KeyInfo `json:"keys"`
 	Read            int            `json:"read"`             // keys that something could be read of
-	WithoutRotation []string       `json:"without_rotation"` // enabled customer keys that could rotate by themselves and do not
+	WithoutRotation []string       `json:"without_rotation"` // customer keys that could rotate by themselves and do not
 	RotationUnknown []string       `json:"rotation_unknown"` // keys of which that could not be told
 	Notice          string         `json:"notice,omitempty"`
 }
@@ -125,6 +137,7 @@ func reportOf(c keys.Census) keysReport {
 
 func (c *keysCommand) show(s streams, names []string) error {
 	return administer(s, c.rps, func(ctx context.Context, a *keys.Admin) error {
+		a.Progress = slowly(speak(s.err))
 		census, err := a.Census(ctx, names, c.all)
 		if err != nil {
 			return err
@@ -142,6 +155,23 @@ func (c *keysCommand) show(s streams, names []string) error {
 	})
 }
 
+// keysNotice is how long nothing is said of how far a census is.
+const keysNotice = 3 * time.Second
+
+// slowly says now and then how far a census is that takes its time.
+func slowly(say func(string, ...any)) func(done, of int) {
+	var mu sync.Mutex
+	last := time.Now()
+	return func(done, of int) {
+		mu.Lock()
+		defer mu.Unlock()
+		if done < of && time.Since(last) >= keysNotice {
+			last = time.Now()
+			say("%d of %d keys looked at", done, of)
+		}
+	}
+}
+
 func (r *keysReport) verdict(require bool) error {
 	lost := len(r.Keys) - r.Read
 	switch {
@@ -149,11 +179,19 @@ func (r *keysReport) verdict(require bool) error {
 		return &exitError{exitFailed, fmt.Errorf("%s", r.Keys[0].Error)}
 	case len(r.Keys) > 0 && r.Read == 0:
 		return &exitError{exitFailed, fmt.Errorf("none of %d keys could be read; the first: %s", lost, r.Keys[0].Error)}
-	case require && len(r.WithoutRotation) > 0:
-		return &exitError{exitNotOn, fmt.Errorf("%d customer keys do not rotate by themselves, %d could not be looked at: rewrap keys enable-rotation KEY turns it on",
-			len(r.WithoutRotation), len(r.RotationUnknown))}
-	case require && len(r.RotationUnknown) > 0:
-		return &exitError{exitNotOn, fmt.Errorf("the rotation of %d keys could not be looked at", len(r.RotationUnknown))}
+	case require && len(r.WithoutRotation)+len(r.RotationUnknown) > 0:
+		var says []string
+		if n := len(r.WithoutRotation); n == 1 {
+			says = append(says, "1 customer key does not rotate by itself: rewrap keys enable-rotation KEY turns it on")
+		} else if n > 1 {
+			says = append(says, fmt.Sprintf("%d customer keys do not rotate by themselves: rewrap keys enable-rotation KEY turns it on", n))
+		}
+		if n := len(r.RotationUnknown); n == 1 {
+			says = append(says, "the rotation of 1 key could not be looked at")
+		} else if n > 1 {
+			says = append(says, fmt.Sprintf("the rotation of %d keys could not be looked at", n))
+		}
+		return &exitError{exitNotOn, errors.New(strings.Join(says, "; "))}
 	}
 	// Of the keys that were listed one that may not be read is a row; one that
 	// was asked for by name is missing from the answer.

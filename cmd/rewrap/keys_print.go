@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -28,7 +29,7 @@ func (r *keysReport) print(w io.Writer, require bool) error {
 	}
 	where := commonPlace(r.Keys)
 	if where != "" {
-		fmt.Fprintf(&b, "%s\n", where)
+		fmt.Fprintf(&b, "%s\n", oneLine(where))
 	}
 	for i, row := range r.rows(where) {
 		fmt.Fprintln(&b, row)
@@ -40,11 +41,19 @@ func (r *keysReport) print(w io.Writer, require bool) error {
 	}
 	r.legend(&b)
 	if require {
-		for _, arn := range r.WithoutRotation {
-			fmt.Fprintf(&b, "no automatic rotation: %s\n", arn)
+		for i := range r.Keys {
+			k := &r.Keys[i]
+			if !slices.Contains(r.WithoutRotation, k.ARN) {
+				continue
+			}
+			line := "no automatic rotation: " + k.ARN
+			if k.Replica() {
+				line += ", a replica; turn it on at its primary key " + k.MultiRegion.Primary
+			}
+			fmt.Fprintln(&b, oneLine(line))
 		}
 		for _, key := range r.RotationUnknown {
-			fmt.Fprintf(&b, "rotation not known: %s\n", key)
+			fmt.Fprintln(&b, oneLine("rotation not known: "+key))
 		}
 	}
 	if r.Notice != "" {
@@ -56,7 +65,8 @@ func (r *keysReport) print(w io.Writer, require bool) error {
 
 // rows is the table: its head, and a row for each key. They are laid out
 // together and cut apart again, since what stands below a row would end the
-// table's columns.
+// table's columns. What came from an endpoint may hold anything, so each cell
+// is made fit for a line.
 func (r *keysReport) rows(where string) []string {
 	if len(r.Keys) == 0 {
 		return nil
@@ -70,13 +80,15 @@ func (r *keysReport) rows(where string) []string {
 		if where != "" {
 			name = name[strings.LastIndexByte(name, '/')+1:]
 		}
-		name = oneLine(orElse(name, k.Given))
-		aliases := orElse(strings.Join(k.Aliases, ", "), "-")
-		if k.Error != "" {
-			fmt.Fprintf(t, "%s\t?\t?\t?\t?\t%s\n", name, aliases)
-			continue
+		kind, state, rotation, onDemand := "?", "?", "?", "?"
+		if k.Error == "" {
+			kind, state, rotation, onDemand = kindName(k.Kind), k.State, rotationCell(k), onDemandCell(k)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", name, kindName(k.Kind), k.State, rotationCell(k), onDemandCell(k), aliases)
+		cells := []string{orElse(name, k.Given), kind, state, rotation, onDemand, orElse(strings.Join(k.Aliases, ", "), "-")}
+		for i := range cells {
+			cells[i] = oneLine(cells[i])
+		}
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
 	}
 	_ = t.Flush()
 	rows := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
@@ -173,7 +185,7 @@ func details(k *keys.KeyInfo) []string {
 		lines = append(lines, materialLine(m))
 	}
 	if len(k.Materials) == 0 && k.CurrentMaterial != "" {
-		lines = append(lines, k.CurrentMaterial+"  CURRENT")
+		lines = append(lines, short(k.CurrentMaterial)+"  CURRENT")
 	}
 	for _, u := range k.Unread {
 		lines = append(lines, "not read: "+u)
@@ -196,7 +208,7 @@ func replicaRegions(arns []string) string {
 }
 
 func materialLine(m keys.Material) string {
-	line := fmt.Sprintf("%s  %-11s", m.ID, m.State)
+	line := fmt.Sprintf("%-12s  %-11s", short(m.ID), m.State)
 	switch {
 	case !m.Date.IsZero():
 		line += "  " + day(m.Date) + "  " + m.Type

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -78,7 +79,7 @@ func TestKeysShowsEveryKind(t *testing.T) {
 	must(t)(w.kms.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/s3")})) // makes it
 
 	e := w.run("keys").want(t, exitOK, "")
-	e.shows(t, "every 180 days, next ", "1 of 25", "alias/app", material+"  CURRENT      ", "  ON_DEMAND\n", "NON_CURRENT  of no rotation\n",
+	e.shows(t, "every 180 days, next ", "1 of 25", "alias/app", "\n    "+material[:12]+"  CURRENT      ", "  ON_DEMAND\n", "NON_CURRENT  of no rotation\n",
 		"multi-Region primary, no replicas", "imported", "PendingImport", "asymmetric", "RSA_2048", "HMAC_384, GENERATE_VERIFY_MAC",
 		"Disabled", "PendingDeletion", "KMS deletes it on ", "symmetric:", "90 to 2560 days", "multi-Region:")
 	if strings.Contains(e.out, "AWS managed") || e.errors != "" {
@@ -96,6 +97,123 @@ func TestKeysShowsEveryKind(t *testing.T) {
 	}
 	if w.emu.Counters()["kms:RotateKeyOnDemand"] != 1 || w.emu.Counters()["kms:Decrypt"]+w.emu.Counters()["kms:ReEncrypt"] != 0 {
 		t.Errorf("%v", w.emu.Counters())
+	}
+}
+
+func table(t *testing.T, require bool, all ...keys.KeyInfo) string {
+	t.Helper()
+	r := reportOf(keys.Census{Keys: all, Notice: "aliases are not shown: \x1b[2J"})
+	var b strings.Builder
+	if err := r.print(&b, require); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(b.String()) {
+		if strings.ContainsFunc(strings.TrimSuffix(line, "\n"), unicode.IsControl) {
+			t.Errorf("a control character in %q", line)
+		}
+	}
+	return b.String()
+}
+
+func TestKeysTable(t *testing.T) {
+	t.Parallel()
+	const arn = "arn:aws:kms:us-east-1:111122223333:key/"
+	at := time.Date(2027, 3, 4, 5, 6, 7, 0, time.UTC)
+	on := &keys.Rotation{Enabled: true, PeriodDays: 365, Next: at}
+	long := strings.Repeat("0123456789abcdef", 4)
+	for name, c := range map[string]struct {
+		k    keys.KeyInfo
+		says []string
+	}{
+		"not read":         {keys.KeyInfo{ARN: arn + "1", Error: "no\nway"}, []string{"1    ?     ?      ?         ?          -\n    not read: no\\nway\n"}},
+		"named, not read":  {keys.KeyInfo{Given: "alias/x", Error: "no"}, []string{"\nalias/x  ?     ?      ?         ?          -\n", "rotation not known: alias/x\n"}},
+		"part not read":    {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Unread: []string{"rotation: denied"}}, []string{"  ?         ?          -\n", "not read: rotation: denied", "rotation not known: " + arn + "1\n"}},
+		"imported":         {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindImported, Rotation: &keys.Rotation{}, OnDemand: &keys.OnDemand{Used: 3, Limit: 25}, ValidTo: at}, []string{"  -         3 of 25    -\n", "its imported material expires on 2027-03-04;"}},
+		"rotates never":    {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindHMAC}, []string{"  -         -          -\n"}},
+		"AWS managed":      {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindAWSManaged, Rotation: on}, []string{"every 365 days, next 2027-03-04  -          -\n"}},
+		"no list":          {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Rotation: on, CurrentMaterial: long}, []string{"\n    0123456789ab  CURRENT\n"}},
+		"under way":        {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Rotation: &keys.Rotation{Pending: at}}, []string{"a rotation on demand is under way since 2027-03-04 05:06:07 UTC"}},
+		"hostile":          {keys.KeyInfo{ARN: arn + "1\n2", Kind: keys.KindSymmetric, State: "Ena\nbled\t", Rotation: on, Aliases: []string{"alias/x\ny\x1b"}}, []string{`  Ena\nbled\t  `, `alias/x\ny\x1b`}},
+		"hostile place":    {keys.KeyInfo{ARN: "arn:aws:kms:us\x1b:1\n:key/1", Kind: keys.KindSymmetric, Rotation: &keys.Rotation{}}, []string{`no automatic rotation: arn:aws:kms:us\x1b:1\n:key/1`}},
+		"expires, pending": {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindImported, Materials: []keys.Material{{ID: long, State: "PENDING_ROTATION", ImportState: "IMPORTED", ValidTo: at}}}, []string{"\n    0123456789ab  PENDING_ROTATION  IMPORTED  expires 2027-03-04\n"}},
+		"replica": {keys.KeyInfo{ARN: arn + "mrk-1", Kind: keys.KindSymmetric, Rotation: &keys.Rotation{}, MultiRegion: &keys.MultiRegion{Type: "REPLICA", Primary: "arn:aws:kms:eu-west-1:111122223333:key/mrk-1"}},
+			[]string{"no automatic rotation: " + arn + "mrk-1, a replica; turn it on at its primary key arn:aws:kms:eu-west-1:111122223333:key/mrk-1\n"}},
+	} {
+		out := table(t, true, c.k, c.k)
+		for _, says := range append(c.says, `aliases are not shown: \x1b[2J`) {
+			if !strings.Contains(out, says) {
+				t.Errorf("%s lacks %q:\n%s", name, says, out)
+			}
+		}
+	}
+}
+
+// An endpoint's odd names reach neither the table's columns nor the terminal.
+func TestKeysOfOddEndpoint(t *testing.T) {
+	t.Parallel()
+	answers := map[string]string{}
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		io.WriteString(rw, answers[strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")])
+	}))
+	t.Cleanup(srv.Close)
+	w := worldAt(t, srv.URL)
+	answers["ListKeys"] = `{}`
+	if e := w.run("keys").want(t, exitFailed, "is no KMS"); e.out != "" {
+		t.Error(e.out)
+	}
+	const arn = "arn:aws:kms:us-east-1:111122223333:key/1"
+	answers["ListKeys"] = `{"Keys":[{"KeyArn":"` + arn + `","KeyId":"1"}]}`
+	answers["ListAliases"] = `{"Aliases":[{"AliasName":"alias/x\ny","TargetKeyId":"1"}]}`
+	answers["DescribeKey"] = `{"KeyMetadata":{"Arn":"` + arn + `","KeyId":"1","KeySpec":"SYMMETRIC_DEFAULT","KeyState":"Ena\nbled"}}`
+	answers["GetKeyRotationStatus"], answers["ListKeyRotations"] = `{}`, `{"Rotations":[]}`
+	w.run("keys").want(t, exitOK, "").shows(t, `Ena\nbled`, `alias/x\ny`)
+	answers["ListKeys"] = `{"Keys":[]}`
+	w.run("keys").want(t, exitOK, "").shows(t, "no customer managed keys")
+}
+
+func TestKeysSaysHowFar(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	for range 8 {
+		w.make(kms.CreateKeyInput{})
+	}
+	e := w.run("keys", "--json", "--kms-rps", "5").want(t, exitOK, " of 8 keys looked at")
+	if len(e.keys(t).Keys) != 8 || strings.Contains(e.errors, "8 of 8") {
+		t.Errorf("%s", e.errors)
+	}
+	if e := w.run("keys"); e.errors != "" {
+		t.Errorf("%s", e.errors)
+	}
+}
+
+func TestKeysVerdict(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		without, unknown int
+		says             string
+	}{
+		{0, 0, ""},
+		{1, 0, "1 customer key does not rotate by itself: rewrap keys enable-rotation KEY turns it on"},
+		{2, 1, "2 customer keys do not rotate by themselves: rewrap keys enable-rotation KEY turns it on; the rotation of 1 key could not be looked at"},
+		{0, 2, "the rotation of 2 keys could not be looked at"},
+	} {
+		r := keysReport{WithoutRotation: make([]string, c.without), RotationUnknown: make([]string, c.unknown)}
+		err := r.verdict(true)
+		if (err == nil) != (c.says == "") || err != nil && (err.Error() != c.says || exitCode(err) != exitNotOn) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+// One that cannot be reached, and one that does not exist, do not hide the
+// others.
+func TestKeysNamed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	w.key("alias/ok")
+	w.run("keys", "alias/ok", "alias/none", "alias/aws/s3").want(t, exitFailed, "").shows(t, "alias/ok\n", "not read: DescribeKey for alias/none", "there is no such key yet: alias/aws/s3")
+	if n := w.emu.Counters()["kms:DescribeKey"]; n != 2 {
+		t.Errorf("%d calls of DescribeKey: AWS makes a key of its own when it is asked for by its alias", n)
 	}
 }
 
@@ -145,7 +263,7 @@ func TestKeysDenied(t *testing.T) {
 	w.run("keys", "alias/none").want(t, exitFailed, "Check the name")
 	w.run("keys", bad, "alias/none").want(t, exitFailed, "none of 2 keys")
 	// What was not seen is not vouched for.
-	w.run("keys", "--require-rotation").want(t, exitNotOn, "1 keys could not be looked at").shows(t, "rotation not known: "+bad)
+	w.run("keys", "--require-rotation").want(t, exitNotOn, "rewrap: the rotation of 1 key could not be looked at\n").shows(t, "rotation not known: "+bad)
 	w.run("keys", "--require-rotation", good).want(t, exitOK, "")
 	if e := w.run("keys", "--require-rotation", "--json"); len(e.keys(t).RotationUnknown) != 1 {
 		t.Errorf("%s", e.out)
@@ -166,7 +284,7 @@ func TestKeysRequireRotation(t *testing.T) {
 	must(t)(w.kms.EnableKeyRotation(t.Context(), &kms.EnableKeyRotationInput{KeyId: &a}))
 
 	w.run("keys").want(t, exitOK, "")
-	e := w.run("keys", "--require-rotation").want(t, exitNotOn, "1 customer keys do not rotate")
+	e := w.run("keys", "--require-rotation").want(t, exitNotOn, "rewrap: 1 customer key does not rotate by itself: rewrap keys enable-rotation KEY turns it on\n")
 	e.shows(t, "no automatic rotation: "+b+"\n")
 	if r := w.run("keys", "--require-rotation", "--json").want(t, exitNotOn, "").keys(t); !slices.Equal(r.WithoutRotation, []string{b}) {
 		t.Errorf("%v", r.WithoutRotation)

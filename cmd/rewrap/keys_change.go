@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
+	"os/signal"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,11 +20,78 @@ func oneKey(what string, args []string) error {
 	if len(args) != 1 {
 		return usage("give one %s; got %d arguments", what, len(args))
 	}
-	return keyNames(args)
+	if err := keyNames(args); err != nil {
+		return err
+	}
+	if what == "KEY" && !couldBeKey(args[0]) {
+		return usage("%q is no key: it is an id, an ARN or alias/NAME", args[0])
+	}
+	return nil
 }
 
+// came prints what a command came to, as a line or as JSON. A change that was
+// made is told in any case, and the exit code is 1 also after a signal: nobody
+// shall make it again for not having heard of it.
+func came(s streams, asJSON bool, v any, format string, args ...any) error {
+	signal.Ignore(syscall.SIGPIPE) // or a reader that left would end the program here
+	text := oneLine(fmt.Sprintf(format, args...))
+	line := text
+	if asJSON {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		line = string(b)
+	}
+	if _, err := fmt.Fprintln(s.out, line); err != nil {
+		speak(s.err)("%s", text)
+		return &exitError{exitFailed, fmt.Errorf("that is so, but it cannot be written to standard output: %w", err)}
+	}
+	return nil
+}
+
+// The days between automatic rotations; 0: not given.
+type period int
+
+func (p *period) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < keys.MinPeriod || n > keys.MaxPeriod {
+		return fmt.Errorf("%d to %d days", keys.MinPeriod, keys.MaxPeriod)
+	}
+	*p = period(n)
+	return nil
+}
+
+func (p *period) String() string { return strconv.Itoa(int(*p)) }
+func (p *period) Type() string   { return "days" }
+
+// What --json prints of a change: what it is now, and what it was.
+type (
+	rotationChange struct {
+		Key      string        `json:"key"`
+		Changed  bool          `json:"changed"`
+		Rotation keys.Rotation `json:"rotation"`
+		Was      keys.Rotation `json:"was"`
+	}
+	materialChange struct {
+		Key             string        `json:"key"`
+		Changed         bool          `json:"changed"`  // this command began a rotation; false: one was under way
+		Complete        bool          `json:"complete"` // its material is current
+		CurrentMaterial string        `json:"current_material"`
+		Was             string        `json:"was"`
+		OnDemand        keys.OnDemand `json:"on_demand"`
+	}
+	aliasChange struct {
+		Alias   string `json:"alias"`
+		Changed bool   `json:"changed"`
+		Key     string `json:"key"`
+		Was     string `json:"was"`
+	}
+)
+
 func newEnableRotation(s streams) *cobra.Command {
-	var period int
+	var days period
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "enable-rotation KEY",
 		Short: "Have a key rotate by itself, and say what it was before",
@@ -31,28 +101,25 @@ with material made by KMS. A key that rotates already keeps its period unless
 kms:EnableKeyRotation.`,
 		Example: `  rewrap keys enable-rotation alias/app
   rewrap keys enable-rotation alias/app --period 180`,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
 			if err := oneKey("KEY", args); err != nil {
 				return err
 			}
-			if cmd.Flags().Changed("period") && (period < keys.MinPeriod || period > keys.MaxPeriod) {
-				return usage("--period %d: %d to %d days", period, keys.MinPeriod, keys.MaxPeriod)
-			}
 			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keys.Admin) error {
-				k, before, after, err := a.EnableRotation(ctx, args[0], period)
+				k, before, after, err := a.EnableRotation(ctx, args[0], int(days))
 				if err != nil {
 					return err
 				}
-				if before == after {
-					_, err = fmt.Fprintf(s.out, "%s: unchanged, rotation was on already: %s\n", k.ARN, rotationText(after))
-					return err
+				change := rotationChange{k.ARN, before != after, after, before}
+				if !change.Changed {
+					return came(s, asJSON, change, "%s: unchanged, rotation was on already: %s", k.ARN, rotationText(after))
 				}
-				_, err = fmt.Fprintf(s.out, "%s: rotation is on: %s (it was: %s)\n", k.ARN, rotationText(after), rotationText(before))
-				return err
+				return came(s, asJSON, change, "%s: rotation is on: %s (it was: %s)", k.ARN, rotationText(after), rotationText(before))
 			})
 		},
 	}
-	cmd.Flags().IntVar(&period, "period", 0, fmt.Sprintf("`DAYS` between rotations, %d to %d (default %d, or what the key has)", keys.MinPeriod, keys.MaxPeriod, keys.DefaultPeriod))
+	cmd.Flags().Var(&days, "period", fmt.Sprintf("`DAYS` between rotations, %d to %d (default %d, or what the key has)", keys.MinPeriod, keys.MaxPeriod, keys.DefaultPeriod))
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object on standard output")
 	return cmd
 }
 
@@ -68,18 +135,16 @@ func mustAsk(s streams, yes bool, why string) (bool, error) {
 	return true, nil
 }
 
-var errNotConfirmed = errors.New("not confirmed; nothing was changed")
-
 func newRotate(s streams) *cobra.Command {
-	var wait, yes bool
+	var wait, yes, asJSON bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "rotate KEY",
 		Short: "Give a key new key material now, one of 25 times in its life",
-		Long: `rotate starts a rotation on demand. KMS carries it out later, usually within a
-few minutes, and goes on encrypting under the old key material until then: with
---wait the command ends when the new material is current. If one is under way
-already no other is started. Rotation re-encrypts nothing; run rewrap run
+		Long: `rotate starts a rotation on demand. KMS carries it out some time later, and goes
+on encrypting under the old key material until then: with --wait the command
+ends when the new material is current. If one is under way already no other is
+started, and none if the key was rotated while the question stood. Rotation re-encrypts nothing; run rewrap run
 afterwards. It wants kms:DescribeKey, kms:GetKeyRotationStatus,
 kms:ListKeyRotations and kms:RotateKeyOnDemand.
 
@@ -102,7 +167,7 @@ before you start another: the rotation itself goes on inside KMS.`,
 				return err
 			}
 			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keys.Admin) error {
-				r := rotation{s, a, wait, timeout}
+				r := rotation{s, a, wait, asJSON, timeout}
 				return r.run(ctx, args[0], ask)
 			})
 		},
@@ -111,20 +176,19 @@ before you start another: the rotation itself goes on inside KMS.`,
 	f.BoolVar(&wait, "wait", false, "wait until the new key material is current")
 	f.DurationVar(&timeout, "timeout", 15*time.Minute, "how long to --wait")
 	f.BoolVar(&yes, "yes", false, "do not ask")
+	f.BoolVar(&asJSON, "json", false, "one JSON object on standard output")
 	return cmd
 }
 
 // rotation is one call of keys rotate.
 type rotation struct {
-	s       streams
-	a       *keys.Admin
-	wait    bool
-	timeout time.Duration
+	s            streams
+	a            *keys.Admin
+	wait, asJSON bool
+	timeout      time.Duration
 }
 
-func (r *rotation) say(format string, args ...any) {
-	fmt.Fprintf(r.s.err, "rewrap: "+format+"\n", args...)
-}
+func (r *rotation) say(format string, args ...any) { speak(r.s.err)(format, args...) }
 
 func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 	p, err := r.a.PlanRotation(ctx, name)
@@ -135,10 +199,16 @@ func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 	if r.wait && old == "" {
 		return fmt.Errorf("%s: the endpoint names no key material, so the end of a rotation cannot be told; leave --wait out", arn)
 	}
-	if p.Since.IsZero() {
-		r.say("%s: %d of %d rotations on demand used so far; the current key material is %s", arn, p.Used, keys.MaxOnDemand, old)
-		if ask && !confirm(ctx, r.s) {
-			return errNotConfirmed
+	begin := p.Since.IsZero()
+	if begin {
+		r.say("%s: %d of %d rotations on demand used so far; the current key material is %s", arn, p.Used, keys.MaxOnDemand, orElse(old, "not named by the endpoint"))
+		if ask {
+			if !confirm(ctx, r.s) {
+				return errNotConfirmed
+			}
+			if err := r.still(ctx, p); err != nil {
+				return err
+			}
 		}
 		// From here on no error is exit 75: a script that runs the command
 		// again by that could begin a second rotation.
@@ -149,18 +219,39 @@ func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 	} else {
 		r.say("%s: a rotation on demand is under way since %s; no other is started", arn, p.Since.UTC().Format(time.RFC3339))
 	}
+	change := materialChange{Key: arn, Changed: begin, CurrentMaterial: old, Was: old, OnDemand: keys.OnDemand{Used: p.Used, Limit: keys.MaxOnDemand}}
 	if !r.wait {
-		_, err := fmt.Fprintf(r.s.out, "%s: rotation begun, %d of %d used; KMS encrypts under %s until it is complete: wait for new material in rewrap keys %s before rewrap run\n",
-			arn, p.Used, keys.MaxOnDemand, old, arn)
-		return err
+		what := "rotation begun"
+		if !begin {
+			what = "unchanged, a rotation is under way"
+		}
+		return came(r.s, r.asJSON, change, "%s: %s, %d of %d used; KMS encrypts under %s until it is complete: wait for new material in rewrap keys %s before rewrap run",
+			arn, what, p.Used, keys.MaxOnDemand, orElse(old, "the old key material"), arn)
 	}
 	material, err := r.await(ctx, p)
 	if err != nil {
 		return &exitError{exitFailed, err}
 	}
-	_, err = fmt.Fprintf(r.s.out, "%s: the current key material is %s (it was %s), %d of %d rotations on demand used\n", arn, material, old, p.Used, keys.MaxOnDemand)
+	change.Complete, change.CurrentMaterial = true, material
+	if err := came(r.s, r.asJSON, change, "%s: the current key material is %s (it was %s), %d of %d rotations on demand used", arn, material, old, p.Used, keys.MaxOnDemand); err != nil {
+		return err
+	}
 	r.say("nothing is re-encrypted by that; next: rewrap run SOURCE --from %s", arn)
-	return err
+	return nil
+}
+
+// still makes sure that the key is as it was when the question was asked,
+// which may have stood for long.
+func (r *rotation) still(ctx context.Context, p keys.RotationPlan) error {
+	now, err := r.a.PlanRotation(ctx, p.Key.ARN)
+	switch {
+	case err != nil:
+		return err
+	case now.Key.CurrentMaterial != p.Key.CurrentMaterial, now.Used != p.Used:
+		return fmt.Errorf("%[1]s was rotated meanwhile: %[2]d of %[3]d used, the current key material is %[4]s. No rotation was started; look again with rewrap keys %[1]s",
+			p.Key.ARN, now.Used, keys.MaxOnDemand, orElse(now.Key.CurrentMaterial, "not named by the endpoint"))
+	}
+	return nil
 }
 
 const rotationNotice = 30 * time.Second
@@ -184,7 +275,7 @@ func (r *rotation) await(ctx context.Context, p keys.RotationPlan) (string, erro
 
 func newMoveAlias(s streams) *cobra.Command {
 	var to string
-	var yes bool
+	var yes, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "move-alias ALIAS --to KEY",
 		Short: "Point an alias at another key, and say what it named before",
@@ -209,36 +300,51 @@ on both keys.`,
 				return err
 			}
 			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keys.Admin) error {
-				return moveAlias(ctx, s, a, args[0], to, ask)
+				return moveAlias(ctx, s, a, args[0], to, ask, asJSON)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "the `KEY` that the alias shall name: id, ARN or alias")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object on standard output")
 	return cmd
 }
 
-func moveAlias(ctx context.Context, s streams, a *keys.Admin, alias, to string, ask bool) error {
+func moveAlias(ctx context.Context, s streams, a *keys.Admin, alias, to string, ask, asJSON bool) error {
+	say := speak(s.err)
 	m, err := a.PlanAliasMove(ctx, alias, to)
 	if err != nil {
 		return err
 	}
+	change := aliasChange{m.Alias, !m.Done(), m.To.ARN, m.From.ARN}
 	if m.Done() {
-		_, err := fmt.Fprintf(s.out, "%s: unchanged, it names %s already\n", m.Alias, m.To.ARN)
-		return err
+		return came(s, asJSON, change, "%s: unchanged, it names %s already", m.Alias, m.To.ARN)
 	}
 	if ask {
-		fmt.Fprintf(s.err, "%s names %s and shall name %s: whoever encrypts by it uses that key from then on.\n", m.Alias, m.From.ARN, m.To.ARN)
+		say("%s names %s and shall name %s: whoever encrypts by it uses that key from then on", m.Alias, m.From.ARN, m.To.ARN)
 		if !confirm(ctx, s) {
 			return errNotConfirmed
+		}
+		// The question may have stood for long.
+		now, err := a.PlanAliasMove(ctx, alias, to)
+		switch {
+		case err != nil:
+			return err
+		case now.From.ARN != m.From.ARN || now.To.ARN != m.To.ARN:
+			return fmt.Errorf("%s was to be moved from %s to %s, and meanwhile that would be from %s to %s: nothing was changed; look again",
+				m.Alias, m.From.ARN, m.To.ARN, now.From.ARN, now.To.ARN)
 		}
 	}
 	if err := a.MoveAlias(ctx, m); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(s.out, "%s: names %s (it was %s)\n", m.Alias, m.To.ARN, m.From.ARN); err != nil {
+	if err := came(s, asJSON, change, "%s: names %s (it was %s)", m.Alias, m.To.ARN, m.From.ARN); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.err, "rewrap: what was wrapped under the old key stays there; next: rewrap run SOURCE --from %s --to %s\n", m.From.ARN, m.To.ARN)
+	if m.From.Symmetric() {
+		say("what was wrapped under the old key stays there; next: rewrap run SOURCE --from %s --to %s", m.From.ARN, m.To.ARN)
+	} else {
+		say("what was made with the old key still needs it; rewrap cannot move that")
+	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -151,23 +152,26 @@ func TestKeysTable(t *testing.T) {
 // An endpoint's odd names reach neither the table's columns nor the terminal.
 func TestKeysOfOddEndpoint(t *testing.T) {
 	t.Parallel()
-	answers := map[string]string{}
+	var answers sync.Map
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		io.WriteString(rw, answers[strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")])
+		if a, ok := answers.Load(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")); ok {
+			io.WriteString(rw, a.(string))
+		}
 	}))
 	t.Cleanup(srv.Close)
 	w := worldAt(t, srv.URL)
-	answers["ListKeys"] = `{}`
+	answers.Store("ListKeys", `{}`)
 	if e := w.run("keys").want(t, exitFailed, "is no KMS"); e.out != "" {
 		t.Error(e.out)
 	}
 	const arn = "arn:aws:kms:us-east-1:111122223333:key/1"
-	answers["ListKeys"] = `{"Keys":[{"KeyArn":"` + arn + `","KeyId":"1"}]}`
-	answers["ListAliases"] = `{"Aliases":[{"AliasName":"alias/x\ny","TargetKeyId":"1"}]}`
-	answers["DescribeKey"] = `{"KeyMetadata":{"Arn":"` + arn + `","KeyId":"1","KeySpec":"SYMMETRIC_DEFAULT","KeyState":"Ena\nbled"}}`
-	answers["GetKeyRotationStatus"], answers["ListKeyRotations"] = `{}`, `{"Rotations":[]}`
+	answers.Store("ListKeys", `{"Keys":[{"KeyArn":"`+arn+`","KeyId":"1"}]}`)
+	answers.Store("ListAliases", `{"Aliases":[{"AliasName":"alias/x\ny","TargetKeyId":"1"}]}`)
+	answers.Store("DescribeKey", `{"KeyMetadata":{"Arn":"`+arn+`","KeyId":"1","KeySpec":"SYMMETRIC_DEFAULT","KeyState":"Ena\nbled"}}`)
+	answers.Store("GetKeyRotationStatus", `{}`)
+	answers.Store("ListKeyRotations", `{"Rotations":[]}`)
 	w.run("keys").want(t, exitOK, "").shows(t, `Ena\nbled`, `alias/x\ny`)
-	answers["ListKeys"] = `{"Keys":[]}`
+	answers.Store("ListKeys", `{"Keys":[]}`)
 	w.run("keys").want(t, exitOK, "").shows(t, "no customer managed keys")
 }
 
@@ -326,12 +330,67 @@ func TestKeysRotate(t *testing.T) {
 	}
 }
 
+// Without the id of the key material there is no telling when to end.
+func TestKeysRotateOfNoMaterial(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{Hook: func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		rw.WriteHeader(rec.Code)
+		io.WriteString(rw, strings.Replace(rec.Body.String(), `"CurrentKeyMaterialId"`, `"Other"`, 1))
+	}})
+	arn := w.key("alias/a")
+	w.run("keys", "rotate", arn, "--yes", "--wait", "--timeout", "3s").want(t, exitFailed, "leave --wait out")
+	if n := w.emu.Counters()["kms:RotateKeyOnDemand"]; n != 0 {
+		t.Error("it was rotated")
+	}
+	w.run("keys", "rotate", arn, "--yes").want(t, exitOK, "not named by the endpoint").shows(t, "1 of 25")
+}
+
+func TestKeysChangesAsJSON(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	a, b := w.key("alias/a"), w.key("alias/b")
+	old := w.material(a)
+	object := func(args ...string) map[string]any {
+		t.Helper()
+		e := w.run(append([]string{"keys", "--json"}, args...)...).want(t, exitOK, "")
+		var v map[string]any
+		if err := json.Unmarshal([]byte(e.out), &v); err != nil || strings.Count(e.out, "\n") != 1 {
+			t.Fatalf("%v: %s", err, e.out)
+		}
+		return v
+	}
+	r := object("enable-rotation", "alias/a", "--period", "100")
+	if now, was := r["rotation"].(map[string]any), r["was"].(map[string]any); r["key"] != a || r["changed"] != true || now["period_days"] != 100. || was["enabled"] != false {
+		t.Errorf("%v", r)
+	}
+	if r := object("enable-rotation", "alias/a"); r["changed"] != false {
+		t.Errorf("%v", r)
+	}
+	r = object("rotate", "alias/a", "--yes", "--wait")
+	if r["key"] != a || r["changed"] != true || r["complete"] != true || r["was"] != old || r["current_material"] != w.material(a) || r["on_demand"].(map[string]any)["used"] != 1. {
+		t.Errorf("%v", r)
+	}
+	r = object("move-alias", "alias/a", "--to", b, "--yes")
+	if r["alias"] != "alias/a" || r["changed"] != true || r["key"] != b || r["was"] != a {
+		t.Errorf("%v", r)
+	}
+	if r := object("move-alias", "alias/a", "--to", b, "--yes"); r["changed"] != false || r["was"] != b {
+		t.Errorf("%v", r)
+	}
+}
+
 func TestKeysRotateTimesOutAndStops(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{RotationDelay: time.Hour})
 	arn := w.key("alias/a")
 	w.run("keys", "rotate", arn, "--wait", "--yes", "--timeout", "1200ms").want(t, exitFailed, "no new key material within 1.2s. The rotation of "+arn+" was begun")
 	w.run("keys", arn).want(t, exitOK, "").shows(t, "a rotation on demand is under way since ", "1 of 25")
+	e := w.run("keys", "rotate", arn, "--yes").want(t, exitOK, "no other is started")
+	if e.shows(t, "unchanged, a rotation is under way, 1 of 25 used; KMS encrypts under "+w.material(arn)); strings.Contains(e.out, "begun") {
+		t.Error(e.out)
+	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -444,9 +503,14 @@ func TestKeysMoveAlias(t *testing.T) {
 	e.shows(t, "alias/app: names "+b+" (it was "+a+")\n")
 	w.run("keys", "move-alias", "alias/app", "--to", b, "--yes").want(t, exitOK, "").shows(t, "unchanged")
 	w.run("keys", b).want(t, exitOK, "").shows(t, "alias/app, alias/b")
+	r, ecc := w.make(kms.CreateKeyInput{KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeEncryptDecrypt}), w.make(kms.CreateKeyInput{KeySpec: types.KeySpecRsa3072, KeyUsage: types.KeyUsageTypeEncryptDecrypt})
+	must(t)(w.kms.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/rsa"), TargetKeyId: &r}))
+	if e := w.run("keys", "move-alias", "alias/rsa", "--to", ecc, "--yes").want(t, exitOK, "rewrap cannot move that"); strings.Contains(e.errors, "rewrap run") {
+		t.Error(e.errors)
+	}
 	limit.Store(true) // the SDK would take it for a throttle, and try without end
 	w.run("keys", "move-alias", "alias/app", "--to", a, "--yes").want(t, exitFailed, "Service Quotas")
-	if n := w.emu.Counters()["kms:UpdateAlias"]; n != 2 {
+	if n := w.emu.Counters()["kms:UpdateAlias"]; n != 3 {
 		t.Errorf("UpdateAlias was sent %d times", n)
 	}
 }
@@ -470,7 +534,10 @@ func TestKeysUsage(t *testing.T) {
 		{"90 to 2560", []string{"keys", "enable-rotation", arn, "--period", "89"}},
 		{"90 to 2560", []string{"keys", "enable-rotation", arn, "--period", "2561"}},
 		{"90 to 2560", []string{"keys", "enable-rotation", arn, "--period", "0"}},
-		{"it takes a whole number", []string{"keys", "enable-rotation", arn, "--period", "year"}},
+		{"--period \"year\": 90 to 2560 days", []string{"keys", "enable-rotation", arn, "--period", "year"}},
+		{"\"app\" is no key: ", []string{"keys", "enable-rotation", "app"}},
+		{"\"app\" is no key: ", []string{"keys", "rotate", "app", "--yes"}},
+		{"\"sym\" is no alias: it is alias/NAME", []string{"keys", "move-alias", "sym", "--to", arn, "--yes"}},
 		{"give one KEY", []string{"keys", "rotate", "--yes"}},
 		{"more than 0", []string{"keys", "rotate", arn, "--yes", "--wait", "--timeout", "0s"}},
 		{"is for --wait", []string{"keys", "rotate", arn, "--yes", "--timeout", "1m"}},

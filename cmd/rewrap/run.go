@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"rewrap/checkpoint"
 	"rewrap/engine"
@@ -58,9 +57,9 @@ on target; 2 wrong usage; 3 reached the end, but items failed or were skipped;
 }
 
 func (j *job) run(s streams) (err error) {
-	ask := s.in != nil && term.IsTerminal(int(s.in.Fd()))
-	if !j.yes && !ask {
-		return usage("run changes wrapped keys and cannot ask here, since standard input is no terminal: say --yes")
+	ask, err := mustAsk(s, j.yes, "run changes wrapped keys")
+	if err != nil {
+		return err
 	}
 	hard, stop, end, release := interruptible(speak(s.err))
 	defer release()
@@ -81,10 +80,10 @@ func (j *job) run(s streams) (err error) {
 	if j.planned != nil {
 		j.planned.vouch(se.say)
 	}
-	if !j.yes {
+	if ask {
 		se.describe(s.err)
 		if !confirm(opening, s) {
-			return interrupted(&exitError{exitFailed, errors.New("not confirmed; nothing was changed")})
+			return interrupted(errNotConfirmed)
 		}
 	}
 	state, err := checkpoint.Open(se.dir, checkpoint.Options{Job: se.identity(), Restart: j.restart, Version: version()})
@@ -188,12 +187,17 @@ func (se *session) before() string {
 	return "goes on after " + items(st.Snapshot.Tally.Items.Seen)
 }
 
+var errNotConfirmed = errors.New("not confirmed; nothing was changed")
+
 // confirm asks on the terminal. Anything but y or yes is no.
 func confirm(ctx context.Context, s streams) bool {
 	fmt.Fprint(s.err, "Go on? [y/N] ")
 	answer := make(chan string, 1)
 	go func() {
-		line, _ := bufio.NewReader(s.in).ReadString('\n')
+		line, err := bufio.NewReader(s.in).ReadString('\n')
+		if err != nil { // Ctrl-D leaves the cursor behind the question
+			fmt.Fprintln(s.err)
+		}
 		answer <- line
 	}()
 	select {

@@ -67,6 +67,6 @@ with the number of requests by operation.`,
 	f.IntVar(&o.S3Quota, "s3-quota", 0, "S3 requests a second before 503 SlowDown; 0: no quota")
 	f.DurationVar(&o.KMSLatency, "kms-latency", 0, "time added to each KMS request")
 	f.DurationVar(&o.S3Latency, "s3-latency", 0, "time added to each S3 request")
-	f.DurationVar(&o.RotationDelay, "rotation-delay", 0, "how long an on-demand rotation takes (on AWS up to a few minutes)")
+	f.DurationVar(&o.RotationDelay, "rotation-delay", 0, "how long after it was asked for a rotation on demand is carried out")
 	return cmd
 }

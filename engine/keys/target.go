@@ -211,7 +211,7 @@ func (k *KMS) adopt(ctx context.Context, t *key) (*key, error) {
 
 // awaitRotation returns when no rotation on demand is under way, with the
 // current material in k.Material. RotateKeyOnDemand answers at once and
-// rotates within minutes; OnDemandRotationStartDate is set meanwhile (KMS API
+// KMS rotates some time later; OnDemandRotationStartDate is set meanwhile (KMS API
 // Reference, GetKeyRotationStatus). Who may not ask, or asks a service that
 // does not know, goes on without.
 func (k *KMS) awaitRotation(ctx context.Context, t *key) error {

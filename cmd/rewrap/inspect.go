@@ -202,6 +202,7 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 	var se *session
 	var err error
 	if asks {
+		j.openCurrent()
 		if se, err = openSession(ctx, j, s, true); err != nil {
 			return nil, err
 		}

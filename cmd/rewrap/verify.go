@@ -73,9 +73,7 @@ func (j *job) runVerify(s streams) error {
 	ctx, cancel := context.WithCancelCause(hard)
 	defer context.AfterFunc(stop, func() { cancel(context.Cause(stop)) })()
 
-	if j.keyring != "" { // a prefix says which key, not that the blob opens
-		j.verify = "open"
-	}
+	j.openCurrent()
 	began := time.Now().UTC()
 	se, err := openSession(ctx, j, s, true)
 	if err != nil {

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"rewrap/bench/emulator"
+)
+
+// ring is a keyring in the clear, made and rotated by rewrap, whose keys
+// tink-go wraps with, whatever their status.
+type ring struct {
+	w    *world
+	file string
+}
+
+func (w *world) ring(file string, templates ...string) ring {
+	w.t.Helper()
+	for i, template := range templates {
+		verb := "create"
+		if i > 0 {
+			verb = "rotate"
+		}
+		w.run("keyring", verb, file, "--template", template).want(w.t, exitOK, "")
+	}
+	return ring{w, file}
+}
+
+func (r ring) path() string { return filepath.Join(r.w.dir, r.file) }
+
+func (r ring) read() *tinkpb.Keyset {
+	r.w.t.Helper()
+	text, err := os.ReadFile(r.path())
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	ks := new(tinkpb.Keyset)
+	if err := protojson.Unmarshal(text, ks); err != nil {
+		r.w.t.Fatal(err)
+	}
+	return ks
+}
+
+func (r ring) edit(edit func(*tinkpb.Keyset)) {
+	r.w.t.Helper()
+	ks := r.read()
+	edit(ks)
+	text, err := protojson.Marshal(ks)
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	if err := os.WriteFile(r.path(), text, 0o600); err != nil {
+		r.w.t.Fatal(err)
+	}
+}
+
+// wrap is what tink-go writes with key i.
+func (r ring) wrap(i int, secret, ad string) []byte {
+	r.w.t.Helper()
+	k := proto.CloneOf(r.read().Key[i])
+	k.Status = tinkpb.KeyStatusType_ENABLED
+	h, err := insecurecleartextkeyset.Read(&keyset.MemReaderWriter{Keyset: &tinkpb.Keyset{PrimaryKeyId: k.KeyId, Key: []*tinkpb.Keyset_Key{k}}})
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	a, err := aead.New(h)
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	blob, err := a.Encrypt([]byte(secret), []byte(ad))
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	return blob
+}
+
+// damaged is the blob with its last bit turned.
+func damaged(blob []byte) []byte {
+	blob[len(blob)-1] ^= 1
+	return blob
+}
+
+// TestKeyringVouch: the prefix of a current blob is enough for plan and run;
+// verify and inspect vouch for what they see, and so open it.
+func TestKeyringVouch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	r := w.ring("ring.json", "AES256_GCM")
+	root := w.tree(map[string][]byte{"good": r.wrap(0, "secret", "good"), "damaged": damaged(r.wrap(0, "secret", "damaged")), "moved": r.wrap(0, "secret", "its old name")})
+	before := files(t, root)
+	args := []string{"--format", "raw", "--keyring", "ring.json", "--associated-data", "{name}"}
+	do := func(what ...string) ended { return w.run(append(what, args...)...) }
+
+	if p := do("plan", "vault", "--json").want(t, exitOK, "").plan(t); p.Outcomes["current"] != 3 {
+		t.Errorf("plan: %v", p.Outcomes)
+	}
+	if s := do("run", "vault", "--yes", "--json").want(t, exitOK, "").summary(t); s.Items.Current != 3 {
+		t.Errorf("run: %+v", s.Items)
+	}
+	if s := do("verify", "vault", "--json").want(t, exitNotOn, "does not open").summary(t); s.Items.Current != 1 || s.Items.Failed != 2 {
+		t.Errorf("verify: %+v", s.Items)
+	}
+	wants(t, do("inspect", "vault/good").want(t, exitOK, "").out, "current")
+	for _, name := range []string{"damaged", "moved"} {
+		wants(t, do("inspect", "vault/"+name).want(t, exitFailed, "could not be told").out, "does not open")
+	}
+	if !maps.Equal(before, files(t, root)) {
+		t.Error("the tree was changed")
+	}
+}
+
+// TestKeyringLost: what may be under a key without prefix that is disabled or
+// destroyed is not done with.
+func TestKeyringLost(t *testing.T) {
+	t.Parallel()
+	for status, say := range map[tinkpb.KeyStatusType]string{tinkpb.KeyStatusType_DISABLED: "enable it", tinkpb.KeyStatusType_DESTROYED: "another copy of the keyring"} {
+		w := newWorld(t, emulator.Options{})
+		r := w.ring("ring.json", "AES256_GCM_RAW", "AES256_GCM")
+		w.tree(map[string][]byte{"old": r.wrap(0, "secret", ""), "new": r.wrap(1, "secret", "")})
+		r.edit(func(ks *tinkpb.Keyset) {
+			if ks.Key[0].Status = status; status == tinkpb.KeyStatusType_DESTROYED {
+				ks.Key[0].KeyData = nil // as tinkey leaves it
+			}
+		})
+		args := []string{"vault", "--format", "raw", "--keyring", "ring.json", "--json"}
+		if s := w.run(append([]string{"run", "--yes"}, args...)...).want(t, exitRemaining, say).summary(t); s.Items.Current != 1 || s.Items.Failed != 1 {
+			t.Errorf("%v: %+v", status, s.Items)
+		}
+		w.run(append([]string{"verify"}, args...)...).want(t, exitNotOn, say)
+	}
+}

@@ -189,13 +189,15 @@ func TestDisabledAndDestroyed(t *testing.T) {
 			}
 		}
 	}
-	// A disabled key without prefix does not open anything either.
-	s := newSet(t, raw(gcm256), gcm256)
-	blob := s.wrap(0, dataKey, "")
-	s.ks.Key[0].Status = tinkpb.KeyStatusType_DISABLED
-	for _, blob := range [][]byte{blob, []byte("of nobody, as far as anybody can tell")} {
-		if got, err := s.open().Rewrap(t.Context(), envelope.WrappedKey{Blob: blob}); !errors.Is(err, keyring.ErrDisabled) || errors.Is(err, envelope.ErrForeign) {
-			t.Errorf("under a disabled key: %+v, %v", got, err)
+	// A key without prefix does not open anything then either.
+	for status, want := range map[tinkpb.KeyStatusType]error{tinkpb.KeyStatusType_DISABLED: keyring.ErrDisabled, tinkpb.KeyStatusType_DESTROYED: keyring.ErrDestroyed} {
+		s := newSet(t, raw(gcm256), gcm256)
+		blob := s.wrap(0, dataKey, "")
+		s.ks.Key[0].Status = status
+		for _, blob := range [][]byte{blob, []byte("of nobody, as far as anybody can tell")} {
+			if got, err := s.open().Rewrap(t.Context(), envelope.WrappedKey{Blob: blob}); !errors.Is(err, want) || errors.Is(err, envelope.ErrForeign) {
+				t.Errorf("%v: %+v, %v", status, got, err)
+			}
 		}
 	}
 }

@@ -365,13 +365,100 @@ func TestLinkAndMode(t *testing.T) {
 	if n := len(tinkRead(t, path).ks.Key); n != 2 {
 		t.Errorf("%d keys", n)
 	}
-	// A lock that somebody left is named, and nothing is touched.
-	if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
-		t.Fatal(err)
+}
+
+// TestLock: a change that is under way is not joined, one that was killed
+// hinders nobody, and what it left goes, also a finished new keyring that was
+// linked to its name already.
+func TestLock(t *testing.T) {
+	path := newSet(t, gcm256).write()
+	leave := func(path string, named bool) {
+		for _, suffix := range []string{".lock", ".new"} {
+			if err := os.WriteFile(path+suffix, []byte("left"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if named {
+			if err := errors.Join(os.Remove(path+".new"), os.Link(path, path+".new")); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	if _, err := keyring.Rotate(t.Context(), link, "", keyring.Wrapping{}); !errors.Is(err, keyring.ErrLocked) || !strings.Contains(err.Error(), path+".lock") {
+	for _, named := range []bool{false, true} {
+		leave(path, named)
+		if _, err := keyring.Rotate(t.Context(), path, "", keyring.Wrapping{}); err != nil {
+			t.Error(err)
+		}
+		alone(t, path)
+	}
+	if n := len(tinkRead(t, path).ks.Key); n != 3 {
+		t.Errorf("%d keys", n)
+	}
+	created := filepath.Join(t.TempDir(), "keys.json")
+	leave(created, false)
+	if _, err := keyring.Create(t.Context(), created, "AES256_GCM", keyring.Wrapping{}); err != nil {
 		t.Error(err)
 	}
+	alone(t, created)
+
+	// The holder of a lock changes nothing once its file was taken away.
+	kms := encrypting()
+	path = filepath.Join(t.TempDir(), "keys.json")
+	if _, err := keyring.Create(t.Context(), path, "AES256_GCM", kms); err != nil {
+		t.Fatal(err)
+	}
+	slow, encrypt := kms, kms.Encrypt
+	slow.Encrypt = func(ctx context.Context, in []byte, pairs map[string]string) ([]byte, error) {
+		if _, err := keyring.Rotate(ctx, path, "", kms); !errors.Is(err, keyring.ErrLocked) {
+			t.Errorf("two at once: %v", err)
+		}
+		if err := os.Remove(path + ".lock"); err != nil {
+			t.Error(err)
+		}
+		if _, err := keyring.Rotate(ctx, path, "", kms); err != nil {
+			t.Error(err)
+		}
+		return encrypt(ctx, in, pairs)
+	}
+	if _, err := keyring.Rotate(t.Context(), path, "", slow); err == nil || !strings.Contains(err.Error(), "was not changed") {
+		t.Errorf("without its lock: %v", err)
+	}
+	if info, err := keyring.List(path); err != nil || len(info.Keys) != 2 {
+		t.Errorf("%+v, %v", info, err)
+	}
+	alone(t, path)
+}
+
+// TestCreateNeverOverwrites: also what somebody put there while it was made.
+func TestCreateNeverOverwrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.json")
+	kms := encrypting()
+	encrypt := kms.Encrypt
+	kms.Encrypt = func(ctx context.Context, in []byte, pairs map[string]string) ([]byte, error) {
+		if err := os.WriteFile(path, []byte("theirs"), 0o600); err != nil {
+			t.Error(err)
+		}
+		return encrypt(ctx, in, pairs)
+	}
+	if _, err := keyring.Create(t.Context(), path, "AES256_GCM", kms); !errors.Is(err, keyring.ErrExists) {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "theirs" {
+		t.Errorf("%q, %v", text, err)
+	}
+	alone(t, path)
+}
+
+// encrypting is a key service that turns the bits over.
+func encrypting() keyring.Wrapping {
+	turn := func(_ context.Context, in []byte, _ map[string]string) ([]byte, error) {
+		out := make([]byte, len(in))
+		for i, b := range in {
+			out[i] = ^b
+		}
+		return out, nil
+	}
+	return keyring.Wrapping{Decrypt: turn, Encrypt: turn}
 }
 
 // service is the emulator's KMS, and the key k of it.

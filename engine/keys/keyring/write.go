@@ -8,40 +8,48 @@ import (
 	"path/filepath"
 )
 
-// ErrLocked: another process changes the keyring, or died while it did; from
+// ErrLocked: another process changes the keyring at this moment; from
 // [Create], [Rotate] and [SetStatus].
-var ErrLocked = errors.New("another process is changing the keyring; if none is, one died doing so: remove the file")
+var ErrLocked = errors.New("another process is changing the keyring; try again when it is done")
+
+// Files are the names that a keyring and its changes take up.
+func Files(path string) []string {
+	path = followed(path)
+	return []string{path, path + lockSuffix, path + newSuffix}
+}
+
+const (
+	lockSuffix = ".lock"
+	newSuffix  = ".new"
+)
+
+// followed is where a path leads: a link stays a link, and what it points to is
+// replaced.
+func followed(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
+}
 
 // update replaces the file at path with what edit makes of it; edit is given
-// nil where there is no file. The new content is written to PATH.lock, which is
-// created so that only one process can, and is then renamed into place: two
+// nil where there is no file. It holds a lock, flock(2) on PATH.lock, since two
 // rotations at once would otherwise lose the key of the first, and with it
-// whatever was wrapped under it meanwhile.
+// whatever was wrapped under it meanwhile. The kernel lets go of it when the
+// process ends, however it ends, so it never has to be broken.
 //
-// Whoever dies before the rename leaves the old keyring and PATH.lock behind,
-// whose key wrapped nothing yet. After the rename the new keyring is there; if
-// the machine loses power before the folder is synced, either of the two may
-// be, and the caller was told of neither.
+// The new content is written to PATH.new and takes its name from there whole.
+// Whoever dies before leaves the old keyring, and PATH.new, whose new key
+// wrapped nothing; the next change removes it. If the machine loses power before
+// the folder is synced, either keyring may be there, and the caller was told of
+// neither.
 func update(path string, edit func(*file) ([]byte, error)) error {
-	// A link stays a link; what it points to is replaced.
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	lock := path + ".lock"
-	out, err := os.OpenFile(lock, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s: %w", lock, ErrLocked)
-	}
+	path = followed(path)
+	l, err := takeLock(path + lockSuffix)
 	if err != nil {
-		return fmt.Errorf("the keyring cannot be written: %w", err)
+		return err
 	}
-	placed := false
-	defer func() {
-		_ = out.Close()
-		if !placed {
-			_ = os.Remove(lock)
-		}
-	}()
+	defer l.release()
 
 	var old *file
 	switch _, err := os.Lstat(path); {
@@ -52,19 +60,63 @@ func update(path string, edit func(*file) ([]byte, error)) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("the keyring cannot be read: %w", err)
 	}
+	temp := path + newSuffix
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("what a change left that was killed cannot be removed: %w", err)
+	}
 	text, err := edit(old)
 	if err != nil {
 		return err
 	}
 	defer clear(text)
+	defer os.Remove(temp) // unless it was renamed
+	if err := write(temp, text, old); err != nil {
+		return err
+	}
+	if !l.held() { // or PATH.new may be another process's by now
+		return fmt.Errorf("%s was removed while the keyring was being changed, so it was not changed", l.name)
+	}
+	if old == nil {
+		// A link does not replace what somebody put there without the lock.
+		err = os.Link(temp, path)
+	} else {
+		err = os.Rename(temp, path)
+	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%s %w", path, ErrExists)
+	case err != nil:
+		return fmt.Errorf("the keyring cannot be put in its place: %w", err)
+	}
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("%s was written, but may not outlast a loss of power: %w", path, err)
+	}
+	return nil
+}
+
+// write makes a file with the owner and mode of the old one, durably.
+func write(name string, text []byte, old *file) (err error) {
+	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("the keyring cannot be written: %w", err)
+	}
+	defer func() {
+		if cerr := out.Close(); err == nil && cerr != nil {
+			err = fmt.Errorf("the keyring cannot be written: %w", cerr)
+		}
+	}()
 	if old != nil {
-		// Whoever could read the keyring before has to be able to after; the
-		// mode last, since a change of owner may take bits away.
+		// Whoever could read the keyring before has to be able to after, and
+		// nobody else. The mode after the owner, whose change may take bits away;
+		// the ACL last, since a change of the mode would change its mask.
 		if err := keepOwner(out, old.info); err != nil {
-			return fmt.Errorf("the owner of %s cannot be kept, so it was not changed; run this as its owner: %w", path, err)
+			return fmt.Errorf("the owner of %s cannot be kept, so it was not changed; run this as its owner: %w", old.path, err)
 		}
 		if err := out.Chmod(old.info.Mode().Perm()); err != nil {
 			return fmt.Errorf("the keyring cannot be written: %w", err)
+		}
+		if err := keepACL(out, old.path); err != nil {
+			return fmt.Errorf("the ACL of %s cannot be kept, so it was not changed: %w", old.path, err)
 		}
 	}
 	if _, err := out.Write(text); err != nil {
@@ -72,16 +124,6 @@ func update(path string, edit func(*file) ([]byte, error)) error {
 	}
 	if err := out.Sync(); err != nil {
 		return fmt.Errorf("the keyring cannot be written: %w", err)
-	}
-	if err := out.Close(); err != nil {
-		return fmt.Errorf("the keyring cannot be written: %w", err)
-	}
-	if err := os.Rename(lock, path); err != nil {
-		return fmt.Errorf("the keyring cannot be replaced: %w", err)
-	}
-	placed = true
-	if err := syncFolder(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("%s was written, but may not outlast a loss of power: %w", path, err)
 	}
 	return nil
 }

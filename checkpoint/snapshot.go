@@ -156,7 +156,7 @@ func (r Reasons) MarshalJSON() ([]byte, error) {
 }
 
 // Holder is what wrapped keys are under: a key, its key material, and how
-// that is known ("kms", "head", "date", "unknown").
+// that is known ("kms", "keyring", "head", "date", "unknown").
 type Holder struct {
 	Key      string `json:"key"`
 	Material string `json:"material"`

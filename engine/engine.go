@@ -108,7 +108,7 @@ func Run(ctx context.Context, j Job) (Report, error) {
 		j.Spans = 8
 	}
 	began := time.Now()
-	r := &run{job: j, ledger: newLedger(j.State), worker: j.Worker, halt: make(chan struct{})}
+	r := &run{job: j, ledger: newLedger(j.State, j.Worker.How), worker: j.Worker, halt: make(chan struct{})}
 	r.worker.Keys = semaphore.NewWeighted(int64(j.Workers))
 	r.worker.Heads = semaphore.NewWeighted(headsMax)
 	r.worker.Many = semaphore.NewWeighted(manyMax())

@@ -60,6 +60,7 @@ type ledger struct {
 	mu    sync.Mutex
 	room  *sync.Cond // signalled when an item leaves a queue or the run ends
 	state *checkpoint.State
+	how   string // the census knows what keys are under
 	snap  checkpoint.Snapshot
 	lines []*line
 	park  []*item
@@ -72,8 +73,8 @@ type ledger struct {
 	tried map[string][]int64
 }
 
-func newLedger(st *checkpoint.State) *ledger {
-	l := &ledger{state: st}
+func newLedger(st *checkpoint.State, how string) *ledger {
+	l := &ledger{state: st, how: how}
 	l.room = sync.NewCond(&l.mu)
 	if st != nil {
 		l.snap = st.Snapshot()
@@ -281,7 +282,7 @@ func (l *ledger) account(it *item) {
 	if it.owed != nil {
 		retract(t, it.owed)
 	}
-	under, keys := add(t, ev)
+	under, keys := add(t, ev, l.how)
 	before := l.tried[it.ref.ID]
 	delete(l.tried, it.ref.ID)
 	if l.state == nil {

@@ -254,7 +254,7 @@ func stale(n int) map[string]map[string]string {
 }
 
 func job(m *memory, st *checkpoint.State) engine.Job {
-	return engine.Job{Worker: engine.Worker{Source: m, Format: tags{}, Rewrapper: &versions{}}, State: st, Workers: 8}
+	return engine.Job{Worker: engine.Worker{Source: m, Format: tags{}, Rewrapper: &versions{}, How: "kms"}, State: st, Workers: 8}
 }
 
 func wantItems(t *testing.T, got checkpoint.Items, want checkpoint.Items) {

@@ -4,16 +4,24 @@ import (
 	"rewrap/checkpoint"
 )
 
-// How a census knows what a wrapped key is under.
-const (
-	howKMS     = "kms"     // the key service said so
-	howUnknown = "unknown" // nobody did
-)
+// howUnknown: nobody found out what a wrapped key is under, whatever it says of
+// itself.
+const howUnknown = "unknown"
 
-// add counts an item. It returns where the census put its keys, and what it
-// counted of them that is taken back if the item is tried again; a key that was
-// rewrapped stays counted, as its line in the audit log stays.
-func add(t *checkpoint.Tally, ev *Event) (under checkpoint.Census, again checkpoint.KeyCounts) {
+// Under is where a census puts the key as it was found; how is how the rewrapper
+// knows.
+func (k *KeyEvent) Under(how string) checkpoint.Holder {
+	if k.Outcome != Rewrapped && k.Outcome != Current && k.Outcome != Skipped {
+		how = howUnknown
+	}
+	return checkpoint.Holder{Key: k.From.ARN, Material: k.From.Material, How: how}
+}
+
+// add counts an item; how is how the rewrapper knows what keys are under. It
+// returns where the census put its keys, and what it counted of them that is
+// taken back if the item is tried again; a key that was rewrapped stays counted,
+// as its line in the audit log stays.
+func add(t *checkpoint.Tally, ev *Event, how string) (under checkpoint.Census, again checkpoint.KeyCounts) {
 	t.Items.Seen++
 	*field(&t.Items, ev.Outcome.String()) += 1
 	if ev.Outcome == Skipped {
@@ -29,7 +37,7 @@ func add(t *checkpoint.Tally, ev *Event) (under checkpoint.Census, again checkpo
 		t.Left++
 	}
 	for _, k := range ev.Keys {
-		h := checkpoint.Holder{Key: k.From.ARN, Material: k.From.Material, How: howKMS}
+		h := k.Under(how)
 		switch k.Outcome {
 		case Rewrapped:
 			t.Keys.Rewrapped++
@@ -39,9 +47,6 @@ func add(t *checkpoint.Tally, ev *Event) (under checkpoint.Census, again checkpo
 			}
 		case Current:
 			again.Current++
-		case Skipped:
-		default:
-			h = checkpoint.Holder{How: howUnknown}
 		}
 		if k.Deduplicated {
 			again.Deduplicated++

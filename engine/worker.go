@@ -32,7 +32,8 @@ const (
 //
 // envelope.ErrForeign says that the blob is under none of the source keys, a
 // *sources.RunError that the key service is unusable for the run; any other
-// error is this wrapped key's.
+// error is this wrapped key's. Beside an error only From counts: the key that the
+// blob names as the one that it is under, if it names one.
 type Rewrapper interface {
 	Rewrap(ctx context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error)
 }
@@ -59,6 +60,9 @@ type Worker struct {
 	// re-wrapped one after another, since handing each to a goroutine of its
 	// own would cost more than the work.
 	Local bool
+	// How is the census's word for how the rewrapper knows what a wrapped key is
+	// under.
+	How string
 	// Heads bounds the bytes of bodies that are held at once, over all items,
 	// where a format asks to see much of them; nil: no bound.
 	Heads *semaphore.Weighted
@@ -314,20 +318,21 @@ func (w *Worker) eachKey(ctx context.Context, n int, call func(i int) (more bool
 func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers []*envelope.Rewrapped, failure, err error) {
 	answers = make([]*envelope.Rewrapped, len(keys))
 	errs := make([]error, len(keys))
+	named := make([]KeyEvent, len(keys))
 	err = j.w.eachKey(ctx, len(keys), func(i int) bool {
 		a, err := j.w.Rewrapper.Rewrap(ctx, keys[i])
 		if err == nil {
 			answers[i] = &a
 			return true
 		}
-		errs[i] = err
+		errs[i], named[i].From = err, a.From
 		return !errors.As(err, new(*sources.RunError)) // which would meet the others too
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 
-	j.ev.Keys = make([]KeyEvent, len(keys))
+	j.ev.Keys = named
 	if more := len(keys) - len(j.paid); more > 0 { // or else other writers have changed the item
 		j.paid = append(j.paid, make([]bool, more)...)
 	}

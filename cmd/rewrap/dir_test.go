@@ -202,10 +202,10 @@ func TestDirectoryKeyring(t *testing.T) {
 	offline("keyring", "create", "ring.json").want(t, exitOK, "")
 	root := w.tree(map[string][]byte{"not-ours": []byte("\x01\x00\x00\x00\x07 wrapped by some other keyring, or by none")})
 	run := []string{"run", "vault", "--format", "raw", "--keyring", "ring.json", "--associated-data", "{name}", "--yes", "--json"}
-	offline(run...).want(t, exitFailed, "check")
+	offline(run...).want(t, exitFailed, "Check --keyring")
 	before := files(t, root)
 	offline("keyring", "rotate", "ring.json").want(t, exitOK, "")
-	offline(run...).want(t, exitFailed, "check")
+	offline(run...).want(t, exitFailed, "Check --keyring")
 	if got := files(t, root); got["not-ours"] != before["not-ours"] || len(got) != 1 {
 		t.Errorf("%v", got)
 	}

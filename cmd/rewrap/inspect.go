@@ -297,6 +297,9 @@ func (se *session) ask(ctx context.Context, wrapped []envelope.WrappedKey, keys 
 			switch {
 			case errors.Is(err, envelope.ErrForeign):
 				k.State, k.Error = stateForeign, ""
+				if se.local != nil { // which says what the blob names
+					k.Error = err.Error()
+				}
 			case errors.As(err, &run):
 				k.Error = err.Error()
 				return err
@@ -368,7 +371,7 @@ func (in *inspection) print(w io.Writer) error {
 				row("  state", "stale: the target is %s", versionLine(k.Target))
 			}
 		case stateForeign:
-			row("  state", "foreign: under none of the keys that were named")
+			row("  state", "foreign: %s", orElse(k.Error, "under none of the keys that were named"))
 		case stateUnknown:
 			row("  state", "unknown: %s", k.Error)
 		}

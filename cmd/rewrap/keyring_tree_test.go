@@ -4,6 +4,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"rewrap/bench/emulator"
+	"rewrap/checkpoint"
 )
 
 // ring is a keyring in the clear, made and rotated by rewrap, whose keys
@@ -115,6 +118,48 @@ func TestKeyringVouch(t *testing.T) {
 	}
 	if !maps.Equal(before, files(t, root)) {
 		t.Error("the tree was changed")
+	}
+}
+
+// TestKeyringStrangers: of blobs that another keyring wrapped it is said which
+// key they name, and nothing of --from.
+func TestKeyringStrangers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	other := w.ring("other.json", "AES256_GCM")
+	w.ring("ring.json", "AES256_GCM")
+	w.tree(map[string][]byte{"a": other.wrap(0, "secret", ""), "b": other.wrap(0, "secret", "")})
+	id := strconv.FormatUint(uint64(other.read().PrimaryKeyId), 10)
+	args := []string{"vault", "--format", "raw", "--keyring", "ring.json"}
+	for _, verb := range [][]string{{"run", "--yes"}, {"verify"}, {"plan"}} {
+		e := w.run(append(verb, args...)...).want(t, exitFailed, "the keyring does not hold")
+		wants(t, e.out, "keyring:ring.json", id)
+		if strings.Contains(e.errors, "--from") {
+			t.Errorf("%s", e.errors)
+		}
+	}
+	wants(t, w.run("inspect", "vault/a", "--format", "raw", "--keyring", "ring.json").want(t, exitFailed, "foreign").out, "foreign: ring.json has no key "+id)
+
+	// Named, and not known; what was opened is.
+	w.run("keyring", "rotate", "ring.json").want(t, exitOK, "")
+	r := ring{w, "ring.json"}
+	w.tree(map[string][]byte{"old": r.wrap(0, "secret", ""), "new": r.wrap(1, "secret", ""), "damaged": damaged(r.wrap(0, "secret", ""))})
+	material := func(i int) string { return strconv.FormatUint(uint64(r.read().Key[i].KeyId), 10) }
+	found := w.run(append([]string{"verify", "--state", "verified", "--json"}, args...)...).want(t, exitNotOn, "").summary(t)
+	want := checkpoint.Census{
+		{Key: "keyring:ring.json", Material: id, How: "unknown"}: 2, {Key: "keyring:ring.json", Material: material(0), How: "unknown"}: 1,
+		{Key: "keyring:ring.json", Material: material(0), How: "keyring"}: 1, {Key: "keyring:ring.json", Material: material(1), How: "keyring"}: 1,
+	}
+	if !maps.Equal(found.Census, want) {
+		t.Errorf("%v, want %v", found.Census, want)
+	}
+	findings, err := os.ReadFile(filepath.Join(w.dir, "verified", findingsFile))
+	if err != nil || strings.Count(string(findings), `"how":"keyring"`) != 1 || strings.Count(string(findings), `"how":"unknown"`) != 1 {
+		t.Errorf("%s, %v", findings, err)
+	}
+	done := w.run(append([]string{"run", "--yes", "--json"}, args...)...).want(t, exitRemaining, "").summary(t)
+	if got := done.Census[checkpoint.Holder{Key: "keyring:ring.json", Material: material(1), How: "keyring"}]; got != 2 {
+		t.Errorf("%v", done.Census)
 	}
 }
 

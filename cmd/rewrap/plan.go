@@ -155,7 +155,7 @@ func (j *job) runPlan(s streams, size int, out string) error {
 		return p.failed
 	}
 	if n := p.Outcomes["foreign"]; p.Whole && n > 0 && n == p.Items {
-		return fmt.Errorf("saw %s, and nothing is under a source key or on target: check the prefix, --from (s3ec kms+context does not record its key) and --format", items(n))
+		return fmt.Errorf("saw %s, and nothing is under a source key or on target: %s", items(n), j.nothingHint())
 	}
 	return nil
 }

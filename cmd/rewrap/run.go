@@ -125,11 +125,11 @@ func (j *job) run(s streams) (err error) {
 	if err := sum.print(s.out, j.json, se.dir); err != nil && runErr == nil {
 		runErr = fmt.Errorf("the summary cannot be written to standard output: %w", err)
 	}
-	return ending(rep, runErr, se.dir)
+	return se.ending(rep, runErr)
 }
 
 // ending is the exit code of a run, and the last line that goes with it.
-func ending(rep engine.Report, err error, dir string) error {
+func (se *session) ending(rep engine.Report, err error) error {
 	switch {
 	case rep.Result == engine.ResultStopped && err != nil && rep.Why != "" && !errors.Is(err, context.Canceled):
 		return &exitError{exitStopped, fmt.Errorf("%w; run the same command again to go on", err)}
@@ -138,12 +138,21 @@ func ending(rep engine.Report, err error, dir string) error {
 	case err != nil:
 		return &exitError{exitFailed, err}
 	case rep.Result == engine.ResultFailed:
-		return &exitError{exitFailed, fmt.Errorf("%s: check the prefix, --from (s3ec kms+context does not record its key) and --format", rep.Why)}
+		return &exitError{exitFailed, fmt.Errorf("%s: %s", rep.Why, se.job.nothingHint())}
 	case rep.Result == engine.ResultRemaining:
 		return &exitError{exitRemaining, fmt.Errorf("%s failed or skipped under an old key, as listed in %s; the same command tries again",
-			items(rep.Left), filepath.Join(dir, "failures.jsonl"))}
+			items(rep.Left), filepath.Join(se.dir, "failures.jsonl"))}
 	}
 	return nil
+}
+
+// nothingHint is what to look at when nothing was under a source key or on
+// target.
+func (j *job) nothingHint() string {
+	if j.keyring != "" {
+		return "the blobs name keys that the keyring does not hold, or they are no Tink ciphertexts; rewrap inspect says which of an item. Check --keyring, --format and --json-field"
+	}
+	return "check the prefix, --from (s3ec kms+context does not record its key), --format and --json-field"
 }
 
 func orElse(s, other string) string {

@@ -86,7 +86,7 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 		if se.local, err = se.openKeyring(ctx, pinned); err != nil {
 			return nil, err
 		}
-		se.worker.Rewrapper, se.worker.Local = se.local, true
+		se.worker.Rewrapper, se.worker.Local, se.worker.How = se.local, true, "keyring"
 		return se, nil
 	}
 	se.kms, err = keys.OpenKMS(ctx, keys.Config{
@@ -96,7 +96,7 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	if err != nil {
 		return nil, err
 	}
-	se.worker.Rewrapper = se.kms
+	se.worker.Rewrapper, se.worker.How = se.kms, "kms"
 	return se, nil
 }
 

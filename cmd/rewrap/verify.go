@@ -88,7 +88,7 @@ func (j *job) runVerify(s streams) error {
 	if err := checkpoint.MakeDir(se.dir); err != nil {
 		return err
 	}
-	found, err := newFindings(se.dir)
+	found, err := newFindings(se.dir, se.worker.How)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (j *job) runVerify(s streams) error {
 	se.say("%s Written to %s", a.Statement, filepath.Join(se.dir, "attestation.json"))
 	switch {
 	case rep.Result == engine.ResultFailed:
-		return ending(rep, nil, se.dir)
+		return se.ending(rep, nil)
 	case left > 0:
 		return &exitError{exitNotOn, fmt.Errorf("%s not on target, as listed in %s", itemsAre(left), filepath.Join(se.dir, findingsFile))}
 	}
@@ -157,17 +157,18 @@ const findingsFile = "findings.jsonl"
 // file takes its name only when the scan has reached its end.
 type findings struct {
 	dir  string
+	how  string // it is known what keys are under
 	file *os.File
 	enc  *json.Encoder
 	err  error
 }
 
-func newFindings(dir string) (*findings, error) {
+func newFindings(dir, how string) (*findings, error) {
 	f, err := os.CreateTemp(dir, findingsFile+".new-*")
 	if err != nil {
 		return nil, fmt.Errorf("the list of findings cannot be begun: %w", err)
 	}
-	return &findings{dir: dir, file: f, enc: json.NewEncoder(f)}, nil
+	return &findings{dir: dir, how: how, file: f, enc: json.NewEncoder(f)}, nil
 }
 
 func (f *findings) observe(ev engine.Event) {
@@ -186,7 +187,7 @@ func (f *findings) observe(ev engine.Event) {
 			if line.Under == nil {
 				line.Under = make(checkpoint.Census)
 			}
-			line.Under[checkpoint.Holder{Key: k.From.ARN, Material: k.From.Material, How: "kms"}]++
+			line.Under[k.Under(f.how)]++
 		}
 	}
 	if err := f.enc.Encode(line); err != nil && f.err == nil {

@@ -83,7 +83,7 @@ func (k *key) seal(dst, plain, ad []byte) ([]byte, error) {
 
 // newKeyring makes a keyring of a keyset that was checked.
 func newKeyring(name string, ks *tinkpb.Keyset) (*Keyring, error) {
-	r := &Keyring{name: name, prefixed: make(map[prefix]*key)}
+	r := &Keyring{name: name, prefixed: make(map[prefix]*key), strangers: make(map[prefix]envelope.KeyVersion)}
 	for _, pb := range ks.Key {
 		k, err := newKey(name, pb)
 		if err != nil {
@@ -106,12 +106,15 @@ func newKeyring(name string, ks *tinkpb.Keyset) (*Keyring, error) {
 	return r, nil
 }
 
+func version(name string, id uint32) envelope.KeyVersion {
+	return envelope.KeyVersion{ARN: "keyring:" + name, Material: strconv.FormatUint(uint64(id), 10)}
+}
+
 // newKey makes a key ready for use. A key that is enabled has to be an AEAD
 // that tink-go knows, as tink-go's own aead.New asks it; one that is not
 // enabled may be anything, or, once destroyed, nothing.
 func newKey(name string, pb *tinkpb.Keyset_Key) (*key, error) {
-	k := &key{id: pb.KeyId, status: pb.Status,
-		version: envelope.KeyVersion{ARN: "keyring:" + name, Material: strconv.FormatUint(uint64(pb.KeyId), 10)}}
+	k := &key{id: pb.KeyId, status: pb.Status, version: version(name, pb.KeyId)}
 	switch pb.OutputPrefixType {
 	case tinkpb.OutputPrefixType_TINK:
 		k.prefix = binary.BigEndian.AppendUint32([]byte{tinkStart}, k.id)

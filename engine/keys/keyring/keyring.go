@@ -61,6 +61,26 @@ type Keyring struct {
 	openCurrent bool
 	buffers     sync.Pool // of *buffers
 	slabs       sync.Pool // of *slab
+
+	mu        sync.Mutex
+	strangers map[prefix]envelope.KeyVersion // named by blobs, and not in the keyring
+}
+
+// maxStrangers bounds how many keys that the keyring does not hold are told
+// apart: bytes at random name as many as there are items.
+const maxStrangers = 64
+
+// stranger is the version of a key that the keyring does not hold; the zero one
+// where there are too many of them.
+func (r *Keyring) stranger(p prefix) envelope.KeyVersion {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v, ok := r.strangers[p]
+	if !ok && len(r.strangers) < maxStrangers {
+		v = version(r.name, p.id())
+		r.strangers[p] = v
+	}
+	return v
 }
 
 // prefix is what a Tink ciphertext begins with: a byte that says how, and the
@@ -146,7 +166,8 @@ func (r *Keyring) Targets() map[string]string {
 // cut from slabs.
 //
 // A [sources.RunError] says that a new wrap did not open to the same data key,
-// which no item can cause; every other error is this wrapped key's.
+// which no item can cause; every other error is this wrapped key's. Beside it,
+// From is the key that the blob names, if it names one.
 func (r *Keyring) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewrapped, error) {
 	if ctx.Err() != nil {
 		return envelope.Rewrapped{}, context.Cause(ctx)
@@ -154,21 +175,29 @@ func (r *Keyring) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.R
 	if len(w.Context) > 0 {
 		return envelope.Rewrapped{}, fmt.Errorf("%w; give what binds it as associated data", ErrContext)
 	}
-	blob, from, err := r.rewrap(w.Blob, w.AssociatedData)
-	if err != nil {
+	p, ok := prefixOf(w.Blob)
+	var named *key // of this keyring
+	if ok {
+		named = r.prefixed[p]
+	}
+	blob, from, err := r.rewrap(named, w.Blob, w.AssociatedData)
+	switch {
+	case err != nil && named != nil:
+		return envelope.Rewrapped{From: named.version}, err
+	case err != nil:
 		return envelope.Rewrapped{}, err
+	case from == nil:
+		return r.nobody(p, ok)
 	}
 	return envelope.Rewrapped{Blob: blob, From: from.version, To: r.primary.version, Current: from == r.primary}, nil
 }
 
 // rewrap costs one open, one seal, and one more open that proves the new blob
 // before it is handed out: somewhat over a third on top of the first two.
-func (r *Keyring) rewrap(blob, ad []byte) ([]byte, *key, error) {
-	var named *key // the key that the blob names, as far as it names one
-	p, ok := prefixOf(blob)
-	if ok {
-		named = r.prefixed[p]
-	}
+//
+// No key and no error: the blob names no key of the keyring, and no key without
+// prefix opens it.
+func (r *Keyring) rewrap(named *key, blob, ad []byte) ([]byte, *key, error) {
 	// Where there are keys without prefix, a blob of theirs may begin with the
 	// primary's prefix by chance, so it has to be opened to be sure.
 	if named == r.primary && named != nil && len(r.raw) == 0 && !r.openCurrent {
@@ -181,19 +210,8 @@ func (r *Keyring) rewrap(blob, ad []byte) ([]byte, *key, error) {
 	b := r.take()
 	defer r.give(b)
 	from, err := r.open(b, named, blob, ad)
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case from == nil && r.closed != nil:
-		return nil, nil, fmt.Errorf("no other key opens it, and what is under one without prefix does not say so: %w", r.unopened(r.closed))
-	case from == nil && ok && len(r.raw) == 0:
-		return nil, nil, fmt.Errorf("%s has no key %d: %w", r.name, p.id(), envelope.ErrForeign)
-	case from == nil && len(r.raw) == 0:
-		return nil, nil, fmt.Errorf("not a Tink ciphertext with a key id: %w", envelope.ErrForeign)
-	case from == nil:
-		return nil, nil, fmt.Errorf("no key without prefix of %s opens it (there are %d), and no other is named: %w", r.name, len(r.raw), ErrOpen)
-	case from == r.primary:
-		return nil, from, nil
+	if err != nil || from == nil || from == r.primary {
+		return nil, from, err
 	}
 
 	out, err := r.primary.seal(r.room(r.primary.least+len(b.plain)), b.plain, ad)
@@ -230,6 +248,24 @@ func (r *Keyring) open(b *buffers, named *key, blob, ad []byte) (*key, error) {
 		return nil, r.unopened(named)
 	}
 	return nil, nil
+}
+
+// nobody is the answer about a blob that no key of the keyring opens or is named
+// by; p is what it begins with, as far as that can be a prefix.
+func (r *Keyring) nobody(p prefix, ok bool) (envelope.Rewrapped, error) {
+	known := "not a Tink ciphertext with a key id"
+	if ok {
+		known = fmt.Sprintf("%s has no key %d", r.name, p.id())
+	}
+	switch {
+	case r.closed != nil:
+		return envelope.Rewrapped{}, fmt.Errorf("%s, and what is under one without prefix does not say so: %w", known, r.unopened(r.closed))
+	case len(r.raw) > 0:
+		return envelope.Rewrapped{}, fmt.Errorf("%s, and no key without prefix opens it: %w", known, ErrOpen)
+	case ok:
+		return envelope.Rewrapped{From: r.stranger(p)}, fmt.Errorf("%s: %w", known, envelope.ErrForeign)
+	}
+	return envelope.Rewrapped{}, fmt.Errorf("%s: %w", known, envelope.ErrForeign)
 }
 
 // unopened is the error for a blob that names a key and was not opened by it.

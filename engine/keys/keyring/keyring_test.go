@@ -166,6 +166,35 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// TestNamed: beside an error stands the key that the blob names, be it in the
+// keyring or not; of strangers so many that bytes at random do not fill the
+// memory.
+func TestNamed(t *testing.T) {
+	s, other := newSet(t, gcm256, gcm256, gcm256), newSet(t, gcm256)
+	disabled := s.wrap(0, dataKey, "")
+	s.ks.Key[0].Status = tinkpb.KeyStatusType_DISABLED
+	r := s.open()
+	for name, c := range map[string]struct {
+		blob []byte
+		want envelope.KeyVersion
+	}{
+		"disabled": {disabled, version(s.id(0))}, "damaged": {flipped(s.wrap(1, dataKey, ""), 30, 1), version(s.id(1))},
+		"a stranger": {other.wrap(0, dataKey, ""), version(other.id(0))}, "text": {[]byte("text"), envelope.KeyVersion{}},
+	} {
+		if got, err := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: c.blob}); err == nil || got.From != c.want || got.Blob != nil {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	seen := make(map[envelope.KeyVersion]bool)
+	for i := range uint32(1000) {
+		got, _ := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: append(binary.BigEndian.AppendUint32([]byte{1}, i), make([]byte, 60)...)})
+		seen[got.From] = true
+	}
+	if len(seen) > 100 || !seen[envelope.KeyVersion{}] {
+		t.Errorf("%d keys are told apart", len(seen))
+	}
+}
+
 func TestDisabledAndDestroyed(t *testing.T) {
 	for _, kt := range []*tinkpb.KeyTemplate{gcm256, known["XCHACHA20_POLY1305"]} {
 		for _, rawToo := range []bool{false, true} {

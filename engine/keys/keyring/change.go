@@ -153,7 +153,7 @@ func List(path string) (Info, error) {
 	if f.clear != nil {
 		defer wipe(f.clear)
 		if err := check(f.clear); err != nil {
-			return Info{}, fmt.Errorf("%s: %w: %w", path, ErrNotKeyring, err)
+			return Info{}, fmt.Errorf("%s: %w: %w", path, ErrUnusable, err)
 		}
 		about = infoOf(f.clear)
 	}
@@ -293,6 +293,7 @@ func encode(ctx context.Context, path string, ks *tinkpb.Keyset, encrypted bool,
 	if err != nil {
 		return nil, err
 	}
+	defer clear(text)
 	back := &file{path: path}
 	if err := back.parse(text); err != nil {
 		return nil, err
@@ -308,5 +309,5 @@ func encode(ctx context.Context, path string, ks *tinkpb.Keyset, encrypted bool,
 	if _, err := newKeyring(path, again); err != nil {
 		return nil, err
 	}
-	return append(text, '\n'), nil
+	return slices.Concat(text, []byte("\n")), nil
 }

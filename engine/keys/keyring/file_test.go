@@ -26,6 +26,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/mac"
 	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"rewrap/bench/emulator"
 	"rewrap/engine/envelope"
@@ -127,8 +128,18 @@ func TestRefused(t *testing.T) {
 	if _, err := keyring.Open(t.Context(), filepath.Join(t.TempDir(), "x"), keyring.Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Error("no file:", err)
 	}
-	if _, err := keyring.Open(t.Context(), writeFile(t, string(text)+strings.Repeat(" ", 1<<20), 0o600), keyring.Options{}); !errors.Is(err, keyring.ErrNotKeyring) {
+	if _, err := keyring.Open(t.Context(), writeFile(t, string(text)+strings.Repeat(" ", 1<<20), 0o600), keyring.Options{}); !errors.Is(err, keyring.ErrUnusable) {
 		t.Error("a big file:", err)
+	}
+	binary, err := proto.Marshal(s.ks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keyring.Open(t.Context(), writeFile(t, string(binary), 0o600), keyring.Options{}); !errors.Is(err, keyring.ErrNotKeyring) || !strings.Contains(err.Error(), "convert-keyset") {
+		t.Error("a binary keyset:", err)
+	}
+	if _, err := keyring.Open(t.Context(), writeFile(t, edit(func(ks *tinkpb.Keyset) { ks.PrimaryKeyId++ }), 0o600), keyring.Options{}); !errors.Is(err, keyring.ErrUnusable) || errors.Is(err, keyring.ErrNotKeyring) {
+		t.Error("a keyset without its primary key:", err)
 	}
 }
 

@@ -54,9 +54,10 @@ var (
 	ErrEncrypted = errors.New("the keyring is encrypted by a key service")
 	// ErrClear: the file is in the clear, and a way to decrypt it was given.
 	ErrClear = errors.New("the keyring is in the clear, though it should be encrypted by a key service")
-	// ErrNotKeyring: the file is no Tink keyset in JSON, or one that Tink
-	// itself would refuse.
-	ErrNotKeyring = errors.New("not a Tink keyset in JSON")
+	// ErrNotKeyring: the file is no Tink keyset in JSON.
+	ErrNotKeyring = errors.New("not a Tink keyset in JSON (tinkey convert-keyset makes one of a binary keyset)")
+	// ErrUnusable: it is one that Tink itself would refuse.
+	ErrUnusable = errors.New("the Tink keyset cannot be used")
 )
 
 // maxFile bounds what is read of a keyring file: a keyset has about 200 bytes a
@@ -102,7 +103,7 @@ func read(path string) (*file, error) {
 		return nil, fmt.Errorf("the keyring cannot be read: %w", err)
 	}
 	if !info.Mode().IsRegular() { // opening a pipe would wait for ever
-		return nil, fmt.Errorf("%s is not a file: %w", path, ErrNotKeyring)
+		return nil, fmt.Errorf("the keyring cannot be read: %s is not a file", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -118,7 +119,7 @@ func read(path string) (*file, error) {
 		return nil, fmt.Errorf("the keyring cannot be read: %w", err)
 	}
 	if len(text) > maxFile {
-		return nil, fmt.Errorf("%s has more than %d bytes: %w", path, maxFile, ErrNotKeyring)
+		return nil, fmt.Errorf("%s: %w: it has more than %d bytes", path, ErrUnusable, maxFile)
 	}
 	out := &file{path: path, info: info}
 	if err := out.parse(text); err != nil {
@@ -134,12 +135,15 @@ func read(path string) (*file, error) {
 // parse tells the two kinds of file apart. The decoder's own errors quote the
 // text they stumble over, which may be a key, so they are not passed on.
 func (f *file) parse(text []byte) error {
-	var fields map[string]json.RawMessage
+	var fields struct {
+		A present `json:"encryptedKeyset"`
+		B present `json:"encrypted_keyset"`
+	}
 	if err := json.Unmarshal(text, &fields); err != nil {
 		return fmt.Errorf("%s: %w", f.path, ErrNotKeyring)
 	}
 	var to proto.Message
-	if fields["encryptedKeyset"] != nil || fields["encrypted_keyset"] != nil {
+	if fields.A || fields.B {
 		f.encrypted = new(tinkpb.EncryptedKeyset)
 		to = f.encrypted
 	} else {
@@ -147,10 +151,18 @@ func (f *file) parse(text []byte) error {
 		to = f.clear
 	}
 	if err := protojson.Unmarshal(text, to); err != nil {
+		wipe(f.clear)
 		return fmt.Errorf("%s: %w", f.path, ErrNotKeyring)
 	}
 	return nil
 }
+
+// present is whether a field is there. Its content is not copied: it may be a
+// key.
+type present bool
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (p *present) UnmarshalJSON([]byte) error { *p = true; return nil }
 
 // keyset is the checked keyset of the file. The caller wipes it.
 func (f *file) keyset(ctx context.Context, w Wrapping) (*tinkpb.Keyset, error) {
@@ -169,12 +181,13 @@ func (f *file) keyset(ctx context.Context, w Wrapping) (*tinkpb.Keyset, error) {
 		}
 		ks = new(tinkpb.Keyset)
 		if err := proto.Unmarshal(plain, ks); err != nil {
-			return nil, fmt.Errorf("%s: what it decrypts to is no keyset: %w", f.path, ErrNotKeyring)
+			wipe(ks)
+			return nil, fmt.Errorf("%s: what it decrypts to is no Tink keyset", f.path)
 		}
 	}
 	if err := check(ks); err != nil {
 		wipe(ks)
-		return nil, fmt.Errorf("%s: %w: %w", f.path, ErrNotKeyring, err)
+		return nil, fmt.Errorf("%s: %w: %w", f.path, ErrUnusable, err)
 	}
 	return ks, nil
 }

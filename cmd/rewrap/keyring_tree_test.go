@@ -183,3 +183,24 @@ func TestKeyringLost(t *testing.T) {
 		w.run(append([]string{"verify"}, args...)...).want(t, exitNotOn, say)
 	}
 }
+
+// TestKeyringInTree: the job's own keyring is no item, by whatever name it is
+// called, nor what a change of it leaves.
+func TestKeyringInTree(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	r := w.ring("ring.json", "AES256_GCM_RAW", "AES256_GCM")
+	root := w.tree(map[string][]byte{"a": r.wrap(0, "secret", ""), "keys/ring.json.lock": nil, "keys/ring.json.new": []byte("left")})
+	if err := os.Rename(r.path(), filepath.Join(root, "keys/ring.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("vault/keys/ring.json", r.path()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ring.json", "vault/keys/ring.json", filepath.Join(root, "keys/ring.json")} {
+		s := w.run("run", "vault", "--yes", "--json", "--format", "raw", "--keyring", name, "--state", filepath.Base(filepath.Dir(name))+".state").want(t, exitOK, "").summary(t)
+		if s.Items.Seen != 1 {
+			t.Errorf("%s: %+v", name, s.Items)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"rewrap/engine/keys/keyring"
 	"rewrap/sources"
 	"rewrap/sources/dir"
 	s3source "rewrap/sources/s3"
@@ -118,7 +119,11 @@ func (se *session) canaryID() string {
 func (se *session) openSource(ctx context.Context) (opened, error) {
 	j, notice := se.job, func(msg string) { se.say("%s", msg) }
 	if j.source.dir != "" {
-		return dir.Open(ctx, dir.Config{Root: j.source.dir, Skip: []string{se.dir}, Notice: notice})
+		skip := []string{se.dir}
+		if j.keyring != "" { // which may lie among what it wraps
+			skip = append(skip, keyring.Files(j.keyring)...)
+		}
+		return dir.Open(ctx, dir.Config{Root: j.source.dir, Skip: skip, Notice: notice})
 	}
 	if err := se.cloud.openBucket(ctx, j.source.bucket); err != nil {
 		return nil, err

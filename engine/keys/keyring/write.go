@@ -12,7 +12,7 @@ import (
 // [Create], [Rotate] and [SetStatus].
 var ErrLocked = errors.New("another process is changing the keyring; try again when it is done")
 
-// Files are the names that a keyring and its changes take up.
+// Files are the names that a keyring takes up, also while it is changed.
 func Files(path string) []string {
 	path = followed(path)
 	return []string{path, path + lockSuffix, path + newSuffix}

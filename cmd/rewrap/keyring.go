@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"rewrap/engine/keys/keyring"
+	"rewrap/sources/awserr"
 )
 
 func newKeyring(s streams) *cobra.Command {
@@ -55,13 +56,13 @@ func newKeyringCreate(s streams) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, release := untilSignal(cmd)
 			defer release()
-			how, err := w.wrapping(ctx)
+			how, err := w.open(ctx)
 			if err != nil {
-				return err
+				return changeError(ctx, err)
 			}
 			id, err := keyring.Create(ctx, args[0], template, how)
 			if err != nil {
-				return keyringError(err, "")
+				return changeError(ctx, err)
 			}
 			kept := "in the clear"
 			if w.key != "" {
@@ -86,13 +87,13 @@ func newKeyringRotate(s streams) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, release := untilSignal(cmd)
 			defer release()
-			how, err := w.wrapping(ctx)
+			how, err := w.open(ctx)
 			if err != nil {
-				return err
+				return changeError(ctx, err)
 			}
 			id, err := keyring.Rotate(ctx, args[0], template, how)
 			if err != nil {
-				return keyringError(err, "")
+				return changeError(ctx, err)
 			}
 			_, err = fmt.Fprintf(s.out, "key %d is the primary key of %s\n", id, args[0])
 			return err
@@ -116,12 +117,12 @@ func newKeyringStatus(s streams, verb, short string, enabled bool) *cobra.Comman
 			}
 			ctx, release := untilSignal(cmd)
 			defer release()
-			how, err := w.wrapping(ctx)
+			how, err := w.open(ctx)
 			if err != nil {
-				return err
+				return changeError(ctx, err)
 			}
 			if err := keyring.SetStatus(ctx, args[0], uint32(id), enabled, how); err != nil {
-				return keyringError(err, "")
+				return changeError(ctx, err)
 			}
 			_, err = fmt.Fprintf(s.out, "key %d of %s is %sd\n", id, args[0], verb)
 			return err
@@ -148,6 +149,11 @@ encrypted keyring has that in the clear beside the keys.`,
 				return json.NewEncoder(s.out).Encode(info)
 			}
 			t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			kept := "in the clear"
+			if info.Encrypted {
+				kept = "encrypted by a key service; what it says of its keys is not authenticated"
+			}
+			fmt.Fprintf(s.out, "%s is %s\n", args[0], kept)
 			fmt.Fprintln(t, "ID\tTYPE\tPREFIX\tSTATUS\t")
 			for _, k := range info.Keys {
 				note := ""
@@ -164,9 +170,17 @@ encrypted keyring has that in the clear beside the keys.`,
 }
 
 // untilSignal is a context that ends with a signal to stop: a change of a
-// keyring then takes back what it has begun, instead of leaving its lock.
+// keyring then takes back what it has begun.
 func untilSignal(cmd *cobra.Command) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	return signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+}
+
+// changeError is what an error of a change of a keyring means.
+func changeError(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+		return &exitError{exitStopped, errors.New("interrupted, nothing was changed")}
+	}
+	return keyringError(err, "")
 }
 
 // keyringError tells wrong usage from the rest.
@@ -194,7 +208,19 @@ func (w *wrapFlags) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&w.context, "context", nil, "a pair `k=v` of the encryption context that the file is bound to; repeatable")
 }
 
-func (w *wrapFlags) wrapping(ctx context.Context) (keyring.Wrapping, error) {
+// open is wrapping for a command that does nothing else with KMS.
+func (w *wrapFlags) open(ctx context.Context) (keyring.Wrapping, error) {
+	c := newCloud(&job{workers: 1})
+	if w.key != "" {
+		if err := c.configure(ctx); err != nil {
+			return keyring.Wrapping{}, err
+		}
+	}
+	return w.wrapping(c)
+}
+
+// wrapping needs a cloud that is configured, where there is a key.
+func (w *wrapFlags) wrapping(c *cloud) (keyring.Wrapping, error) {
 	pairs := make(map[string]string, len(w.context))
 	for _, p := range w.context {
 		k, v, ok := strings.Cut(p, "=")
@@ -210,16 +236,11 @@ func (w *wrapFlags) wrapping(ctx context.Context) (keyring.Wrapping, error) {
 		}
 		return keyring.Wrapping{}, nil
 	}
-	c, err := openCloud(ctx, &job{workers: 1})
-	if err != nil {
-		return keyring.Wrapping{}, err
+	region := ""
+	if a, err := arn.Parse(w.key); err == nil {
+		region = a.Region
 	}
-	client := kms.NewFromConfig(c.cfg, func(o *kms.Options) {
-		if a, err := arn.Parse(w.key); err == nil && a.Region != "" {
-			o.Region = a.Region
-		}
-	})
-	return kmsWrapping(client, w.key, pairs), nil
+	return kmsWrapping(c.keyClient(region), w.key, w.prefix, pairs), nil
 }
 
 // maxDirect is the most that KMS encrypts itself (KMS API Reference, Encrypt,
@@ -228,23 +249,35 @@ const maxDirect = 4096
 
 // kmsWrapping opens and writes keyring files with a KMS key, and with no other:
 // a file that somebody encrypted under another key is refused by KMS.
-func kmsWrapping(client *kms.Client, key string, pairs map[string]string) keyring.Wrapping {
+func kmsWrapping(client *kms.Client, key, prefix string, pairs map[string]string) keyring.Wrapping {
+	refused := func(err error, action string) error {
+		hint := ""
+		switch awserr.Code(err) {
+		case "AccessDeniedException":
+			hint = "; it needs " + action
+		case "InvalidCiphertextException":
+			hint = "; the file is damaged, or bound to another context: see --" + prefix + "context"
+		case "IncorrectKeyException":
+			hint = "; another key encrypted the file: see --" + prefix + "kms"
+		}
+		return fmt.Errorf("by %s: %w%s", key, awserr.Plain(err), hint)
+	}
 	return keyring.Wrapping{
 		Context: pairs,
 		Decrypt: func(ctx context.Context, blob []byte, pairs map[string]string) ([]byte, error) {
 			out, err := client.Decrypt(ctx, &kms.DecryptInput{KeyId: aws.String(key), CiphertextBlob: blob, EncryptionContext: pairs})
 			if err != nil {
-				return nil, fmt.Errorf("by %s (it needs kms:Decrypt, and --context as the file was bound): %w", key, err)
+				return nil, refused(err, "kms:Decrypt")
 			}
 			return out.Plaintext, nil
 		},
 		Encrypt: func(ctx context.Context, plain []byte, pairs map[string]string) ([]byte, error) {
 			if len(plain) > maxDirect {
-				return nil, fmt.Errorf("the keyring has %d bytes, and KMS encrypts at most %d: keep fewer keys in it", len(plain), maxDirect)
+				return nil, fmt.Errorf("the keyring has %d bytes, and KMS encrypts at most %d: begin a new keyring, or take keys out that nothing is under any more (tinkey delete-key)", len(plain), maxDirect)
 			}
 			out, err := client.Encrypt(ctx, &kms.EncryptInput{KeyId: aws.String(key), Plaintext: plain, EncryptionContext: pairs})
 			if err != nil {
-				return nil, fmt.Errorf("by %s (it needs kms:Encrypt): %w", key, err)
+				return nil, refused(err, "kms:Encrypt")
 			}
 			return out.CiphertextBlob, nil
 		},

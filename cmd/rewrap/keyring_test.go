@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -88,6 +90,7 @@ func TestKeyringCommands(t *testing.T) {
 			t.Error("a key is in the list")
 		}
 	}
+	wants(t, said, file+" is in the clear")
 	if !strings.Contains(said, primary) || strings.Count(said, "primary\n") != 1 {
 		t.Errorf("%s", said)
 	}
@@ -106,7 +109,7 @@ func TestKeyringCommands(t *testing.T) {
 	if err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	if n := w.emu.Counters()["Encrypt"] + w.emu.Counters()["Decrypt"]; n > 0 {
+	if n := w.emu.Counters()["kms:Encrypt"] + w.emu.Counters()["kms:Decrypt"]; n > 0 {
 		t.Errorf("%d calls to KMS for a keyring in the clear", n)
 	}
 }
@@ -130,9 +133,11 @@ func TestKeyringEncrypted(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.run("keyring", "rotate", file).want(t, exitUsage, "--kms")
-	w.run("keyring", "rotate", file, "--kms", "alias/other", "--context", "app=vault", "--context", "stage=test").want(t, exitFailed, "IncorrectKeyException")
-	w.run("keyring", "rotate", file, "--kms", "alias/keyrings").want(t, exitFailed, "InvalidCiphertextException")
-	w.run("keyring", "rotate", file, "--kms", "alias/none", "--context", "app=vault").want(t, exitFailed, "NotFoundException")
+	w.run("keyring", "rotate", file, "--kms", "alias/other", "--context", "app=vault", "--context", "stage=test").want(t, exitFailed, "see --kms")
+	w.run("keyring", "rotate", file, "--kms", "alias/keyrings").want(t, exitFailed, "see --context")
+	if e := w.run("keyring", "rotate", file, "--kms", "alias/none", "--context", "app=vault").want(t, exitFailed, "NotFoundException"); strings.Contains(e.errors, "--") {
+		t.Errorf("a hint that does not help: %s", e.errors)
+	}
 	w.run("keyring", "rotate", file, "--kms", "alias/keyrings", "--context", "app").want(t, exitUsage, "k=v")
 	if after, err := os.ReadFile(filepath.Join(w.dir, file)); err != nil || string(after) != string(before) {
 		t.Error("the file was changed by a rotation that failed", err)
@@ -145,7 +150,7 @@ func TestKeyringEncrypted(t *testing.T) {
 	}
 
 	// KMS encrypts 4096 bytes itself: some forty keys.
-	here := kmsWrapping(w.kms, "alias/keyrings", map[string]string{"app": "vault", "stage": "test"})
+	here := kmsWrapping(w.kms, "alias/keyrings", "", map[string]string{"app": "vault", "stage": "test"})
 	for range 80 {
 		if _, err = keyring.Rotate(t.Context(), filepath.Join(w.dir, file), "", here); err != nil {
 			break
@@ -154,9 +159,56 @@ func TestKeyringEncrypted(t *testing.T) {
 	if n := len(w.listed(file).Keys); err == nil || n < 30 {
 		t.Errorf("%d keys, %v", n, err)
 	}
-	w.run(with("rotate", file)...).want(t, exitFailed, "4096")
+	w.run(with("rotate", file)...).want(t, exitFailed, "tinkey delete-key")
+	wants(t, w.run("keyring", "list", file).want(t, exitOK, "").out, file+" is encrypted")
 
 	// A file in the clear is not taken for the encrypted one.
 	w.run("keyring", "create", "clear.json").want(t, exitOK, "")
 	w.run(with("rotate", "clear.json")...).want(t, exitUsage, "in the clear")
+}
+
+// TestKeyringEncryptedRun: the one call that opens the keyring is counted,
+// foreseen and paced as every other.
+func TestKeyringEncryptedRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	w.key("alias/keyrings")
+	w.run("keyring", "create", "ring.json", "--kms", "alias/keyrings", "--context", "app=vault").want(t, exitOK, "")
+	w.tree(map[string][]byte{"none": []byte("no key at all, but longer than nothing!")})
+	args := []string{"vault", "--format", "raw", "--keyring", "ring.json", "--keyring-kms", "alias/keyrings", "--json"}
+	with := func(verb ...string) []string { return append(append(verb, args...), "--keyring-context", "app=vault") }
+	w.emu.ResetCounters()
+	p := w.run(with("plan")...).want(t, exitFailed, "").plan(t)
+	s := w.run(with("run", "--yes")...).want(t, exitFailed, "").summary(t)
+	if p.KMS.Requests != 1 || s.KMS.Requests != 1 || w.emu.Counters()["kms:Decrypt"] != 2 {
+		t.Errorf("planned %+v, counted %+v, asked %v", p.KMS, s.KMS, w.emu.Counters())
+	}
+	e := w.run(append([]string{"run", "--yes"}, args...)...).want(t, exitFailed, "see --keyring-context")
+	if e.out != "" {
+		t.Errorf("%s", e.out)
+	}
+}
+
+// TestKeyringInterrupted: a change that waits for KMS ends with the signal, and
+// has changed nothing.
+func TestKeyringInterrupted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{KMSLatency: 5 * time.Second})
+	w.key("alias/keyrings")
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		r := w.begin("keyring", "create", "ring.json", "--kms", "alias/keyrings")
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			if _, err := os.Stat(filepath.Join(w.dir, "ring.json.lock")); err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("it never began")
+			}
+		}
+		must(t)(nil, r.cmd.Process.Signal(sig))
+		r.wait().want(t, exitStopped, "interrupted, nothing was changed")
+		if left, err := filepath.Glob(filepath.Join(w.dir, "*")); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	}
 }

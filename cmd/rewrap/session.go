@@ -113,7 +113,7 @@ func (j *job) openCurrent() {
 func (se *session) openKeyring(ctx context.Context, pinned map[string]string) (*keyring.Keyring, error) {
 	j := se.job
 	w := wrapFlags{key: j.keyringKMS, context: j.keyringContext, prefix: "keyring-"}
-	wrapping, err := w.wrapping(ctx)
+	wrapping, err := w.wrapping(se.cloud)
 	if err != nil {
 		return nil, err
 	}

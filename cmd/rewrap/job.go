@@ -301,6 +301,19 @@ func glob(p string) (*regexp.Regexp, error) {
 	return re, err
 }
 
+// keyringPath is the keyring by one name, wherever the command is run; "" if the
+// job has none.
+func (j *job) keyringPath() string {
+	if j.keyring == "" {
+		return ""
+	}
+	abs, err := filepath.Abs(j.keyring)
+	if err != nil { // there is no working directory any more
+		return j.keyring
+	}
+	return abs
+}
+
 // stateDir is where the job's state is kept unless --state says so: the same
 // command finds it again, another job gets another one.
 func (j *job) stateDir() string {
@@ -309,7 +322,7 @@ func (j *job) stateDir() string {
 	}
 	from := slices.Clone(j.from)
 	slices.Sort(from)
-	parts := []string{j.source.String(), j.to, j.format, j.contextField, j.associatedData, j.keyring}
+	parts := []string{j.source.String(), j.to, j.format, j.contextField, j.associatedData, j.keyringPath()}
 	for _, list := range [][]string{from, j.include, j.exclude, j.jsonFields, j.context} {
 		parts = append(parts, strconv.Itoa(len(list)))
 		parts = append(parts, list...)

@@ -193,7 +193,7 @@ func TestKeyringEncryptedRun(t *testing.T) {
 // has changed nothing.
 func TestKeyringInterrupted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, emulator.Options{KMSLatency: 5 * time.Second})
+	w := newWorld(t, emulator.Options{KMSLatency: 2 * time.Second})
 	w.key("alias/keyrings")
 	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP} {
 		r := w.begin("keyring", "create", "ring.json", "--kms", "alias/keyrings")

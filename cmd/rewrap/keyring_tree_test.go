@@ -204,3 +204,31 @@ func TestKeyringInTree(t *testing.T) {
 		}
 	}
 }
+
+// TestKeyringIdentity: a job is the same by whatever path its keyring is named,
+// and another one with another keyring of the same file name.
+func TestKeyringIdentity(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	for _, folder := range []string{"a", "b"} {
+		if err := os.Mkdir(filepath.Join(w.dir, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := w.ring("a/ring.json", "AES256_GCM", "AES256_GCM")
+	w.ring("b/ring.json", "AES256_GCM")
+	w.tree(map[string][]byte{"k": r.wrap(1, "secret", "")})
+	run := func(name string, more ...string) ended {
+		return w.run(append([]string{"run", "vault", "--yes", "--json", "--format", "raw", "--keyring", name}, more...)...)
+	}
+	first := run("a/ring.json").want(t, exitOK, "").summary(t)
+	for _, name := range []string{"./a/../a/ring.json", r.path()} {
+		if s := run(name).want(t, exitOK, "").summary(t); s.State != first.State {
+			t.Errorf("%s: %s, and was %s", name, s.State, first.State)
+		}
+	}
+	if s := run("b/ring.json").want(t, exitFailed, "does not hold").summary(t); s.State == first.State {
+		t.Errorf("two jobs with the state %s", s.State)
+	}
+	run("b/ring.json", "--state", first.State).want(t, exitFailed, "keyring")
+}

@@ -159,7 +159,7 @@ func (se *session) identity() []checkpoint.Field {
 	add("endpoint", se.cloud.endpoint())
 	switch {
 	case se.local != nil:
-		add("keyring", se.local.Name())
+		add("keyring", j.keyringPath())
 	default:
 		for _, k := range se.from() {
 			key("from", k)

@@ -149,9 +149,6 @@ func (r *Keyring) room(n int) []byte {
 	return b
 }
 
-// Name is what the keyring calls itself in key versions: "keyring:NAME".
-func (r *Keyring) Name() string { return r.name }
-
 // Target is the version that everything is moved to: the primary key. ARN is
 // the keyring's name, Material the key's id as a decimal number.
 func (r *Keyring) Target() envelope.KeyVersion { return r.primary.version }

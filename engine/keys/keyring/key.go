@@ -83,7 +83,7 @@ func (k *key) seal(dst, plain, ad []byte) ([]byte, error) {
 
 // newKeyring makes a keyring of a keyset that was checked.
 func newKeyring(name string, ks *tinkpb.Keyset) (*Keyring, error) {
-	r := &Keyring{name: name, prefixed: make(map[prefix]*key), strangers: make(map[prefix]envelope.KeyVersion)}
+	r := &Keyring{name: name, strangers: make(map[prefix]envelope.KeyVersion)}
 	for _, pb := range ks.Key {
 		k, err := newKey(name, pb)
 		if err != nil {
@@ -94,7 +94,7 @@ func newKeyring(name string, ks *tinkpb.Keyset) (*Keyring, error) {
 		}
 		switch {
 		case len(k.prefix) > 0:
-			r.prefixed[prefix(k.prefix)] = k
+			r.prefixed = append(r.prefixed, k)
 		case !k.usable():
 			r.closed = k
 		case k == r.primary:

@@ -55,12 +55,11 @@ var (
 type Keyring struct {
 	name        string
 	primary     *key
-	prefixed    map[prefix]*key
+	prefixed    []*key
 	raw         []*key // enabled keys without prefix, the primary first, then in the keyring's order
 	closed      *key   // one without prefix that is not enabled: nothing tells what is under it
 	openCurrent bool
 	buffers     sync.Pool // of *buffers
-	slabs       sync.Pool // of *slab
 
 	mu        sync.Mutex
 	strangers map[prefix]envelope.KeyVersion // named by blobs, and not in the keyring
@@ -103,7 +102,10 @@ func prefixOf(blob []byte) (p prefix, ok bool) {
 }
 
 // buffers hold a data key while it is moved.
-type buffers struct{ plain, again []byte }
+type buffers struct {
+	plain, again []byte
+	free         []byte // memory for new blobs; it lives as long as one of them does
+}
 
 // keep is the most that a buffer may hold when it waits to be used again. Data
 // keys have 16 to 64 bytes; small secrets up to 4 KiB, as with KMS.
@@ -126,27 +128,20 @@ func (r *Keyring) give(b *buffers) {
 	}
 }
 
-// slab is memory for new blobs. It lives as long as one of them does.
-type slab struct{ free []byte }
-
-const slabSize = 32 << 10
+// slab is how much memory for new blobs is taken at once.
+const slab = 32 << 10
 
 // room is empty, with a capacity of its own of n bytes.
-func (r *Keyring) room(n int) []byte {
-	if n > slabSize/8 {
+func (b *buffers) room(n int) []byte {
+	if n > slab/8 {
 		return make([]byte, 0, n)
 	}
-	s, ok := r.slabs.Get().(*slab)
-	if !ok {
-		s = new(slab)
+	if len(b.free) < n {
+		b.free = make([]byte, slab)
 	}
-	if len(s.free) < n {
-		s.free = make([]byte, slabSize)
-	}
-	b := s.free[:0:n]
-	s.free = s.free[n:]
-	r.slabs.Put(s)
-	return b
+	room := b.free[:0:n]
+	b.free = b.free[n:]
+	return room
 }
 
 // Target is the version that everything is moved to: the primary key. ARN is
@@ -175,7 +170,7 @@ func (r *Keyring) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.R
 	p, ok := prefixOf(w.Blob)
 	var named *key // of this keyring
 	if ok {
-		named = r.prefixed[p]
+		named = r.named(p)
 	}
 	blob, from, err := r.rewrap(named, w.Blob, w.AssociatedData)
 	switch {
@@ -211,7 +206,7 @@ func (r *Keyring) rewrap(named *key, blob, ad []byte) ([]byte, *key, error) {
 		return nil, from, err
 	}
 
-	out, err := r.primary.seal(r.room(r.primary.least+len(b.plain)), b.plain, ad)
+	out, err := r.primary.seal(b.room(r.primary.least+len(b.plain)), b.plain, ad)
 	if err != nil {
 		return nil, nil, &sources.RunError{Err: fmt.Errorf("key %d of %s does not wrap: %w", r.primary.id, r.name, err)}
 	}
@@ -245,6 +240,16 @@ func (r *Keyring) open(b *buffers, named *key, blob, ad []byte) (*key, error) {
 		return nil, r.unopened(named)
 	}
 	return nil, nil
+}
+
+// named is the key of the keyring that blobs with the prefix are under, or nil.
+func (r *Keyring) named(p prefix) *key {
+	for _, k := range r.prefixed { // few, and then faster than a map
+		if prefix(k.prefix) == p {
+			return k
+		}
+	}
+	return nil
 }
 
 // nobody is the answer about a blob that no key of the keyring opens or is named

@@ -30,9 +30,9 @@ func newKeyring(s streams) *cobra.Command {
 in the clear, with mode 0600, or encrypted by a KMS key; tinkey and every Tink
 library read and write the same file.
 
-To move data keys onto a new version: rotate the keyring, give the new file to
-every reader and writer, re-wrap with it, and disable the old key. A key is
-never removed here, so disabling can be undone with enable.`,
+To move data keys onto a new version: rotate a copy of the keyring, give it to
+every reader and then to every writer, re-wrap with it, and disable the old key.
+A key is never removed here, so disabling can be undone with enable.`,
 		Example: `  rewrap keyring create keys.json
   rewrap keyring create keys.json --kms alias/keyrings --context app=vault
   rewrap keyring rotate keys.json

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -231,4 +232,60 @@ func TestKeyringIdentity(t *testing.T) {
 		t.Errorf("two jobs with the state %s", s.State)
 	}
 	run("b/ring.json", "--state", first.State).want(t, exitFailed, "keyring")
+}
+
+// TestKeyringPlan: what plan foresees of a tree that holds everything that a
+// keyring can meet is what run then counts.
+func TestKeyringPlan(t *testing.T) {
+	t.Parallel()
+	for name, templates := range map[string][]string{
+		"all with prefix":  {"AES256_GCM", "CHACHA20_POLY1305", "AES256_GCM"},
+		"one without":      {"AES256_GCM", "AES128_GCM_RAW", "AES256_GCM"},
+		"the primary does": {"AES256_GCM", "AES256_GCM", "AES256_GCM_RAW"},
+	} {
+		w := newWorld(t, emulator.Options{})
+		r, other := w.ring("ring.json", templates...), w.ring("other.json", "AES256_GCM")
+		tree := map[string][]byte{"text": []byte("no key at all, but longer than nothing!"), "empty": nil}
+		for i := range 20 {
+			at := fmt.Sprintf("%02d", i)
+			tree["disabled"+at], tree["stale"+at], tree["current"+at] = r.wrap(0, "secret", "ad"), r.wrap(1, "secret", "ad"), r.wrap(2, "secret", "ad")
+			tree["unknown"+at], tree["damaged"+at] = other.wrap(0, "secret", "ad"), damaged(r.wrap(1, "secret", "ad"))
+			tree["damaged current"+at], tree["damaged disabled"+at] = damaged(r.wrap(2, "secret", "ad")), damaged(r.wrap(0, "secret", "ad"))
+		}
+		root := w.tree(tree)
+		w.run("keyring", "disable", "ring.json", strconv.FormatUint(uint64(r.read().Key[0].KeyId), 10)).want(t, exitOK, "")
+		before := files(t, root)
+		w.emu.ResetCounters()
+		args := []string{"vault", "--format", "raw", "--keyring", "ring.json", "--associated-data", "ad", "--json"}
+		p := w.run(append([]string{"plan"}, args...)...).want(t, exitOK, "").plan(t)
+		if !maps.Equal(before, files(t, root)) {
+			t.Errorf("%s: plan changed the tree", name)
+		}
+		s := w.run(append([]string{"run", "--yes"}, args...)...).want(t, exitRemaining, "").summary(t)
+		i := s.Items
+		did := map[string]int64{"rewrapped": i.Rewrapped, "current": i.Current, "foreign": i.Foreign, "skipped": i.Skipped, "gone": i.Gone, "failed": i.Failed}
+		maps.DeleteFunc(did, func(_ string, n int64) bool { return n == 0 })
+		if !p.Whole || !maps.Equal(p.Outcomes, did) || p.Items != i.Seen {
+			t.Errorf("%s: planned %v of %d, and run did %v of %d", name, p.Outcomes, p.Items, did, i.Seen)
+		}
+		var keys, stale int64
+		for _, k := range p.Keys {
+			if keys += k.Keys; k.State == "stale" {
+				stale += k.Keys
+			}
+		}
+		if did := s.Keys.Rewrapped; stale != did || did != 20 {
+			t.Errorf("%s: %d stale keys were planned, and %d rewrapped", name, stale, did)
+		}
+		for _, n := range s.Census {
+			keys -= n
+		}
+		if keys != 0 {
+			t.Errorf("%s: the plan and the census differ by %d keys: %+v, %v", name, keys, p.Keys, s.Census)
+		}
+		if n := w.emu.Counters(); p.KMS.Requests+s.KMS.Requests+n["kms:Decrypt"]+n["kms:ReEncrypt"] != 0 {
+			t.Errorf("%s: KMS was called: %v", name, n)
+		}
+		t.Log(name, did)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -129,6 +130,34 @@ type job struct {
 	// paid are the keys that cost a call at an earlier reading: asking again
 	// may be answered from memory, but is no repeat of another item's key.
 	paid []bool
+	// failed counts the keys that failed at this reading; failure is the first
+	// one's, and reason its reason.
+	failed  int
+	failure error
+	reason  string
+}
+
+// fail counts a key that failed.
+func (j *job) fail(locator, reason string, err error) {
+	if j.failed++; j.failed > 1 {
+		return
+	}
+	j.reason, j.failure = reason, err
+	if locator != "" { // "" is a document that is one string
+		j.failure = fmt.Errorf("%s: %w", locator, err)
+	}
+}
+
+// failures is the error of an item some of whose keys failed.
+func (j *job) failures() error {
+	switch more := j.failed - 1; more {
+	case 0:
+		return j.failure
+	case 1:
+		return fmt.Errorf("%w; and 1 more of its wrapped keys failed", j.failure)
+	default:
+		return fmt.Errorf("%w; and %d more of its wrapped keys failed", j.failure, more)
+	}
 }
 
 // end completes the event. What is not in the item is not said to be: keys that
@@ -150,6 +179,7 @@ func (j *job) end(o Outcome, reason string, err error) Event {
 // complete, and an error when the item has to be read again.
 func (j *job) once(ctx context.Context) error {
 	j.ev = Event{Ref: j.ev.Ref, Intent: j.ev.Intent, phase: reading}
+	j.failed = 0
 	defer j.letGo()
 	view, env, err := j.read(ctx)
 	if err != nil || env == nil {
@@ -162,7 +192,7 @@ func (j *job) once(ctx context.Context) error {
 	if err := j.holdMany(ctx, len(keys)); err != nil {
 		return err
 	}
-	answers, failure, err := j.rewrap(ctx, keys)
+	answers, err := j.rewrap(ctx, keys)
 	if err != nil {
 		return err
 	}
@@ -186,8 +216,8 @@ func (j *job) once(ctx context.Context) error {
 	default:
 		j.end(worst(j.ev.Keys), "", nil)
 	}
-	if failure != nil {
-		j.end(Failed, ReasonKey, failure)
+	if j.failed > 0 {
+		j.end(Failed, j.reason, j.failures())
 	}
 	return nil
 }
@@ -314,12 +344,12 @@ func (w *Worker) eachKey(ctx context.Context, n int, call func(i int) (more bool
 }
 
 // rewrap asks the key service about every key of the item. A nil answer means
-// that the key stays as it is; failure is the first key's that failed.
-func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers []*envelope.Rewrapped, failure, err error) {
-	answers = make([]*envelope.Rewrapped, len(keys))
+// that the key stays as it is.
+func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelope.Rewrapped, error) {
+	answers := make([]*envelope.Rewrapped, len(keys))
 	errs := make([]error, len(keys))
 	named := make([]KeyEvent, len(keys))
-	err = j.w.eachKey(ctx, len(keys), func(i int) bool {
+	err := j.w.eachKey(ctx, len(keys), func(i int) bool {
 		a, err := j.w.Rewrapper.Rewrap(ctx, keys[i])
 		if err == nil {
 			answers[i] = &a
@@ -329,7 +359,7 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers [
 		return !errors.As(err, new(*sources.RunError)) // which would meet the others too
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 
 	j.ev.Keys = named
@@ -341,14 +371,12 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers [
 		var run *sources.RunError
 		switch a, e := answers[i], errs[i]; {
 		case errors.As(e, &run), e != nil && ctx.Err() != nil:
-			return nil, nil, e
+			return nil, e
 		case errors.Is(e, envelope.ErrForeign):
 			k.Outcome = Foreign
 		case e != nil:
 			k.Outcome = Failed
-			if failure == nil {
-				failure = fmt.Errorf("%s: %w", keys[i].Locator, e)
-			}
+			j.fail(keys[i].Locator, ReasonKey, e)
 		case a == nil: // another key's error ended the calls, and is returned when its turn comes
 		default:
 			*k = KeyEvent{Outcome: Rewrapped, From: a.From, To: a.To, Newer: a.Newer, Deduplicated: a.Deduplicated}
@@ -359,7 +387,7 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) (answers [
 			j.paid[i] = j.paid[i] || !k.Deduplicated
 		}
 	}
-	return answers, failure, nil
+	return answers, nil
 }
 
 // landed recognises an edit of ours whose answer nobody got: every key that
@@ -408,10 +436,16 @@ func holds(present map[string]string, changes []checkpoint.KeyChange) bool {
 
 // write makes the edit. It returns true when the event is complete.
 func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelope, keys []envelope.WrappedKey, answers []*envelope.Rewrapped) (bool, error) {
-	edit, err := env.Replace(answers)
+	edit, err := j.replace(ctx, env, keys, answers)
 	if err != nil {
 		j.end(Failed, ReasonFormat, err)
 		return true, nil
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	if !slices.ContainsFunc(answers, func(a *envelope.Rewrapped) bool { return a != nil }) {
+		return true, nil // none of the new keys can be written, which has been counted
 	}
 	j.ev.phase = writing
 	plan, err := j.w.Source.Plan(ctx, view, edit)
@@ -474,6 +508,38 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 	j.ev.Way, j.ev.Unconditional = plan.Way, plan.Unconditional
 	j.ev.Changes, j.ev.RevAfter = entry.Keys, res.Rev
 	return true, nil
+}
+
+const (
+	// soon is for how long, and how often, an item waits for others to show
+	// how its keys are written: they are in work beside it.
+	soon      = 50 * time.Millisecond
+	soonTimes = 20
+)
+
+// replace makes the edit. Keys that it leaves have failed; their answers are
+// taken away.
+func (j *job) replace(ctx context.Context, env envelope.Envelope, keys []envelope.WrappedKey, answers []*envelope.Rewrapped) (sources.Edit, error) {
+	for times := 0; ; times++ {
+		edit, err := env.Replace(answers)
+		var left *envelope.LeftError
+		switch {
+		case !errors.As(err, &left):
+			return edit, err
+		case left.Soon && times < soonTimes && ctx.Err() == nil:
+			select {
+			case <-time.After(soon):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		for _, l := range left.Keys {
+			answers[l.Index] = nil
+			j.ev.Keys[l.Index].Outcome = Skipped // still under the key that it was found under
+			j.fail(keys[l.Index].Locator, ReasonFormat, l.Err)
+		}
+		return edit, nil
+	}
 }
 
 func changes(keys []envelope.WrappedKey, answers []*envelope.Rewrapped) []checkpoint.KeyChange {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,6 +17,7 @@ import (
 
 	"rewrap/checkpoint"
 	"rewrap/engine"
+	"rewrap/engine/envelope"
 	"rewrap/sources"
 )
 
@@ -228,4 +231,94 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%+v after %d key calls", ev, calls.calls)
 		}
 	}
+}
+
+// leaving is a format that cannot write the new key named k2, at first or ever.
+type leaving struct {
+	tags
+	times *int // how often it cannot
+	never bool
+}
+
+func (f leaving) Parse(v sources.View) (envelope.Envelope, error) {
+	e, err := f.tags.Parse(v)
+	if err != nil {
+		return nil, err
+	}
+	return left{e.(tagged), f}, nil
+}
+
+type left struct {
+	tagged
+	f leaving
+}
+
+func (l left) Replace(new []*envelope.Rewrapped) (sources.Edit, error) {
+	var err error
+	if *l.f.times--; *l.f.times >= 0 {
+		left := &envelope.LeftError{Soon: !l.f.never}
+		for i, k := range l.tagged {
+			if k.Locator == "k2" && new[i] != nil {
+				left.Keys = append(left.Keys, envelope.LeftKey{Index: i, Err: errors.New("no letters for it")})
+				new = slices.Clone(new)
+				new[i] = nil
+			}
+		}
+		if len(left.Keys) > 0 {
+			err = left
+		}
+	}
+	edit, _ := l.tagged.Replace(new)
+	return edit, err
+}
+
+// TestLeft: a new key that cannot be written is waited for where that may help,
+// and fails alone.
+func TestLeft(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		meta   map[string]string
+		times  int
+		never  bool
+		want   engine.Outcome
+		moved  int
+		waited time.Duration
+	}{
+		{"soon", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 3, false, engine.Rewrapped, 2, 150 * time.Millisecond},
+		{"not soon", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 1000, false, engine.Failed, 1, time.Second},
+		{"never", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 1000, true, engine.Failed, 1, 0},
+		{"alone", map[string]string{"k2": "v1/2"}, 1000, true, engine.Failed, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMemory(map[string]map[string]string{"b/item": c.meta})
+				calls := &versions{}
+				w := engine.Worker{Source: m, Format: leaving{times: &c.times, never: c.never}, Rewrapper: calls}
+				began := time.Now()
+				ev := w.Do(t.Context(), ref("b/item"))
+				if ev.Outcome != c.want || len(ev.Changes) != c.moved || calls.calls != len(c.meta) || time.Since(began) != c.waited {
+					t.Errorf("%+v after %v and %d calls", ev, time.Since(began), calls.calls)
+				}
+				if c.want != engine.Failed {
+					return
+				}
+				if ev.Reason != engine.ReasonFormat || !strings.Contains(ev.Err.Error(), "k2: no letters") || m.get("b/item", "k2") != "v1/2" {
+					t.Errorf("%s: %v", ev.Reason, ev.Err)
+				}
+				if k := ev.Keys[len(ev.Keys)-1]; k.Outcome != engine.Skipped || k.From.Material != "v1" {
+					t.Errorf("%+v, want it counted where it is", k)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // a run that is stopped meanwhile has not failed the item
+		ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond)
+		defer cancel()
+		times := 1000
+		m := newMemory(map[string]map[string]string{"b/item": {"k2": "v1/2"}})
+		w := engine.Worker{Source: m, Format: leaving{times: &times}, Rewrapper: &versions{}}
+		if ev := w.Do(ctx, ref("b/item")); ev.Outcome != engine.Unsettled {
+			t.Errorf("%+v", ev)
+		}
+	})
 }

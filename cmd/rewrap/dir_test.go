@@ -214,3 +214,58 @@ func TestDirectoryKeyring(t *testing.T) {
 	}
 	offline(run...).want(t, exitFailed, "chmod 600")
 }
+
+// TestBase64Auto: blobs that do not show their alphabet are written as the
+// others of the run show, or left, and never in another alphabet.
+func TestBase64Auto(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	w := newWorld(t, emulator.Options{})
+	e := base64.RawURLEncoding
+	var arn, alias string
+	var in, bare map[string][]byte
+	for k := 0; len(bare) < 12; k++ { // blobs hold what belongs to the key, and of some keys all show the alphabet
+		alias = fmt.Sprint("alias/", k)
+		arn = w.key(alias)
+		in, bare = make(map[string][]byte), make(map[string][]byte)
+		for i := 0; i < n || len(bare) > 0 && len(bare) < 12; i++ {
+			name := fmt.Sprint(i)
+			text := []byte(e.EncodeToString(w.encrypt(alias, "secret "+name, nil)))
+			if i < n {
+				in["all/"+name] = text
+			}
+			if !strings.ContainsAny(string(text), "-_") && len(bare) < 12 {
+				bare["bare/"+name], in["bare/"+name] = text, text
+			}
+		}
+	}
+	root := w.tree(in)
+	material := w.rotate(arn)
+	readable := func(folder string) {
+		t.Helper()
+		for name, text := range files(t, filepath.Join(root, folder)) {
+			blob, err := e.DecodeString(text)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			w.opens(blob, arn, "secret "+name, material, nil)
+		}
+	}
+	w.run("run", "vault/all", "--format", "raw", "--from", alias, "--yes", "--kms-rps", "max").want(t, exitOK, "")
+	readable("all")
+
+	// Nobody shows it here: what needs to know is left, and told how to go on.
+	args := []string{"run", "vault/bare", "--format", "raw", "--from", alias, "--yes", "--json"}
+	s := w.run(args...).want(t, exitRemaining, "name the alphabet with --base64").summary(t)
+	unchanged := int64(0)
+	for name, text := range files(t, filepath.Join(root, "bare")) {
+		if text == string(bare["bare/"+name]) {
+			unchanged++
+		}
+	}
+	if s.Items.Failed == 0 || s.Items.Failed != unchanged {
+		t.Errorf("%d unchanged: %+v", unchanged, s.Items)
+	}
+	w.run(append(args, "--base64", "raw-url")...).want(t, exitOK, "")
+	readable("bare")
+}

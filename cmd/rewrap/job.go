@@ -71,7 +71,7 @@ func (j *job) jobFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&j.jsonFields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob, * for any array index or object key; repeatable")
 	f.StringArrayVar(&j.context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name}, {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
 	f.StringVar(&j.contextField, "context-field", "", "where a JSON object stands that is the whole encryption context: `NAME` beside the blob, or /pointer")
-	f.StringVar(&j.base64, "base64", "std", "base64 of new blobs where the old do not show theirs: std, raw-std, url, raw-url")
+	f.StringVar(&j.base64, "base64", "auto", "base64 of new blobs where the old do not show theirs: auto (as other blobs of the item, or of the run, show; else the blob fails), std, raw-std, url, raw-url")
 	f.StringVar(&j.keyring, "keyring", "", "re-wrap locally with the Tink keyset in this `FILE` instead of KMS")
 	f.StringVar(&j.associatedData, "associated-data", "", "what binds blobs that a keyring wrapped; may refer to the item as --context does")
 	f.StringVar(&j.keyringKMS, "keyring-kms", "", "`KEY` of KMS that the keyring file is encrypted by")

@@ -62,7 +62,8 @@ type Rewrapped struct {
 }
 
 // Format is one way in which items carry wrapped keys. Safe for concurrent
-// use.
+// use. It remembers nothing of the items but, where that is said, how their
+// wrapped keys are written ([Base64Shown]).
 type Format interface {
 	Name() string
 
@@ -82,8 +83,27 @@ type Envelope interface {
 	Keys() []WrappedKey
 	// Replace makes the edit that puts the new blobs in the place of the old.
 	// new has an entry for each of Keys; nil leaves that key as it is.
-	// Nothing but the blobs changes.
+	// Nothing but the blobs changes. A *LeftError comes with the edit of the
+	// keys that it does not name.
 	Replace(new []*Rewrapped) (sources.Edit, error)
+}
+
+// LeftError says which keys [Envelope.Replace] leaves as they are, since their
+// new blobs cannot be written.
+type LeftError struct {
+	Keys []LeftKey // ascending
+	// Soon says that what is not known yet other items may still show.
+	Soon bool
+}
+
+// LeftKey is a key that is left, and why.
+type LeftKey struct {
+	Index int // in Keys
+	Err   error
+}
+
+func (e *LeftError) Error() string {
+	return fmt.Sprintf("%d new wrapped keys cannot be written, the first because: %v", len(e.Keys), e.Keys[0].Err)
 }
 
 // ErrForeign says: not mine. From a format: the item is not of this format.

@@ -24,7 +24,8 @@ const (
 //
 // A blob may be written as [Raw] describes, with JSON escapes; the new one is
 // written the same way. What it does not show itself, the other blobs of the
-// same field in the item do; what they leave open, undecided says. Where a
+// same field in the item do; what they leave open, undecided says (see
+// [Base64Shown] for what the format remembers of other items). Where a
 // name is there twice, both count, and the locator of the second ends in
 // " (2)".
 //
@@ -43,13 +44,14 @@ func JSON(fields []string, b Binding, undecided Base64) (Format, error) {
 	if len(fields) == 0 {
 		return nil, errors.New("the format json needs the JSON Pointers to its wrapped keys")
 	}
-	f := &jsonFormat{binding: b, undecided: undecided, pointers: &node{}, places: make([][]place, len(fields))}
+	f := &jsonFormat{binding: b, pointers: &node{}, places: make([][]place, len(fields)), writings: make([]writing, len(fields))}
 	for i, text := range fields {
 		field, err := parsePointer(text)
 		if err != nil {
 			return nil, err
 		}
 		f.pointers.add(field).field = i + 1
+		f.writings[i].said = undecided
 		for _, ref := range b.refs {
 			at, pattern, err := ref.resolve(field)
 			if err != nil {
@@ -63,10 +65,10 @@ func JSON(fields []string, b Binding, undecided Base64) (Format, error) {
 }
 
 type jsonFormat struct {
-	binding   Binding
-	undecided Base64
-	pointers  *node     // the fields, and where their references may point
-	places    [][]place // of each field: where each reference of the binding points
+	binding  Binding
+	pointers *node     // the fields, and where their references may point
+	places   [][]place // of each field: where each reference of the binding points
+	writings []writing // of each field
 }
 
 func (*jsonFormat) Name() string { return "json" }
@@ -94,12 +96,12 @@ func tooLarge(format string, a ...any) error {
 
 // jsonEnvelope remembers where the strings are, and nothing of the document.
 type jsonEnvelope struct {
-	format    string
-	keys      []WrappedKey
-	at        []jsonString     // of each key
-	layouts   map[int]layout   // of those keys that have one
-	shows     map[uint32]style // of each field: what its blobs show together
-	undecided Base64
+	format   string
+	keys     []WrappedKey
+	at       []jsonString     // of each key
+	layouts  map[int]layout   // of those keys that have one
+	shows    map[uint32]style // of each field: what its blobs show together
+	writings []writing        // of each field
 }
 
 // jsonString is a string that holds a wrapped key.
@@ -117,11 +119,13 @@ func (e *jsonEnvelope) Replace(new []*Rewrapped) (sources.Edit, error) {
 		return sources.Edit{}, fmt.Errorf("%d new keys for the item's %d", len(new), len(e.keys))
 	}
 	changes := 0
-	for _, r := range new {
+	for i, r := range new {
 		if r != nil {
 			changes++
+			e.writings[e.at[i].field].seen.learn(e.at[i].style)
 		}
 	}
+	var left LeftError
 	edit := sources.Edit{Splices: make([]sources.Splice, 0, changes)}
 	for i, r := range new {
 		if unchanged(r, e.keys[i].Blob) {
@@ -131,12 +135,16 @@ func (e *jsonEnvelope) Replace(new []*Rewrapped) (sources.Edit, error) {
 			return sources.Edit{}, fmt.Errorf("%s: %w", e.keys[i].Locator, errEmptyBlob)
 		}
 		at := e.at[i]
-		text, err := at.style.encode(r.Blob, e.shows[at.field], e.undecided)
+		text, soon, err := e.writings[at.field].encode(r.Blob, at.style, e.shows[at.field])
 		if err != nil {
-			return sources.Edit{}, fmt.Errorf("%s: %w", e.keys[i].Locator, err)
+			left.Keys, left.Soon = append(left.Keys, LeftKey{i, err}), left.Soon || soon
+			continue
 		}
 		text = quoteBase64(e.layouts[i].wrap(text), at.style, e.shows[at.field])
 		edit.Splices = append(edit.Splices, sources.Splice{Off: int64(at.start), Del: int64(at.end - at.start), Ins: text})
+	}
+	if len(left.Keys) > 0 {
+		return edit, &left
 	}
 	return edit, nil
 }

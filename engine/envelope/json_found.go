@@ -260,5 +260,5 @@ func (s *jsonScanner) envelope() *jsonEnvelope {
 		s.wrapped[i].Locator = locators[from:ends[i]]
 		from = ends[i]
 	}
-	return &jsonEnvelope{format, s.wrapped, s.at, s.layouts, s.shows, s.f.undecided}
+	return &jsonEnvelope{format, s.wrapped, s.at, s.layouts, s.shows, s.f.writings}
 }

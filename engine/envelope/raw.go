@@ -40,17 +40,17 @@ func Raw(b Binding, undecided Base64) (Format, error) {
 	if len(b.refs) > 0 {
 		return nil, fmt.Errorf("%q refers to a field of a JSON document, which items of the format raw are not", b.refs[0].text)
 	}
-	return raw{b, undecided}, nil
+	return &raw{binding: b, writing: writing{said: undecided}}, nil
 }
 
 type raw struct {
-	binding   Binding
-	undecided Base64
+	binding Binding
+	writing writing
 }
 
-func (raw) Name() string { return "raw" }
+func (*raw) Name() string { return "raw" }
 
-func (r raw) Parse(v sources.View) (Envelope, error) {
+func (r *raw) Parse(v sources.View) (Envelope, error) {
 	switch {
 	case v.Size == 0:
 		return nil, fmt.Errorf("%w: the item is empty", ErrForeign)
@@ -60,7 +60,7 @@ func (r raw) Parse(v sources.View) (Envelope, error) {
 		return nil, &ShortError{Need: maxRawText}
 	}
 	body := v.Head[:v.Size]
-	e := &rawEnvelope{size: v.Size, undecided: r.undecided}
+	e := &rawEnvelope{size: v.Size, writing: &r.writing}
 	blob := body
 	if text := bytes.TrimPrefix(body, byteOrderMark); isBase64Text(text) {
 		e.text = true
@@ -104,12 +104,12 @@ func isBase64Text(b []byte) bool {
 }
 
 type rawEnvelope struct {
-	key       WrappedKey
-	size      int64
-	text      bool
-	style     style
-	layout    layout
-	undecided Base64
+	key     WrappedKey
+	size    int64
+	text    bool
+	style   style
+	layout  layout
+	writing *writing
 }
 
 func (e *rawEnvelope) Format() string {
@@ -133,9 +133,10 @@ func (e *rawEnvelope) Replace(new []*Rewrapped) (sources.Edit, error) {
 	case len(body) == 0:
 		return sources.Edit{}, errEmptyBlob
 	case e.text:
-		text, err := e.style.encode(body, 0, e.undecided)
+		e.writing.seen.learn(e.style)
+		text, soon, err := e.writing.encode(body, e.style, 0)
 		if err != nil {
-			return sources.Edit{}, err
+			return sources.Edit{}, &LeftError{Keys: []LeftKey{{0, err}}, Soon: soon}
 		}
 		body = e.layout.wrap(text)
 	default:

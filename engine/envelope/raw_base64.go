@@ -5,16 +5,20 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // Base64 names a variant of base64 (RFC 4648, sections 3.2, 4 and 5) for the
 // wrapped keys that do not show theirs: a text without any of + / - _ does not
 // tell its alphabet, and one of a multiple of three bytes not whether it is
-// padded. What a text does show is always kept.
+// padded. What a text does show is always kept, and what it leaves open the
+// other wrapped keys of its field in the item tell.
 type Base64 uint8
 
-// Base64Shown, the zero value, takes nothing for granted: where a new wrapped
-// key cannot be written without knowing more, that is an error of the item.
+// Base64Shown, the zero value, takes nothing for granted: what the item leaves
+// open, other items that the format was given new keys for tell, if they agree.
+// Where not even they do and a new wrapped key cannot be written without
+// knowing more, that key is left ([LeftError]).
 const (
 	Base64Shown Base64 = iota
 	Base64Std
@@ -23,10 +27,10 @@ const (
 	Base64RawURL // without padding
 )
 
-// ParseBase64 reads "" (Base64Shown), "std", "raw-std", "url" or "raw-url".
+// ParseBase64 reads "auto" (Base64Shown), "std", "raw-std", "url" or "raw-url".
 func ParseBase64(name string) (Base64, error) {
 	switch name {
-	case "":
+	case "auto":
 		return Base64Shown, nil
 	case "std":
 		return Base64Std, nil
@@ -37,12 +41,26 @@ func ParseBase64(name string) (Base64, error) {
 	case "raw-url":
 		return Base64RawURL, nil
 	}
-	return 0, fmt.Errorf("base64 %q is none of std, raw-std, url and raw-url", name)
+	return 0, fmt.Errorf("base64 %q is none of auto, std, raw-std, url and raw-url", name)
 }
 
 func (b Base64) style() style {
 	return [...]style{0, showsStd | showsPadding, showsStd | showsNone, showsURL | showsPadding, showsURL | showsNone}[b]
 }
+
+// memory is the one thing that a format remembers of the items that went
+// through it: the set of all that their wrapped keys have shown. Only such
+// count as a new key was made for, which the key service had to open: other
+// texts in a folder may look like base64 and show anything.
+type memory struct{ bits atomic.Uint32 }
+
+func (m *memory) learn(s style) {
+	if s &= alphabets | paddings; style(m.bits.Load())&s != s {
+		m.bits.Or(uint32(s))
+	}
+}
+
+func (m *memory) style() style { return style(m.bits.Load()) }
 
 // style is what a text shows of the way it was written. It is a set of bits,
 // so that what several texts show is their union.
@@ -72,17 +90,29 @@ func first(mask style, of ...style) style {
 }
 
 var (
-	errAlphabet = errors.New("the wrapped key has none of the letters + / - _ that tell its base64 alphabet, and the new one needs them; name the alphabet with --base64")
-	errPadding  = errors.New("the wrapped key has a length that does not tell whether its base64 is padded, and the new one's depends on it; say so with --base64")
+	errAlphabet = errors.New("the wrapped key has none of the letters + / - _ that tell its base64 alphabet, the new one needs them, and no other shows which are right; name the alphabet with --base64")
+	errPadding  = errors.New("the wrapped key has a length that does not tell whether its base64 is padded, the new one's depends on it, and no other shows it; say so with --base64")
 )
 
+// writing is how new keys are written where the old ones do not tell: as
+// somebody said, or else as other items show.
+type writing struct {
+	said Base64
+	seen memory
+}
+
 // encode writes a blob in the style of the text that it replaces, as far as
-// that shows; others and then fallback answer what it leaves open.
-func (own style) encode(blob []byte, others style, fallback Base64) ([]byte, error) {
-	alphabet := first(alphabets, own, others, fallback.style())
-	padding := first(paddings, own, others, fallback.style())
+// that shows; others, of the same item, and then w answer what it leaves open.
+// soon: not yet, but other items may still show it.
+func (w *writing) encode(blob []byte, own, others style) (text []byte, soon bool, err error) {
+	rest := w.said.style()
+	if w.said == Base64Shown {
+		rest = w.seen.style() | others // an item that contradicts itself is not outvoted
+	}
+	alphabet := first(alphabets, own, others, rest)
+	padding := first(paddings, own, others, rest)
 	if padding == 0 && len(blob)%3 != 0 {
-		return nil, errPadding
+		return nil, rest&paddings == 0, errPadding
 	}
 	e := base64.StdEncoding
 	switch {
@@ -93,11 +123,11 @@ func (own style) encode(blob []byte, others style, fallback Base64) ([]byte, err
 	case padding == showsNone:
 		e = base64.RawStdEncoding
 	}
-	text := e.AppendEncode(nil, blob)
+	text = e.AppendEncode(nil, blob)
 	if alphabet == 0 && bytes.ContainsAny(text, "+/") {
-		return nil, errAlphabet
+		return nil, rest&alphabets == 0, errAlphabet
 	}
-	return text, nil
+	return text, false, nil
 }
 
 const (

@@ -163,13 +163,15 @@ func TestRawUndecided(t *testing.T) {
 			}
 		})
 	}
-	for name, want := range map[string]envelope.Base64{"": envelope.Base64Shown, "std": envelope.Base64Std, "raw-std": envelope.Base64RawStd, "url": envelope.Base64URL, "raw-url": envelope.Base64RawURL} {
+	for name, want := range map[string]envelope.Base64{"auto": envelope.Base64Shown, "std": envelope.Base64Std, "raw-std": envelope.Base64RawStd, "url": envelope.Base64URL, "raw-url": envelope.Base64RawURL} {
 		if got, err := envelope.ParseBase64(name); err != nil || got != want {
 			t.Errorf("%q: %v, %v", name, got, err)
 		}
 	}
-	if _, err := envelope.ParseBase64("STD"); err == nil {
-		t.Error("STD is a name")
+	for _, name := range []string{"STD", ""} {
+		if _, err := envelope.ParseBase64(name); err == nil {
+			t.Errorf("%q is a name", name)
+		}
 	}
 }
 

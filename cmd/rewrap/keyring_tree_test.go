@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -72,7 +73,11 @@ func (r ring) wrap(i int, secret, ad string) []byte {
 	r.w.t.Helper()
 	k := proto.CloneOf(r.read().Key[i])
 	k.Status = tinkpb.KeyStatusType_ENABLED
-	h, err := insecurecleartextkeyset.Read(&keyset.MemReaderWriter{Keyset: &tinkpb.Keyset{PrimaryKeyId: k.KeyId, Key: []*tinkpb.Keyset_Key{k}}})
+	one, err := proto.Marshal(&tinkpb.Keyset{PrimaryKeyId: k.KeyId, Key: []*tinkpb.Keyset_Key{k}})
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	h, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(one)))
 	if err != nil {
 		r.w.t.Fatal(err)
 	}

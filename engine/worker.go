@@ -350,6 +350,9 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 	errs := make([]error, len(keys))
 	named := make([]KeyEvent, len(keys))
 	err := j.w.eachKey(ctx, len(keys), func(i int) bool {
+		if errs[i] = keys[i].Err; errs[i] != nil {
+			return true
+		}
 		a, err := j.w.Rewrapper.Rewrap(ctx, keys[i])
 		if err == nil {
 			answers[i] = &a
@@ -376,7 +379,11 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 			k.Outcome = Foreign
 		case e != nil:
 			k.Outcome = Failed
-			j.fail(keys[i].Locator, ReasonKey, e)
+			reason := ReasonKey
+			if keys[i].Err != nil {
+				reason = ReasonFormat
+			}
+			j.fail(keys[i].Locator, reason, e)
 		case a == nil: // another key's error ended the calls, and is returned when its turn comes
 		default:
 			*k = KeyEvent{Outcome: Rewrapped, From: a.From, To: a.To, Newer: a.Newer, Deduplicated: a.Deduplicated}

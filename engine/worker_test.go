@@ -196,6 +196,42 @@ func TestPartlyFailed(t *testing.T) {
 	}
 }
 
+// broken is a format that finds what is no wrapped key, in k2 and k3.
+type broken struct{ tags }
+
+func (f broken) Parse(v sources.View) (envelope.Envelope, error) {
+	e, err := f.tags.Parse(v)
+	if err != nil {
+		return nil, err
+	}
+	for i, k := range e.Keys() {
+		if k.Locator == "k2" || k.Locator == "k3" {
+			e.Keys()[i].Blob, e.Keys()[i].Err = nil, errors.New("a number")
+		}
+	}
+	return e, nil
+}
+
+// TestBrokenAlone: nobody is asked about what is no wrapped key, and the item's
+// others are moved; the item's error names the first and counts the rest.
+func TestBrokenAlone(t *testing.T) {
+	for _, keys := range []*semaphore.Weighted{nil, semaphore.NewWeighted(2)} {
+		m := newMemory(map[string]map[string]string{"b/item": {"k1": "v1/1", "k2": "7", "k3": "8", "k4": "v1/4", "k5": "rubbish"}})
+		calls := &versions{}
+		w := engine.Worker{Source: m, Format: broken{}, Rewrapper: calls, Keys: keys}
+		ev := w.Do(t.Context(), ref("b/item"))
+		if ev.Outcome != engine.Failed || ev.Reason != engine.ReasonFormat || len(ev.Changes) != 2 || calls.calls != 3 {
+			t.Errorf("%+v after %d calls", ev, calls.calls)
+		}
+		if got := ev.Err.Error(); got != "k2: a number; and 2 more of its wrapped keys failed" {
+			t.Error(got)
+		}
+		if m.get("b/item", "k2") != "7" || m.get("b/item", "k4")[:2] != "v2" {
+			t.Errorf("%v", m.items["b/item"])
+		}
+	}
+}
+
 type refusing struct {
 	*memory
 	read, apply error

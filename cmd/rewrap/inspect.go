@@ -157,7 +157,7 @@ type inspectedKey struct {
 	Layer          string               `json:"layer"` // payload: as the format keeps it in the item
 	Locator        string               `json:"locator"`
 	Length         int                  `json:"length"` // bytes of the wrapped key
-	SHA256         string               `json:"sha256"` // of the wrapped key
+	SHA256         string               `json:"sha256"` // of the wrapped key; "" where none stands there
 	RecordedKey    string               `json:"recorded_key,omitempty"`
 	Context        map[string]string    `json:"context,omitempty"`
 	AssociatedData string               `json:"associated_data,omitempty"`
@@ -245,6 +245,9 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 			Layer: "payload", Locator: k.Locator, Length: len(k.Blob), SHA256: hex.EncodeToString(sum[:]),
 			RecordedKey: k.KeyID, Context: k.Context, AssociatedData: string(k.AssociatedData),
 		}
+		if k.Err != nil { // whoever is asked
+			in.Keys[i].State, in.Keys[i].Error, in.Keys[i].SHA256 = stateUnknown, k.Err.Error(), ""
+		}
 	}
 	if asks {
 		se.ask(ctx, wrapped, in.Keys)
@@ -284,11 +287,16 @@ func (se *session) ask(ctx context.Context, wrapped []envelope.WrappedKey, keys 
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(se.job.workers)
 	for i := range keys {
-		keys[i].State, keys[i].Error = stateUnknown, "not asked"
+		if wrapped[i].Err == nil {
+			keys[i].State, keys[i].Error = stateUnknown, "not asked"
+		}
 	}
 	for i := range keys {
 		if ctx.Err() != nil {
 			break
+		}
+		if wrapped[i].Err != nil {
+			continue
 		}
 		g.Go(func() error {
 			k := &keys[i]
@@ -351,7 +359,9 @@ func (in *inspection) print(w io.Writer) error {
 		_ = t.Flush()
 		fmt.Fprintf(&b, "\n%s\n", oneLine(k.Locator))
 		row("  layer", "%s", k.Layer)
-		row("  blob", "%d bytes, SHA-256 %s", k.Length, k.SHA256)
+		if k.SHA256 != "" {
+			row("  blob", "%d bytes, SHA-256 %s", k.Length, k.SHA256)
+		}
 		row("  recorded key", "%s", orElse(k.RecordedKey, "none"))
 		for _, name := range sortedKeys(k.Context) {
 			row("  context", "%s = %s", name, k.Context[name])

@@ -128,7 +128,7 @@ func TestBindingInDocuments(t *testing.T) {
 		{name: "object of the same element", fields: []string{"/x/*/k"}, object: "/c/*",
 			doc: `{"x":[{"k":"QUJD"},{"k":"QUJD"}],"c":[{"a":"1"},{"a":"2"}]}`, want: []map[string]string{{"a": "1"}, {"a": "2"}}},
 
-		{name: "missing", fields: []string{"/*/k"}, context: []string{"id={field:id}"}, doc: "\n" + `[{"k":"QUJD"}]`, says: "line 2:/0/k: context \"id\": /0/id is missing"},
+		{name: "missing", fields: []string{"/*/k"}, context: []string{"id={field:id}"}, doc: "\n" + `[{"k":"QUJD"}]`, says: "/0/k: context \"id\": /0/id is missing"},
 		{name: "of another line", fields: []string{"/k"}, context: []string{"id={field:id}"}, doc: "{\"id\":1,\"k\":\"QUJD\"}\n{\"k\":\"QUJD\"}", says: "line 2:/k: context \"id\": /id is missing"},
 		{name: "null", fields: []string{"/k"}, context: []string{"id={field:id}"}, doc: `{"k":"QUJD","id":null}`, says: "/id is null"},
 		{name: "object", fields: []string{"/k"}, context: []string{"id={field:id}"}, doc: `{"k":"QUJD","id":{}}`, says: "/id is an object"},
@@ -137,6 +137,8 @@ func TestBindingInDocuments(t *testing.T) {
 		{name: "object missing", fields: []string{"/k"}, object: "c", doc: `{"k":"QUJD"}`, says: "/c is missing"},
 		{name: "object of numbers", fields: []string{"/k"}, object: "c", doc: `{"k":"QUJD","c":{"a":1}}`, says: "not a string"},
 		{name: "object with a name twice", fields: []string{"/k"}, object: "c", doc: `{"k":"QUJD","c":{"a":"1","a":"1"}}`, says: "twice"},
+		{name: "object of broken UTF-8", fields: []string{"/k"}, object: "c", doc: "{\"k\":\"QUJD\",\"c\":{\"a\":\"\xff\"}}", says: "not UTF-8"},
+		{name: "broken UTF-8", fields: []string{"/k"}, context: []string{"a={field:c}"}, doc: "{\"k\":\"QUJD\",\"c\":\"\xff\"}", says: "not be UTF-8"},
 		{name: "object is none", fields: []string{"/k"}, object: "c", doc: `{"k":"QUJD","c":"{}"}`, says: "not a JSON object"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -146,7 +148,7 @@ func TestBindingInDocuments(t *testing.T) {
 			}
 			b := must[envelope.Binding](t)(envelope.NewBinding(c.context, c.object, data))
 			f := must[envelope.Format](t)(envelope.JSON(c.fields, b, 0))
-			e, err := f.Parse(view("o", nil, c.doc))
+			e, err := sound(f.Parse(view("o", nil, c.doc)))
 			if c.says != "" {
 				if err == nil || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("%v, want %q", err, c.says)

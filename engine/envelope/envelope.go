@@ -30,6 +30,11 @@ type WrappedKey struct {
 	Context map[string]string
 	// AssociatedData binds a blob that is wrapped by a keyring, likewise.
 	AssociatedData []byte
+
+	// Err says that what stands there is no wrapped key, or that what binds it
+	// is not known. It fails as if the key service had said so, which is not
+	// asked; the item's other keys are none the worse for it.
+	Err error
 }
 
 // KeyVersion is a key and the key material of it that wrapped something.

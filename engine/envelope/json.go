@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -26,18 +27,21 @@ const (
 // written the same way. What it does not show itself, the other blobs of the
 // same field in the item do; what they leave open, undecided says (see
 // [Base64Shown] for what the format remembers of other items). Where a
-// name is there twice, both count, and the locator of the second ends in
-// " (2)".
+// name is there twice, both count, with what is below them, and the locator of
+// the second key at a pointer ends in " (2)". A reference to what is there
+// twice, itself or below a name that is, is an error of the key.
 //
 // A string that several fields match is one wrapped key, of the first of them.
 // null, or nothing at all, is no wrapped key; an item without any is foreign.
-// Everything else at a pointer that is not a base64 string is an error of the
-// item, as is whatever is not JSON. Skipped, with the reason "too-large", are
+// Everything else at a pointer that is not a base64 string is a wrapped key
+// with an Err, as is one whose references lead nowhere; whatever is not JSON is
+// an error of the item. Skipped, with the reason "too-large", are
 // items of more than 64 MiB, or more than 1,048,576 wrapped keys, or
 // with a wrapped key at a pointer of more than 1 KiB.
 //
 // Locators are pointers, behind "line N:" if there are several documents; N is
-// where the key's document begins.
+// where the key's document begins. The pointer of a whole document is "", and
+// its locator in several documents "line N".
 //
 // The errors of JSON itself are those of the fields and of b's references.
 func JSON(fields []string, b Binding, undecided Base64) (Format, error) {
@@ -79,6 +83,9 @@ func (f *jsonFormat) Parse(v sources.View) (Envelope, error) {
 		return nil, tooLarge("%d bytes: JSON is re-wrapped up to %d MiB; split the item", v.Size, maxJSON>>20)
 	case int64(len(v.Head)) < v.Size:
 		return nil, &ShortError{Need: v.Size}
+	}
+	if bytes.HasPrefix(v.Head, []byte("\x1f\x8b")) {
+		return nil, errors.New("not JSON but compressed by gzip, and compressed items are not looked into")
 	}
 	s := newJSONScanner(f, v.ID, v.Head[:v.Size])
 	if err := s.scan(); err != nil {

@@ -3,8 +3,10 @@ package envelope
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"unicode/utf8"
 )
 
 // jsonFound is what the walk over an item keeps: of the wrapped keys where
@@ -69,9 +71,14 @@ func (s *jsonScanner) matched(nodes []*node, start int) error {
 	case field == 0 && !ref:
 		return nil
 	case len(s.path) > maxJSONPointer:
-		return tooLarge("line %d: what is wanted stands at a JSON Pointer of %d bytes; up to %d are handled", s.line, len(s.path), maxJSONPointer)
-	case len(s.at) == maxJSONKeys || len(s.refs) == maxJSONKeys || len(s.paths) > maxJSON:
-		return tooLarge("more than %d wrapped keys or references; split the item", maxJSONKeys)
+		line := 1 + bytes.Count(s.src[:start], []byte{'\n'})
+		return tooLarge("line %d: what is wanted stands at a JSON Pointer of %d bytes; up to %d are handled", line, len(s.path), maxJSONPointer)
+	case len(s.at) == maxJSONKeys:
+		return tooLarge("more than %d wrapped keys; split the item", maxJSONKeys)
+	case len(s.refs) == maxJSONKeys:
+		return tooLarge("more than %d values in one document that the context or the associated data may refer to; split the document", maxJSONKeys)
+	case len(s.paths) > maxJSON:
+		return tooLarge("the JSON Pointers of its wrapped keys have more than %d MiB together; split the item", maxJSON>>20)
 	}
 	if ref {
 		if s.refs == nil {
@@ -83,17 +90,8 @@ func (s *jsonScanner) matched(nodes []*node, start int) error {
 	if field == 0 {
 		return nil
 	}
-	if s.src[start] != '"' {
-		return s.where(string(s.path), fmt.Errorf("%s, where a string with a wrapped key should be", kindOf(s.src[start])))
-	}
-	if err := s.key(uint32(field-1), start+1, s.pos-1); err != nil {
-		return s.where(string(s.path), err)
-	}
+	s.key(uint32(field-1), start, s.pos)
 	return nil
-}
-
-func (s *jsonScanner) where(path string, err error) error {
-	return fmt.Errorf("line %d:%s: %w", s.line, printable(path), err)
 }
 
 func kindOf(c byte) string {
@@ -112,19 +110,9 @@ func kindOf(c byte) string {
 	return "a number"
 }
 
-// key keeps the wrapped key in the string between start and end.
-func (s *jsonScanner) key(field uint32, start, end int) error {
-	raw := s.src[start:end]
-	text := unquote(raw)
-	compact, l, err := unwrap(text)
-	if err != nil {
-		return err
-	}
-	blob, shows, err := decodeBase64(compact, s.take)
-	if err != nil {
-		return err
-	}
-	shows |= escapesOf(raw)
+// key keeps the wrapped key that is the value between start and end.
+func (s *jsonScanner) key(field uint32, start, end int) {
+	blob, shows, l, err := s.decode(s.src[start:end])
 	if l != (layout{}) {
 		if s.layouts == nil {
 			s.layouts = map[int]layout{}
@@ -135,11 +123,29 @@ func (s *jsonScanner) key(field uint32, start, end int) error {
 		s.shows = map[uint32]style{}
 	}
 	s.shows[field] |= shows
-	s.at = append(s.at, jsonString{uint32(start + s.mark), uint32(end + s.mark), field, shows})
-	s.wrapped = append(s.wrapped, WrappedKey{Blob: blob})
+	s.at = append(s.at, jsonString{uint32(start + 1 + s.mark), uint32(end - 1 + s.mark), field, shows})
+	s.wrapped = append(s.wrapped, WrappedKey{Blob: blob, Err: err})
 	s.paths = append(s.paths, s.path...)
 	s.places = append(s.places, jsonPlace{line: s.line, end: len(s.paths)})
-	return nil
+}
+
+// decode reads a value that should be a string with a wrapped key.
+func (s *jsonScanner) decode(value []byte) (blob []byte, shows style, l layout, err error) {
+	if value[0] != '"' {
+		return nil, 0, layout{}, fmt.Errorf("%s, where a string with a wrapped key should be", kindOf(value[0]))
+	}
+	raw := value[1 : len(value)-1]
+	compact, l, err := unwrap(unquote(raw))
+	switch {
+	case err != nil:
+		return nil, 0, layout{}, err
+	case len(compact) == 0:
+		return nil, 0, layout{}, errors.New("an empty string, where a wrapped key should be")
+	}
+	if blob, shows, err = decodeBase64(compact, s.take); err != nil {
+		return nil, 0, layout{}, err
+	}
+	return blob, shows | escapesOf(raw), l, nil
 }
 
 // endDocument tells keys at the same pointer apart, and finds what binds the
@@ -161,7 +167,7 @@ func (s *jsonScanner) endDocument() error {
 				s.places[i].repeat = times[shown]
 			}
 			if err := s.bind(i, path); err != nil {
-				return s.where(path, err)
+				return err
 			}
 		}
 	}
@@ -173,11 +179,15 @@ func (s *jsonScanner) endDocument() error {
 	return nil
 }
 
+// bind says what binds a key. What the document lacks for it is the key's error;
+// the item's is what would meet all its keys.
 func (s *jsonScanner) bind(i int, path string) (err error) {
 	b, k := &s.f.binding, &s.wrapped[i]
 	if len(b.refs) > 0 {
-		k.Context, k.AssociatedData, err = b.bind(s.id, &jsonLookup{s, s.f.places[s.at[i].field], path})
-		return err
+		if k.Err == nil {
+			k.Context, k.AssociatedData, k.Err = b.bind(s.id, &jsonLookup{s, s.f.places[s.at[i].field], path})
+		}
+		return nil
 	}
 	if !s.bound {
 		if s.shared.Context, s.shared.AssociatedData, err = b.bind(s.id, nil); err != nil {
@@ -227,6 +237,9 @@ func (l *jsonLookup) object(ref int) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !utf8.Valid(text) { // which the decoder would take for U+FFFD
+		return nil, fmt.Errorf("%s is not UTF-8, as every encryption context is", printable(at))
+	}
 	context, err := decodeStrings(json.NewDecoder(bytes.NewReader(text)))
 	if err != nil {
 		return nil, fmt.Errorf("%s is no encryption context: %w", printable(at), err)
@@ -246,7 +259,10 @@ func (s *jsonScanner) envelope() *jsonEnvelope {
 	from := 0
 	for i, p := range s.places {
 		if s.documents > 1 {
-			text = append(strconv.AppendInt(append(text, "line "...), int64(p.line), 10), ':')
+			text = strconv.AppendInt(append(text, "line "...), int64(p.line), 10)
+			if p.end > from {
+				text = append(text, ':')
+			}
 		}
 		text = append(text, printable(string(s.paths[from:p.end]))...)
 		if p.repeat > 1 {

@@ -20,6 +20,11 @@ const (
 	forms         = 1<<iota - 1
 )
 
+const (
+	upperHex = "0123456789ABCDEF"
+	lowerHex = "0123456789abcdef"
+)
+
 func formOf(i, form int) style { return style(form) << (showsEscapes + 4*i) }
 
 // escapesOf tells which forms the letters have in the content of a string.
@@ -93,11 +98,9 @@ func quoteBase64(text []byte, styles ...style) []byte {
 		case form[at]&formBackslash != 0:
 			out = append(out, '\\', c)
 		case form[at]&formUpper != 0:
-			const digits = "0123456789ABCDEF"
-			out = append(out, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+			out = append(out, '\\', 'u', '0', '0', upperHex[c>>4], upperHex[c&15])
 		default:
-			const digits = "0123456789abcdef"
-			out = append(out, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+			out = append(out, '\\', 'u', '0', '0', lowerHex[c>>4], lowerHex[c&15])
 		}
 	}
 	return out
@@ -174,13 +177,12 @@ func printable(path string) string {
 	if !strings.ContainsFunc(path, control) {
 		return path
 	}
-	const digits = "0123456789abcdef"
 	var b strings.Builder
 	for _, r := range path {
 		if control(r) {
 			b.WriteString(`\u00`)
-			b.WriteByte(digits[r>>4])
-			b.WriteByte(digits[r&15])
+			b.WriteByte(lowerHex[r>>4])
+			b.WriteByte(lowerHex[r&15])
 		} else {
 			b.WriteRune(r)
 		}

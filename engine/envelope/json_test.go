@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -101,18 +102,75 @@ func TestJSONFinds(t *testing.T) {
 	}
 }
 
+// sound makes the first key's error the item's.
+func sound(e envelope.Envelope, err error) (envelope.Envelope, error) {
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range e.Keys() {
+		if k.Err != nil {
+			return nil, fmt.Errorf("%s: %w", k.Locator, k.Err)
+		}
+	}
+	return e, nil
+}
+
+// What stands at a pointer and is no wrapped key fails alone.
+func TestJSONBrokenAlone(t *testing.T) {
+	b := must[envelope.Binding](t)(envelope.NewBinding([]string{"id={field:id}"}, "", ""))
+	f := must[envelope.Format](t)(envelope.JSON([]string{"/k"}, b, envelope.Base64Std))
+	const doc = `{"id":"a","k":"YWJj"}
+{"id":"b","k":7}
+{"id":"c","k":""}
+{"id":"d","k":"no!!"}
+{"k":"ZGVm"}
+{"id":"f","k":"Z2hp"}
+`
+	e := must[envelope.Envelope](t)(f.Parse(view("o", nil, doc)))
+	var got []string
+	for _, k := range e.Keys() {
+		if (k.Err == nil) != (k.Context["id"] == "a" || k.Context["id"] == "f") || k.Err != nil && k.Context != nil {
+			t.Errorf("%s: %v, context %q", k.Locator, k.Err, k.Context)
+		}
+		if k.Err != nil {
+			got = append(got, k.Locator+" "+k.Err.Error())
+		}
+	}
+	want := []string{"line 2:/k a number, where a string with a wrapped key should be", "line 3:/k an empty string, where a wrapped key should be",
+		"line 4:/k not base64: character 3 is none of its letters", `line 5:/k context "id": /id is missing`}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	new := make([]*envelope.Rewrapped, 6)
+	new[0], new[5] = &envelope.Rewrapped{Blob: []byte("ABC")}, &envelope.Rewrapped{Blob: []byte("DEF")}
+	edit := must[sources.Edit](t)(e.Replace(new))
+	if got, want := string(splice(t, []byte(doc), edit)), strings.NewReplacer("YWJj", "QUJD", "Z2hp", "REVG").Replace(doc); got != want {
+		t.Errorf("%s", got)
+	}
+
+	// A whole document that is a string, alone and among others.
+	f = jsonFormat(t, "")
+	for doc, want := range map[string][]string{`"YWJj"`: {"=abc"}, "\"YWJj\"\n\"ZGVm\"\n": {"line 1=abc", "line 2=def"}} {
+		if got := found(must[envelope.Envelope](t)(f.Parse(view("o", nil, doc)))); !slices.Equal(got, want) {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
 func TestJSONBroken(t *testing.T) {
 	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	for _, c := range []struct{ name, doc, says string }{
-		{"a number", `{"a":1}`, "line 1:/a: a number"},
-		{"an object", `{"a":{}}`, "line 1:/a: an object"},
-		{"an array", `{"a":["YWJj"]}`, "line 1:/a: an array"},
+		{"a number", `{"a":1}`, "/a: a number"},
+		{"an object", `{"a":{}}`, "/a: an object"},
+		{"an array", `{"a":["YWJj"]}`, "/a: an array"},
 		{"a boolean", "{}\n{\"a\":true}", "line 2:/a: a boolean"},
-		{"empty string", `{"a":""}`, "line 1:/a: empty"},
-		{"blanks", `{"a":"  "}`, "line 1:/a: empty"},
-		{"no base64", `{"a":"secret stuff"}`, "line 1:/a: base64 in lines"},
-		{"other letters", `{"a":"secret!!"}`, "line 1:/a: not base64: character 7"},
+		{"empty string", `{"a":""}`, "/a: an empty string, where"},
+		{"words", `{"a":"secret, or not!"}`, "/a: not base64: character 7"},
+		{"blanks", `{"a":"  "}`, "/a: an empty string, where"},
+		{"no base64", `{"a":"secret stuff"}`, "/a: not base64, or in lines"},
+		{"other letters", `{"a":"secret!!"}`, "/a: not base64: character 7"},
 		{"the second", "{\"a\":\"YWJj\"}\n\n{\"a\":\"YW.j\"}", "line 3:/a: not base64: character 3"},
+		{"gzip", "\x1f\x8b\x08\x00", "gzip"},
 		{"not JSON", "hello", "line 1, byte 1 "},
 		{"ends", "{\"a\":\n \"YWJj\"", "line 2, byte 8 of it: it ends too early"},
 		{"ends in a string", `{"a":"YW`, "ends too early"},
@@ -147,7 +205,7 @@ func TestJSONBroken(t *testing.T) {
 		{"very deep objects", strings.Repeat(`{"a":`, 1<<20), "within each other"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := jsonFormat(t, "/a").Parse(view("o", nil, c.doc))
+			_, err := sound(jsonFormat(t, "/a").Parse(view("o", nil, c.doc)))
 			if err == nil || errors.Is(err, envelope.ErrForeign) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v, want %q", err, c.says)
 			}

@@ -164,14 +164,14 @@ func decodeBase64(text []byte, take func(n int) []byte) ([]byte, style, error) {
 	for i, b := range body {
 		c := classes[b]
 		if c&(isLetter|isStd|isURL) == 0 {
-			return nil, 0, fmt.Errorf("not base64: character %d is none of its letters", i+1)
+			return nil, 0, noLetter(i)
 		}
 		all |= c
 	}
 	var s style
 	switch pad := len(text) - len(body); {
 	case len(body) == 0:
-		return nil, 0, errors.New("empty")
+		return nil, 0, errors.New("not base64: nothing but padding")
 	case all&isStd != 0 && all&isURL != 0:
 		return nil, 0, errors.New("not base64: letters of both the standard and the URL-safe alphabet")
 	case len(body)%4 == 1:
@@ -197,6 +197,10 @@ func decodeBase64(text []byte, take func(n int) []byte) ([]byte, style, error) {
 		return nil, 0, errors.New("not base64: bits are set beyond the last whole byte")
 	}
 	return blob[:n], s, nil
+}
+
+func noLetter(i int) error {
+	return fmt.Errorf("not base64: character %d is none of its letters", i+1)
 }
 
 const space = " \t\r\n"
@@ -246,7 +250,12 @@ func unwrap(text []byte) ([]byte, layout, error) {
 			break
 		}
 		if !bytes.HasPrefix(rest, []byte(l.eol)) {
-			return nil, layout{}, errors.New("base64 in lines of different widths or ends, or with spaces, which could not be kept")
+			for i, c := range trimmed {
+				if classes[c] == 0 {
+					return nil, layout{}, noLetter(i)
+				}
+			}
+			return nil, layout{}, errors.New("not base64, or in lines of different widths or ends, or with spaces, which could not be kept")
 		}
 		rest = rest[len(l.eol):]
 	}

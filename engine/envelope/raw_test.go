@@ -223,7 +223,7 @@ func TestRawRefuses(t *testing.T) {
 		{"a word", "hello\n", false, "missing"},
 		{"words", "two words\n", false, "lines"},
 		{"padding in the middle", "QUI=QUJD", false, "character 4"},
-		{"padding alone", "=\n", false, "empty"},
+		{"padding alone", "=\n", false, "nothing but padding"},
 		{"three padding", "QUJDR===", false, "character 6"},
 		{"too much padding", "QUJDRA===", false, "character 7"},
 		{"half the padding", "QUJDRA=", false, "wrong padding"},

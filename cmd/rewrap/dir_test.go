@@ -190,6 +190,57 @@ func TestDirectoryJSON(t *testing.T) {
 	}
 }
 
+// TestDirectoryJSONBroken: what is no wrapped key fails alone, in lines that
+// are one string each.
+func TestDirectoryJSONBroken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	arn := w.key("alias/a")
+	quoted := func(secret string) string {
+		return `"` + base64.StdEncoding.EncodeToString(w.encrypt("alias/a", secret, nil)) + `"`
+	}
+	lines := []string{quoted("0"), "7", `""`, `"broken!"`, quoted("4")}
+	root := w.tree(map[string][]byte{"lines": []byte(strings.Join(lines, "\n")), "one": []byte(quoted("one")), "object": []byte(`{"a":1}`)})
+	material := w.rotate(arn)
+	args := []string{"vault", "--format", "json", "--json-field", "", "--from", "alias/a", "--base64", "std"}
+	e := w.run(append([]string{"run", "--yes", "--json"}, args...)...).want(t, exitRemaining, "2 items failed")
+	if s := e.summary(t); s.Items.Failed != 2 || s.Items.Rewrapped != 1 || s.Keys.Rewrapped != 3 {
+		t.Errorf("%s", e.out)
+	}
+	failed, err := filepath.Glob(filepath.Join(w.dir, ".rewrap", "*", "failures.jsonl"))
+	if err != nil || len(failed) != 1 {
+		t.Fatal(failed, err)
+	}
+	report, err := os.ReadFile(failed[0])
+	for _, want := range []string{
+		`"line 2: a number, where a string with a wrapped key should be; and 2 more of its wrapped keys failed"`,
+		`"an object, where a string with a wrapped key should be"`,
+	} {
+		if err != nil || !strings.Contains(string(report), want) {
+			t.Errorf("failures.jsonl lacks %s: %s, %v", want, report, err)
+		}
+	}
+	out := files(t, root)
+	got := strings.Split(out["lines"], "\n")
+	if len(got) != 5 || got[1] != lines[1] || got[2] != lines[2] || got[3] != lines[3] || out["object"] != `{"a":1}` {
+		t.Errorf("%q", out)
+	}
+	for text, secret := range map[string]string{got[0]: "0", got[4]: "4", out["one"]: "one"} {
+		blob, err := base64.StdEncoding.DecodeString(strings.Trim(text, `"`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.opens(blob, arn, secret, material, nil)
+	}
+	w.run(append([]string{"verify"}, args...)...).want(t, exitNotOn, "2 items are not on target")
+	in := w.run("inspect", "vault/lines", "--json-field", "", "--from", "alias/a", "--json").want(t, exitFailed, "of 3 of the 5 wrapped keys").inspection(t)
+	if k := in.Keys[1]; k.Locator != "line 2" || k.State != stateUnknown || k.Error == "" || k.SHA256 != "" || in.Keys[4].State != stateCurrent {
+		t.Errorf("%+v", in.Keys)
+	}
+	// An empty pointer is the document; an empty value of another flag is a variable that was not set.
+	w.run("run", "vault", "--json-field", "", "--from", "", "--yes").want(t, exitUsage, "--from: the value is empty")
+}
+
 // TestDirectoryKeyring: without AWS, from the command line alone.
 func TestDirectoryKeyring(t *testing.T) {
 	t.Parallel()

@@ -68,7 +68,7 @@ func (j *job) jobFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&j.from, "from", nil, "source `KEY`: id, ARN or alias, KEY@MATERIAL for one key material of it; repeatable. Needed where items do not record their key (s3ec kms+context)")
 	f.StringVar(&j.to, "to", "", "`KEY` where everything shall end (default: each wrapped key's own key, its current material)")
 	f.StringVar(&j.format, "format", "auto", "how items carry their wrapped keys: s3ec, raw, json or auto")
-	f.StringArrayVar(&j.jsonFields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob, * for any array index or object key; repeatable")
+	f.StringArrayVar(&j.jsonFields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob, * for any array index or object key, '' for a document that is itself the string; repeatable")
 	f.StringArrayVar(&j.context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name}, {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
 	f.StringVar(&j.contextField, "context-field", "", "where a JSON object stands that is the whole encryption context: `NAME` beside the blob, or /pointer")
 	f.StringVar(&j.base64, "base64", "auto", "base64 of new blobs where the old do not show theirs: auto (as other blobs of the item, or of the run, show; else the blob fails), std, raw-std, url, raw-url")
@@ -109,11 +109,12 @@ func (j *job) parse(args []string) error {
 	if j.source, err = parseSource(args[0]); err != nil {
 		return err
 	}
-	// An empty value is a variable that was not set, and would widen the job.
+	// An empty value is a variable that was not set, and would widen the job. An
+	// empty JSON Pointer is the document itself, and says so of every object.
 	empty := ""
 	j.flags.Visit(func(f *pflag.Flag) {
 		list, repeatable := f.Value.(pflag.SliceValue)
-		if f.Value.String() == "" || repeatable && slices.Contains(list.GetSlice(), "") {
+		if f.Value.String() == "" || repeatable && f.Name != "json-field" && slices.Contains(list.GetSlice(), "") {
 			empty = f.Name
 		}
 	})

@@ -241,6 +241,46 @@ func TestDirectoryJSONBroken(t *testing.T) {
 	w.run("run", "vault", "--json-field", "", "--from", "", "--yes").want(t, exitUsage, "--from: the value is empty")
 }
 
+// TestDirectoryJSONUnmet: a field that is nowhere is said, by whoever saw all
+// that there is.
+func TestDirectoryJSONUnmet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	arn := w.key("alias/a")
+	in := make(map[string][]byte)
+	for i := range 20 {
+		in[fmt.Sprint(i)] = fmt.Appendf(nil, `{"cache":{"key":%q,"nil":null}}`, base64.StdEncoding.EncodeToString(w.encrypt("alias/a", fmt.Sprint(i), nil)))
+	}
+	w.tree(in)
+	w.rotate(arn)
+	args := []string{"vault", "--json-field", "/cache/key", "--json-field", "/cache/kye", "--json-field", "/cache/nil", "--json-field", "/*/key", "--json-field", "/*/key", "--from", "alias/a", "--base64", "std"}
+	do := func(command ...string) []string { return append(command, args...) }
+	says := func(e ended, kye string) {
+		t.Helper()
+		for _, unmet := range []string{"kye", "nil"} {
+			if line := "rewrap: --json-field /cache/" + unmet + " was found in " + kye + "\n"; kye != "" && !strings.Contains(e.errors, line) {
+				t.Errorf("lacks %q:\n%s", line, e.errors)
+			}
+		}
+		if n := strings.Count(e.errors, "was found in"); kye == "" && n > 0 || kye != "" && n != 2 {
+			t.Errorf("%d fields:\n%s", n, e.errors)
+		}
+	}
+	says(w.run(do("plan")...).want(t, exitOK, ""), "no item")
+	says(w.run(do("plan", "--sample", "5")...).want(t, exitOK, ""), "none of the 5 items that were looked into")
+	says(w.run(do("run", "--yes", "--max-items", "3")...).want(t, exitStopped, ""), "")
+	says(w.run(do("run", "--yes")...).want(t, exitOK, ""), "") // resumed: others were seen before
+	says(w.run(do("run", "--yes")...).want(t, exitOK, ""), "no item")
+	says(w.run(do("verify")...).want(t, exitOK, ""), "no item")
+	for _, command := range []string{"run", "plan", "verify"} {
+		args := []string{command, "vault", "--json-field", "/cache/kye", "--from", "alias/a"}
+		if command == "run" {
+			args = append(args, "--yes")
+		}
+		w.run(args...).want(t, exitFailed, "--json-field")
+	}
+}
+
 // TestDirectoryKeyring: without AWS, from the command line alone.
 func TestDirectoryKeyring(t *testing.T) {
 	t.Parallel()

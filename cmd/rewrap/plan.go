@@ -262,12 +262,18 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	}
 	before := se.asked()
 	opened = before.minus(listed)
-	if _, err := engine.Run(ctx, engine.Job{
+	rep, err := engine.Run(ctx, engine.Job{
 		Worker:  engine.Worker{Source: r, Format: variants{se.worker.Format}, Rewrapper: asker{se.worker.Rewrapper, r}},
 		Workers: j.workers, Observe: r.observe,
-	}); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
+	looked := "no item"
+	if n := int64(len(r.items)); n < all.seen {
+		looked = "none of the " + items(n) + " that were looked into"
+	}
+	se.warnUnmet(rep, nil, looked)
 	p := r.plan(opened, listed, se.asked().minus(before), &all)
 	if n := len(r.items); n > 0 && r.outcomes[engine.Failed.String()] == int64(n) {
 		p.failed = fmt.Errorf("all that was looked into failed (%s), for example %w", items(int64(n)), r.failure)

@@ -119,6 +119,7 @@ func (j *job) run(s streams) (err error) {
 	why.say(se.say)
 	sum := se.summary(rep)
 	se.warnEmpty(rep)
+	se.warnUnmet(rep, runErr, "no item")
 	if err := writeSummary(state.WriteFile, sum); err != nil && runErr == nil {
 		runErr = err
 	}

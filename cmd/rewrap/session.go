@@ -15,6 +15,7 @@ import (
 
 	"rewrap/checkpoint"
 	"rewrap/engine"
+	"rewrap/engine/envelope"
 	"rewrap/engine/keys"
 	"rewrap/engine/keys/keyring"
 )
@@ -236,6 +237,16 @@ func keyLine(given, arn, material string) string {
 func (se *session) warnEmpty(rep engine.Report) {
 	if rep.Items.Seen == 0 && rep.Result == engine.ResultComplete {
 		se.say("no item at all in %s: is that the right name?", se.job.source)
+	}
+}
+
+// warnUnmet says which of the places that were named were in no item, or in
+// which few: they may be misspelled. Only who saw all of them knows.
+func (se *session) warnUnmet(rep engine.Report, err error, where string) {
+	if err == nil && rep.Result != engine.ResultStopped && !rep.Resumed && rep.Items.Seen > 0 {
+		for _, field := range envelope.Unmet(se.worker.Format) {
+			se.say("--json-field %s was found in %s", field, where)
+		}
 	}
 }
 

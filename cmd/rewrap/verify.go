@@ -106,6 +106,7 @@ func (j *job) runVerify(s streams) error {
 	why.say(se.say)
 	sum := se.summary(rep)
 	se.warnEmpty(rep)
+	se.warnUnmet(rep, err, "no item")
 	switch {
 	case stop.Err() != nil:
 		return &exitError{exitStopped, fmt.Errorf("%w; no attestation was written", context.Cause(stop))}

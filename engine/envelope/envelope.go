@@ -67,8 +67,9 @@ type Rewrapped struct {
 }
 
 // Format is one way in which items carry wrapped keys. Safe for concurrent
-// use. It remembers nothing of the items but, where that is said, how their
-// wrapped keys are written ([Base64Shown]).
+// use. It remembers nothing of the items but how their wrapped keys are
+// written, where the next one does not show it ([Base64Shown]), and which of
+// the places that it was told to look at there were ([Unmet]).
 type Format interface {
 	Name() string
 
@@ -78,6 +79,15 @@ type Format interface {
 	// form that cannot be re-wrapped, and any other error where the item
 	// claims the format and is broken. Parse never panics and never keeps v.
 	Parse(v sources.View) (Envelope, error)
+}
+
+// Unmet are the places that f was told to look at and that were in none of the
+// items that it has parsed.
+func Unmet(f Format) []string {
+	if u, ok := f.(interface{ Unmet() []string }); ok {
+		return u.Unmet()
+	}
+	return nil
 }
 
 // Envelope is a parsed item.

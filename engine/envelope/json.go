@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"rewrap/sources"
 )
@@ -48,13 +49,18 @@ func JSON(fields []string, b Binding, undecided Base64) (Format, error) {
 	if len(fields) == 0 {
 		return nil, errors.New("the format json needs the JSON Pointers to its wrapped keys")
 	}
-	f := &jsonFormat{binding: b, pointers: &node{}, places: make([][]place, len(fields)), writings: make([]writing, len(fields))}
+	f := &jsonFormat{binding: b, pointers: &node{}, places: make([][]place, len(fields)), writings: make([]writing, len(fields)),
+		names: fields, met: make([]atomic.Bool, len(fields))}
 	for i, text := range fields {
 		field, err := parsePointer(text)
 		if err != nil {
 			return nil, err
 		}
-		f.pointers.add(field).field = i + 1
+		if n := f.pointers.add(field); n.field == 0 {
+			n.field = i + 1
+		} else { // given twice
+			f.met[i].Store(true)
+		}
 		f.writings[i].said = undecided
 		for _, ref := range b.refs {
 			at, pattern, err := ref.resolve(field)
@@ -73,9 +79,23 @@ type jsonFormat struct {
 	pointers *node     // the fields, and where their references may point
 	places   [][]place // of each field: where each reference of the binding points
 	writings []writing // of each field
+	names    []string  // of each field: as it was given
+	met      []atomic.Bool
 }
 
 func (*jsonFormat) Name() string { return "json" }
+
+// Unmet are the fields at which nothing stood in any item so far, or nothing
+// but null: they may be misspelled.
+func (f *jsonFormat) Unmet() []string {
+	var unmet []string
+	for i := range f.met {
+		if !f.met[i].Load() {
+			unmet = append(unmet, f.names[i])
+		}
+	}
+	return unmet
+}
 
 func (f *jsonFormat) Parse(v sources.View) (Envelope, error) {
 	switch {

@@ -60,6 +60,11 @@ func (s *jsonScanner) matched(nodes []*node, start int) error {
 	field, ref := 0, false
 	for _, n := range nodes {
 		ref = ref || n.ref
+		if n.field > 0 && s.src[start] != 'n' {
+			if met := &s.f.met[n.field-1]; !met.Load() {
+				met.Store(true)
+			}
+		}
 		if n.field > 0 && (field == 0 || n.field < field) {
 			field = n.field
 		}

@@ -170,6 +170,7 @@ func (m *memory) apply(ctx context.Context, p sources.Plan) (string, error) {
 type tags struct{}
 
 func (tags) Name() string { return "tags" }
+func (tags) Head() int64  { return 0 }
 
 func (tags) Parse(v sources.View) (envelope.Envelope, error) {
 	var e tagged

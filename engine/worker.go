@@ -225,12 +225,17 @@ func (j *job) once(ctx context.Context) error {
 // read brings the item and its envelope; a nil envelope says that the event
 // is complete.
 func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error) {
-	var want sources.Want
-	for {
+	want := sources.Want{Head: min(j.w.Format.Head(), smallHead)}
+	for first := want.Head > 0; ; first = false {
 		view, err := j.w.Source.Read(ctx, j.ev.Ref, want)
 		var run *sources.RunError
 		var refused *sources.UnsupportedError
 		switch {
+		case first && (errors.As(err, &refused) || errors.As(err, &run) && run.Strikes > 1):
+			// A body that may not be read is none of the item's business if the
+			// rest tells that it is not of the format.
+			want.Head = 0
+			continue
 		case errors.Is(err, sources.ErrGone):
 			j.end(Gone, "", nil)
 			return view, nil, nil

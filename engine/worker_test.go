@@ -248,6 +248,65 @@ func (r refusing) Apply(context.Context, sources.Plan) (sources.Result, error) {
 	return sources.Result{}, r.apply
 }
 
+// wanting is a format that wants to see bodies, and tells from metadata what is
+// none of its business.
+type wanting struct{ tags }
+
+func (wanting) Head() int64 { return 1 << 20 }
+
+func (f wanting) Parse(v sources.View) (envelope.Envelope, error) {
+	if _, ok := v.Meta["k"]; ok && v.Head == nil {
+		return nil, &envelope.ShortError{Need: 1}
+	}
+	return f.tags.Parse(v)
+}
+
+// heads is a store that may not read the bodies.
+type heads struct {
+	*memory
+	err  error
+	seen []int64
+}
+
+func (h *heads) Read(ctx context.Context, r sources.Ref, w sources.Want) (sources.View, error) {
+	h.seen = append(h.seen, w.Head)
+	if h.err != nil && w.Head > 0 {
+		return sources.View{}, h.err
+	}
+	v, err := h.memory.Read(ctx, r, w)
+	if w.Head > 0 {
+		v.Head, v.Size = []byte("x"), 1
+	}
+	return v, err
+}
+
+// TestHead: a body that a format wants is read at once, up to what nobody
+// counts. Where it may not be read, the rest may tell that the item is foreign.
+func TestHead(t *testing.T) {
+	denied := &sources.RunError{Err: errors.New("denied"), Strikes: 50}
+	down := &sources.RunError{Err: errors.New("down")}
+	archived := &sources.UnsupportedError{Reason: "archived"}
+	for _, c := range []struct {
+		meta map[string]string
+		err  error
+		want engine.Outcome
+		seen []int64
+	}{
+		{map[string]string{"k": "v1/1"}, nil, engine.Rewrapped, []int64{64 << 10}},
+		{map[string]string{"other": "x"}, denied, engine.Foreign, []int64{64 << 10, 0}},
+		{map[string]string{"other": "x"}, archived, engine.Foreign, []int64{64 << 10, 0}},
+		{map[string]string{"k": "v1/1"}, archived, engine.Skipped, []int64{64 << 10, 0, 1}},
+		{map[string]string{"k": "v1/1"}, denied, engine.Unsettled, []int64{64 << 10, 0, 1}},
+		{map[string]string{"other": "x"}, down, engine.Unsettled, []int64{64 << 10}},
+	} {
+		src := &heads{memory: newMemory(map[string]map[string]string{"b/item": c.meta}), err: c.err}
+		w := engine.Worker{Source: src, Format: wanting{}, Rewrapper: &versions{}}
+		if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != c.want || !slices.Equal(src.seen, c.seen) {
+			t.Errorf("%v, %v: %v, %v after reading %v, want %v, %v", c.meta, c.err, ev.Outcome, ev.Err, src.seen, c.want, c.seen)
+		}
+	}
+}
+
 // TestRefused: what the store refuses to hand out or to write is skipped with
 // the store's reason, and not tried again and again.
 func TestRefused(t *testing.T) {

@@ -143,7 +143,7 @@ func (e Edit) AppendJSON(b []byte) ([]byte, error) {
 type Plan struct {
 	View View
 	Edit Edit
-	Way  string // the operations, for people: "CopyObject", "GetObject and PutObject"
+	Way  string // the operations, for people: "CopyObject", "HeadObject and PutObject"
 
 	// Unconditional says that the store cannot be told to refuse the write
 	// when the item has changed since it was read. Such writes are counted

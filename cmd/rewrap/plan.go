@@ -440,7 +440,7 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 			}
 		}
 		p.BytesOut = scale(r.bodies.Load())
-		p.BytesIn = opened.in + listed.in + scale(looked.in) + p.BytesOut + p.Ways[s3source.WayCopy]*copyAnswer
+		p.BytesIn = opened.in + listed.in + scale(looked.in) + scale(r.fetched.Load()) + p.Ways[s3source.WayCopy]*copyAnswer
 	}
 	p.KMS, p.Store = newForecast(kms, kmsPrice, j.kms), newForecast(store, s3Price, j.store)
 	p.KMS.AtMost = !p.Whole && r.repeats.Load() > 0

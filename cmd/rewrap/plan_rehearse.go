@@ -33,7 +33,7 @@ type rehearsal struct {
 	candidates     int64 // keys that a blob may be under
 	assumed        bool  // by [s3source.Source.Assume]
 
-	heads, gets, reencrypts, learning, repeats, unconditional, bodies atomic.Int64
+	heads, gets, reencrypts, learning, repeats, unconditional, bodies, fetched atomic.Int64
 
 	mu   sync.Mutex
 	ways map[string]int64
@@ -83,7 +83,11 @@ func (r *rehearsal) Read(ctx context.Context, ref sources.Ref, w sources.Want) (
 	} else {
 		r.heads.Add(1)
 	}
-	return r.Source.Read(ctx, ref, w)
+	v, err := r.Source.Read(ctx, ref, w)
+	if err == nil && w.Head > 0 && v.Size == 0 {
+		r.heads.Add(1) // no range fits an empty object, so S3 was asked once more
+	}
+	return v, err
 }
 
 // Plan learns the way, and refuses the write.
@@ -95,8 +99,11 @@ func (r *rehearsal) Plan(ctx context.Context, v sources.View, e sources.Edit) (s
 	if p.Unconditional {
 		r.unconditional.Add(1)
 	}
-	if p.Way == s3source.WayPut {
+	if p.Way == s3source.WayPut || p.Way == s3source.WayPutRead {
 		r.bodies.Add(v.Size)
+	}
+	if p.Way == s3source.WayPut {
+		r.fetched.Add(v.Size)
 	}
 	r.mu.Lock()
 	r.ways[p.Way]++

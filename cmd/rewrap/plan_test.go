@@ -117,8 +117,12 @@ func TestPlanAgrees(t *testing.T) {
 			}
 			return in
 		}},
-		{name: "unconditional", args: []string{"--format", "raw"}, item: func(w *world, i int) *s3.PutObjectInput { return raw(w, "alias/a", i) }, ways: map[string]int64{s3source.WayPut: n}},
-		{name: "tags and SSE-KMS", args: []string{"--format", "raw"}, ways: map[string]int64{s3source.WayPut: n}, item: func(w *world, i int) *s3.PutObjectInput {
+		{name: "unconditional", args: []string{"--format", "raw"}, item: func(w *world, i int) *s3.PutObjectInput { return raw(w, "alias/a", i) }, ways: map[string]int64{s3source.WayPutRead: n}},
+		{name: "large bodies", args: []string{"--json-field", "/k", "--base64", "std"}, ways: map[string]int64{s3source.WayPutRead: n}, item: func(w *world, i int) *s3.PutObjectInput {
+			blob := base64.StdEncoding.EncodeToString(w.encrypt("alias/a", fmt.Sprint(i), nil))
+			return &s3.PutObjectInput{Body: strings.NewReader(fmt.Sprintf(`{"k":%q,"text":%q}`, blob, strings.Repeat("x", i%2*100_000)))}
+		}},
+		{name: "tags and SSE-KMS", args: []string{"--format", "raw"}, ways: map[string]int64{s3source.WayPutRead: n}, item: func(w *world, i int) *s3.PutObjectInput {
 			in := raw(w, "alias/a", i)
 			in.Tagging = aws.String("a=b")
 			if i%2 == 0 {
@@ -126,10 +130,10 @@ func TestPlanAgrees(t *testing.T) {
 			}
 			return in
 		}},
-		{name: "several keys", args: []string{"--format", "raw", "--from", "alias/b", "--from", "alias/c", "--from", "alias/d"}, ways: map[string]int64{s3source.WayPut: n}, item: func(w *world, i int) *s3.PutObjectInput {
+		{name: "several keys", args: []string{"--format", "raw", "--from", "alias/b", "--from", "alias/c", "--from", "alias/d"}, ways: map[string]int64{s3source.WayPutRead: n}, item: func(w *world, i int) *s3.PutObjectInput {
 			return raw(w, []string{"alias/a", "alias/b", "alias/c", "alias/d"}[i%4], i)
 		}},
-		{name: "foreign keys and damage", args: []string{"--format", "raw", "--from", "alias/b"}, ways: map[string]int64{s3source.WayPut: n / 4}, item: func(w *world, i int) *s3.PutObjectInput {
+		{name: "foreign keys and damage", args: []string{"--format", "raw", "--from", "alias/b"}, ways: map[string]int64{s3source.WayPutRead: n / 4}, item: func(w *world, i int) *s3.PutObjectInput {
 			switch i % 4 {
 			case 0:
 				return raw(w, "alias/b", i)
@@ -366,6 +370,9 @@ func TestPlanBodies(t *testing.T) {
 		blob := w.encrypt("alias/a", "same", nil)
 		must(t)(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(name(i)), Body: bytes.NewReader(blob)}))
 	}
+	for name, body := range map[string][]byte{"p/empty": nil, "p/large": make([]byte, 1<<20)} { // foreign, each in its way
+		must(t)(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(name), Body: bytes.NewReader(body)}))
+	}
 	w.rotate(arn)
 	age()
 	args := []string{src, "--format", "raw", "--from", "alias/a", "--json"}
@@ -374,7 +381,7 @@ func TestPlanBodies(t *testing.T) {
 	if ops := changing(w.emu.Counters()); len(ops) > 0 {
 		t.Errorf("plan changed the bucket: %v", ops)
 	}
-	if p.Ways["GetObject and PutObject"] != n || p.BytesOut == 0 || p.BytesIn < p.BytesOut {
+	if p.Ways["HeadObject and PutObject"] != n || p.BytesOut == 0 || p.BytesIn < p.BytesOut || p.BytesIn > 100_000 || p.Outcomes["foreign"] != 2 {
 		t.Errorf("%+v", p)
 	}
 	w.emu.ResetCounters()
@@ -443,7 +450,7 @@ func TestPlanOfAWS(t *testing.T) {
 		}
 	}
 	p := r.plan(asked{}, asked{}, did, &all)
-	if p.WaysAssumed || !maps.Equal(p.Ways, map[string]int64{"GetObject and PutObject": n}) || p.SkippedByReason["archived"] != archived || p.Outcomes["rewrapped"] != n {
+	if p.WaysAssumed || !maps.Equal(p.Ways, map[string]int64{"HeadObject and PutObject": n}) || p.SkippedByReason["archived"] != archived || p.Outcomes["rewrapped"] != n {
 		t.Errorf("%+v", p)
 	}
 	if tags := w.emu.Counters()["s3:GetObjectTagging"]; tags != n || p.Store.By[opLooks] != 2*n {

@@ -27,8 +27,9 @@ var s3Writes = map[string]bool{"ListObjectsV2": true, "CopyObject": true, "PutOb
 // wayRequests are the requests that a write costs by a source's way. Ways that
 // are not here cost none: files are on a disk.
 var wayRequests = map[string][]string{
-	s3source.WayCopy: {"CopyObject"},
-	s3source.WayPut:  {"GetObject", "PutObject"},
+	s3source.WayCopy:    {"CopyObject"},
+	s3source.WayPut:     {"GetObject", "PutObject"},
+	s3source.WayPutRead: {"HeadObject", "PutObject"},
 }
 
 // copyAnswer is how many bytes the answer to a copy has, with a checksum (S3 API

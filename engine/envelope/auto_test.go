@@ -17,6 +17,8 @@ type answer struct {
 
 func (a answer) Name() string { return a.name }
 
+func (a answer) Head() int64 { return int64(len(a.name)) }
+
 func (a answer) Parse(sources.View) (envelope.Envelope, error) {
 	if a.err != nil {
 		return nil, a.err
@@ -59,6 +61,10 @@ func TestAuto(t *testing.T) {
 		if _, err := parseAuto(formats...); !errors.Is(err, envelope.ErrForeign) {
 			t.Errorf("%s: %v, want foreign", name, err)
 		}
+	}
+
+	if n := envelope.Auto(a, detail, b).Head(); n != int64(len("detail")) {
+		t.Errorf("a head of %d bytes, want as much as the one that wants most", n)
 	}
 
 	_, err := parseAuto(a, foreign, b)

@@ -73,6 +73,10 @@ type Rewrapped struct {
 type Format interface {
 	Name() string
 
+	// Head is how much of a body Parse mostly wants to see, so that an item is
+	// read once and not twice; 0: its metadata tell.
+	Head() int64
+
 	// Parse finds the wrapped keys of an item. It returns ErrForeign where
 	// the item is not of this format, a *ShortError where it has to see more
 	// of the body, a *SkipError where the item is of this format but in a
@@ -151,6 +155,14 @@ func Auto(formats ...Format) Format { return auto(formats) }
 type auto []Format
 
 func (a auto) Name() string { return "auto" }
+
+func (a auto) Head() int64 {
+	var most int64
+	for _, f := range a {
+		most = max(most, f.Head())
+	}
+	return most
+}
 
 func (a auto) Parse(v sources.View) (Envelope, error) {
 	var (

@@ -85,6 +85,8 @@ type jsonFormat struct {
 
 func (*jsonFormat) Name() string { return "json" }
 
+func (*jsonFormat) Head() int64 { return maxJSON }
+
 // Unmet are the fields at which nothing stood in any item so far, or nothing
 // but null: they may be misspelled.
 func (f *jsonFormat) Unmet() []string {

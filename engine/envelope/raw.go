@@ -50,6 +50,8 @@ type raw struct {
 
 func (*raw) Name() string { return "raw" }
 
+func (*raw) Head() int64 { return maxRawText }
+
 func (r *raw) Parse(v sources.View) (Envelope, error) {
 	switch {
 	case v.Size == 0:

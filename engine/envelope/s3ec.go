@@ -66,6 +66,8 @@ type s3ec struct{}
 
 func (s3ec) Name() string { return "s3ec" }
 
+func (s3ec) Head() int64 { return 0 }
+
 func (s3ec) Parse(v sources.View) (Envelope, error) {
 	if err := refuseInstructionFile(v); err != nil {
 		return nil, err

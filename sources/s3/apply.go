@@ -51,8 +51,8 @@ func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, err
 	if err := ctx.Err(); err != nil {
 		return sources.Result{}, fmt.Errorf("changing %s: %w", s.name(p.View.ID), err)
 	}
-	if p.Way == WayPut {
-		return s.applyPut(ctx, w, p.Edit.Splices)
+	if p.Way != WayCopy {
+		return s.applyPut(ctx, w, p)
 	}
 	var n attempts
 	out, err := s.copy(ctx, w.request, &n)
@@ -66,29 +66,24 @@ func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, err
 	return res, nil
 }
 
-// applyPut fetches the body and writes it anew with the splices in it.
+// applyPut writes the body anew with the splices in it.
 //
-// The answer of the GET is also the last look before the write: it has to
-// name the very revision of the view. What is left is another writer who
-// changes metadata alone between that answer and the end of the PUT; only
-// under SSE-KMS does that change the ETag, and PutObject knows no condition
-// but the ETag. Every change of content is refused.
-func (s *Source) applyPut(ctx context.Context, w planned, splices []sources.Splice) (sources.Result, error) {
-	key := w.request.key
-	got, err := s.api.GetObject(ctx, &s3.GetObjectInput{
-		Bucket:       &s.c.Bucket,
-		Key:          &key,
-		IfMatch:      &w.request.ifMatch,
-		ChecksumMode: types.ChecksumModeEnabled,
-	}, quiet)
+// The last look before the write has to find the very revision of the view.
+// What is left is another writer who changes metadata alone between that look
+// and the end of the PUT; only under SSE-KMS does that change the ETag, and
+// PutObject knows no condition but the ETag. Every change of content is
+// refused.
+func (s *Source) applyPut(ctx context.Context, w planned, p sources.Plan) (sources.Result, error) {
+	key, splices := w.request.key, p.Edit.Splices
+	answer, body, err := s.lastLook(ctx, w, p)
 	if err != nil {
 		if status(err) == http.StatusPreconditionFailed {
 			return sources.Result{}, fmt.Errorf("fetching %s: %w", s.name(key), sources.ErrConflict)
 		}
 		return sources.Result{}, s.objectError(whereWrite, "fetching", key, "s3:GetObject", err)
 	}
-	defer got.Body.Close()
-	o, err := newObject(got.ResultMetadata)
+	defer body.Close()
+	o, err := newObject(answer)
 	if err != nil {
 		return sources.Result{}, fmt.Errorf("fetching %s: %w", s.name(key), err)
 	}
@@ -100,12 +95,43 @@ func (s *Source) applyPut(ctx context.Context, w planned, splices []sources.Spli
 		return sources.Result{}, fmt.Errorf("changing %s: %w", s.name(key), err)
 	}
 	var n attempts
-	out, err := s.put(ctx, w.request, splice(got.Body, o.size, splices), size, o.checksum(), &n)
+	out, err := s.put(ctx, w.request, splice(body, o.size, splices), size, o.checksum(), &n)
 	if err != nil {
 		return sources.Result{}, s.writeError("writing", key, &n, err)
 	}
 	// S3 does not say Last-Modified here, so the revision is not known.
 	return sources.Result{RequestID: requestID(out.ResultMetadata)}, nil
+}
+
+// lastLook is the answer about an object that is about to be written, and its
+// body: the view's, if that has all of it, since whoever writes makes sure that
+// both are of one revision.
+func (s *Source) lastLook(ctx context.Context, w planned, p sources.Plan) (middleware.Metadata, io.ReadCloser, error) {
+	if p.Way == WayPutRead {
+		out, err := s.api.HeadObject(ctx, &s3.HeadObjectInput{
+			Bucket:       &s.c.Bucket,
+			Key:          &w.request.key,
+			IfMatch:      &w.request.ifMatch,
+			ChecksumMode: types.ChecksumModeEnabled,
+		})
+		switch st := status(err); {
+		case err == nil:
+			return out.ResultMetadata, io.NopCloser(bytes.NewReader(p.View.Head)), nil
+		case st/100 != 4 || st == http.StatusPreconditionFailed || st == http.StatusNotFound:
+			return middleware.Metadata{}, nil, err
+		}
+		// An answer to HEAD has no body to say why. A GET is told.
+	}
+	out, err := s.api.GetObject(ctx, &s3.GetObjectInput{
+		Bucket:       &s.c.Bucket,
+		Key:          &w.request.key,
+		IfMatch:      &w.request.ifMatch,
+		ChecksumMode: types.ChecksumModeEnabled,
+	}, quiet)
+	if err != nil {
+		return middleware.Metadata{}, nil, err
+	}
+	return out.ResultMetadata, out.Body, nil
 }
 
 func (s *Source) copy(ctx context.Context, r request, n *attempts) (*s3.CopyObjectOutput, error) {

@@ -21,6 +21,8 @@ import (
 const (
 	WayCopy = "CopyObject"
 	WayPut  = "GetObject and PutObject"
+	// WayPutRead is WayPut where the view has the whole body already.
+	WayPutRead = "HeadObject and PutObject"
 )
 
 const (
@@ -138,9 +140,13 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 			return sources.Plan{}, err
 		}
 	}
+	unconditional := way == WayPut && !o.etagPerWrite()
+	if way == WayPut && int64(len(v.Head)) == o.size {
+		way = WayPutRead
+	}
 	return sources.Plan{
 		View: v, Edit: e, Way: way, State: planned{object: o, request: r, assumed: ways.Assumed},
-		Unconditional: way == WayPut && !o.etagPerWrite(),
+		Unconditional: unconditional,
 	}, nil
 }
 

@@ -6,7 +6,8 @@
 // S3 has no call that changes an object's metadata: the object is written
 // anew, by itself (CopyObject onto its own key, MetadataDirective REPLACE)
 // where only metadata changes, by GetObject and PutObject where bytes of the
-// body do. Both reset whatever the request does not carry, so both carry
+// body do; if the read brought all of the body already, by HeadObject and
+// PutObject. All reset whatever the request does not carry, so all carry
 // everything that the read showed; see [carried].
 //
 // # How a concurrent writer is kept safe

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -55,32 +56,66 @@ func mustPlan(t *testing.T, s *Source, e sources.Edit) sources.Plan {
 
 // TestRequests: what an item costs.
 func TestRequests(t *testing.T) {
+	splices := sources.Edit{Splices: []sources.Splice{{Ins: []byte("x")}}}
 	for _, test := range []struct {
 		edit sources.Edit
+		head int64
 		want map[string]int64
 	}{
-		{metaEdit, map[string]int64{"s3:HeadObject": 1, "s3:CopyObject": 1}},
-		{sources.Edit{Splices: []sources.Splice{{Ins: []byte("x")}}}, map[string]int64{
-			"s3:HeadObject": 1, "s3:GetObjectTagging": 1, "s3:GetObject": 1, "s3:PutObject": 1}},
+		{metaEdit, 0, map[string]int64{"s3:HeadObject": 1, "s3:CopyObject": 1}},
+		{splices, 0, map[string]int64{"s3:HeadObject": 1, "s3:GetObjectTagging": 1, "s3:GetObject": 1, "s3:PutObject": 1}},
+		{splices, 3, map[string]int64{"s3:GetObject": 2, "s3:GetObjectTagging": 1, "s3:PutObject": 1}},
+		// What has been read whole is not fetched again, only looked at.
+		{splices, 4, map[string]int64{"s3:GetObject": 1, "s3:GetObjectTagging": 1, "s3:HeadObject": 1, "s3:PutObject": 1}},
 	} {
 		c := newCloud(t)
 		s := c.item(t, "body", nil)
 		c.ResetCounters()
-		p := mustPlan(t, s, test.edit)
+		v, err := s.Read(t.Context(), sources.Ref{ID: "item"}, sources.Want{Head: test.head})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := s.Plan(t.Context(), v, test.edit)
+		if err != nil {
+			t.Fatal(err)
+		}
 		res, err := s.Apply(t.Context(), p)
 		if err != nil || res.RequestID == "" {
 			t.Errorf("%s: request id %q, %v", p.Way, res.RequestID, err)
 		}
 		got := c.Counters()
 		delete(got, "s3:Unknown") // ListObjectAnnotations, which the emulator does not have
-		for op, n := range got {
-			if test.want[op] != n {
-				t.Errorf("%s: %d %s, should be %d", p.Way, n, op, test.want[op])
-			}
+		if !maps.Equal(got, test.want) {
+			t.Errorf("%s, head %d: requests %v, should be %v", p.Way, test.head, got, test.want)
 		}
-		if len(got) != len(test.want) {
-			t.Errorf("%s: requests %v, should be %v", p.Way, got, test.want)
+		if _, body, err := s.read(t.Context(), "item", 100); err != nil || len(test.edit.Splices) > 0 && string(body) != "xbody" {
+			t.Errorf("%s, head %d: the body is %q, %v", p.Way, test.head, body, err)
 		}
+	}
+}
+
+// TestLastLookDenied: an answer to HEAD has no body to say why; whoever asks on
+// is told.
+func TestLastLookDenied(t *testing.T) {
+	c := newCloud(t)
+	s := c.item(t, "body", nil)
+	v, err := s.Read(t.Context(), sources.Ref{ID: "item"}, sources.Want{Head: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Plan(t.Context(), v, sources.Edit{Splices: []sources.Splice{{Ins: []byte("x")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if op == "s3:HeadObject" || op == "s3:GetObject" {
+			emulator.Fail(w, r, 400, "ExpiredToken", "")
+			return
+		}
+		next.ServeHTTP(w, r)
+	}
+	if _, err := s.Apply(t.Context(), p); !errors.Is(err, sources.ErrCredentials) {
+		t.Errorf("%v, want expired credentials", err)
 	}
 }
 

@@ -136,13 +136,20 @@ func (s *store) race(t *testing.T, what string, edit func(to string) sources.Edi
 }
 
 // conflict has something happen to an item between Read and Plan, and
-// between Plan and Apply; nothing of what happened may be undone.
+// between Plan and Apply; nothing of what happened may be undone, whether the
+// body was read beforehand or is fetched for the write.
 func (s *store) conflict(t *testing.T, want error, happen func(name string)) {
 	t.Helper()
+	s.conflictAt(t, want, 0, happen)
+	s.conflictAt(t, want, 1<<20, happen)
+}
+
+func (s *store) conflictAt(t *testing.T, want error, head int64, happen func(name string)) {
+	t.Helper()
 	for _, when := range []string{"before Plan", "before Apply"} {
-		name := "item " + strings.ReplaceAll(when, " ", "-")
+		name := fmt.Sprintf("item %s %d", strings.ReplaceAll(when, " ", "-"), head)
 		s.put(t, name, "body")
-		p := s.readAndPlan(t, s.ref(t, name), s.edit("ours"))
+		p := s.readHeadAndPlan(t, s.ref(t, name), s.edit("ours"), head)
 		if when == "before Plan" {
 			happen(name)
 			var err error

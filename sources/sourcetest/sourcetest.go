@@ -232,8 +232,13 @@ func (s *store) putOff(t *testing.T, err error) bool {
 
 func (s *store) readAndPlan(t *testing.T, r sources.Ref, e sources.Edit) sources.Plan {
 	t.Helper()
+	return s.readHeadAndPlan(t, r, e, 1<<20)
+}
+
+func (s *store) readHeadAndPlan(t *testing.T, r sources.Ref, e sources.Edit, head int64) sources.Plan {
+	t.Helper()
 	for range 5 {
-		v := s.read(t, r, 1<<20)
+		v := s.read(t, r, head)
 		p, err := s.Source.Plan(t.Context(), v, e)
 		if s.putOff(t, err) {
 			continue

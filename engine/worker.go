@@ -387,6 +387,8 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 			reason := ReasonKey
 			if keys[i].Err != nil {
 				reason = ReasonFormat
+			} else if keys[i].Hint != "" {
+				e = fmt.Errorf("%w; %s", e, keys[i].Hint)
 			}
 			j.fail(keys[i].Locator, reason, e)
 		case a == nil: // another key's error ended the calls, and is returned when its turn comes

@@ -237,6 +237,11 @@ func TestDirectoryJSONBroken(t *testing.T) {
 	if k := in.Keys[1]; k.Locator != "line 2" || k.State != stateUnknown || k.Error == "" || k.SHA256 != "" || in.Keys[4].State != stateCurrent {
 		t.Errorf("%+v", in.Keys)
 	}
+	w.tree(map[string][]byte{"text/note.txt": []byte("not a key, but a note\n"), "text/key": w.encrypt("alias/a", "key", nil)})
+	w.run("run", "vault/text", "--format", "raw", "--from", "alias/a", "--yes").want(t, exitRemaining, "the item looks like text that is not base64")
+	w.run("inspect", "vault/text/note.txt", "--format", "raw", "--from", "alias/a").want(t, exitFailed, "could not be told")
+	w.run("run", "vault", "--format", "JSON", "--json-field", "/k", "--from", "alias/a", "--yes").want(t, exitUsage, `--format "JSON": it is s3ec, raw, json or auto`)
+	w.run("run", "vault", "--format", "s3ec", "--from", "alias/a", "--yes").want(t, exitUsage, "--format s3ec is for objects of S3")
 	// An empty pointer is the document; an empty value of another flag is a variable that was not set.
 	w.run("run", "vault", "--json-field", "", "--from", "", "--yes").want(t, exitUsage, "--from: the value is empty")
 }

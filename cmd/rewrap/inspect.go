@@ -314,6 +314,9 @@ func (se *session) ask(ctx context.Context, wrapped []envelope.WrappedKey, keys 
 			case ctx.Err() != nil:
 			case err != nil:
 				k.Error = err.Error()
+				if h := wrapped[i].Hint; h != "" {
+					k.Error += "; " + h
+				}
 			default:
 				k.State, k.Error, k.Under = stateCurrent, "", &a.From
 				if !a.Current {

@@ -69,7 +69,7 @@ func (j *job) jobFlags(f *pflag.FlagSet) {
 	f.StringVar(&j.to, "to", "", "`KEY` where everything shall end (default: each wrapped key's own key, its current material)")
 	f.StringVar(&j.format, "format", "auto", "how items carry their wrapped keys: s3ec, raw, json or auto")
 	f.StringArrayVar(&j.jsonFields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob, * for any array index or object key, '' for a document that is itself the string; repeatable")
-	f.StringArrayVar(&j.context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name}, {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
+	f.StringArrayVar(&j.context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name} (in a directory the path below SOURCE, in S3 the whole key), {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
 	f.StringVar(&j.contextField, "context-field", "", "where a JSON object stands that is the whole encryption context: `NAME` beside the blob, or /pointer")
 	f.StringVar(&j.base64, "base64", "auto", "base64 of new blobs where the old do not show theirs: auto (as other blobs of the item, or of the run, show; else the blob fails), std, raw-std, url, raw-url")
 	f.StringVar(&j.keyring, "keyring", "", "re-wrap locally with the Tink keyset in this `FILE` instead of KMS")
@@ -167,6 +167,8 @@ func (j *job) formats() (envelope.Format, error) {
 	binds := len(j.context) > 0 || j.contextField != "" || j.associatedData != ""
 	local := j.keyring != ""
 	switch {
+	case !slices.Contains([]string{"s3ec", "raw", "json", "auto"}, name):
+		return nil, usage("--format %q: it is s3ec, raw, json or auto", j.format)
 	case len(j.jsonFields) > 0 && name != "json":
 		return nil, usage("--json-field belongs to --format json, not to %s", j.format)
 	case binds && name != "raw" && name != "json":
@@ -203,8 +205,10 @@ func (j *job) formats() (envelope.Format, error) {
 	case "json":
 		flag = "--json-field"
 		f, err = envelope.JSON(j.jsonFields, binding, undecided)
-	case "s3ec", "auto":
+	default:
 		switch {
+		case j.source.dir != "" && name == "s3ec":
+			return nil, usage("--format s3ec is for objects of S3, whose metadata hold the wrapped key; files have --format raw, or --format json with --json-field")
 		case j.source.dir != "":
 			return nil, usage("files do not tell what is in them: say --format raw, or --format json with --json-field")
 		case local:
@@ -214,8 +218,6 @@ func (j *job) formats() (envelope.Format, error) {
 		if name == "auto" {
 			f = envelope.Auto(f)
 		}
-	default:
-		return nil, usage("--format %q: it is s3ec, raw, json or auto", j.format)
 	}
 	if err != nil {
 		return nil, usage("%s: %v", flag, err)

@@ -35,6 +35,9 @@ type WrappedKey struct {
 	// is not known. It fails as if the key service had said so, which is not
 	// asked; the item's other keys are none the worse for it.
 	Err error
+	// Hint is what to say beside the key service's refusal of the blob; mostly
+	// "".
+	Hint string
 }
 
 // KeyVersion is a key and the key material of it that wrapped something.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"rewrap/sources"
 )
@@ -80,6 +82,9 @@ func (r *raw) Parse(v sources.View) (Envelope, error) {
 		}
 	} else {
 		blob = bytes.Clone(body)
+		if looksLikeText(body) {
+			e.key.Hint = "the item looks like text that is not base64"
+		}
 	}
 	if len(blob) > maxRawBinary {
 		return nil, tooLargeForRaw(int64(len(blob)))
@@ -88,8 +93,19 @@ func (r *raw) Parse(v sources.View) (Envelope, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.key = WrappedKey{Locator: "raw", Blob: blob, Context: context, AssociatedData: associatedData}
+	e.key.Locator, e.key.Blob, e.key.Context, e.key.AssociatedData = "raw", blob, context, associatedData
 	return e, nil
+}
+
+// looksLikeText: UTF-8 without control characters but white space. It is no
+// proof, so the key service is asked all the same.
+func looksLikeText(b []byte) bool {
+	for _, r := range string(b) {
+		if r == utf8.RuneError || r < ' ' && !strings.ContainsRune(space, r) {
+			return false
+		}
+	}
+	return true
 }
 
 func tooLargeForRaw(size int64) error {

@@ -206,6 +206,18 @@ func TestRawBinaryBlobs(t *testing.T) {
 	}
 }
 
+// What looks like text is said to, beside the key service's refusal.
+func TestRawHint(t *testing.T) {
+	for body, want := range map[string]bool{
+		"hello, world\n": true, "größe: 1": true, "QUJD": false, "\x01\x02\x02\x00\x78abc": false, "a\x00b!": false, "bad\xff!": false,
+	} {
+		k := must[envelope.Envelope](t)(rawFormat(t, envelope.Base64Shown).Parse(view("o", nil, body))).Keys()[0]
+		if (k.Hint != "") != want || k.Err != nil {
+			t.Errorf("%q: hint %q, error %v", body, k.Hint, k.Err)
+		}
+	}
+}
+
 func TestRawRefuses(t *testing.T) {
 	long := base64.StdEncoding.EncodeToString(make([]byte, 9213)) // 12 KiB less 4
 	for _, c := range []struct {

@@ -63,13 +63,19 @@ func TestMain(m *testing.M) {
 // objects is how many objects the largest test works on.
 func objects(t *testing.T) int {
 	t.Helper()
-	text := os.Getenv("INTEROP_OBJECTS")
+	return size(t, "INTEROP_OBJECTS", 5000)
+}
+
+// size is a number from the environment, or what it is otherwise.
+func size(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
 	if text == "" {
-		return 5000
+		return otherwise
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 500 {
-		t.Fatalf("INTEROP_OBJECTS is %q: a number from 500", text)
+		t.Fatalf("%s is %q: a number from 500", name, text)
 	}
 	return n
 }
@@ -91,25 +97,38 @@ func seeded(t *testing.T) *rand.Rand {
 // job is one run of rewrap: a source, flags and a state directory, which is
 // the same command however often it has to be started.
 type job struct {
-	w     *world
-	state string
-	args  []string
+	w      *world
+	source string
+	state  string
+	args   []string
 }
 
+// newJob is a job over the fleet, newJobOn over another source.
 func newJob(t *testing.T, w *world, args ...string) job {
-	return job{w, filepath.Join(t.TempDir(), "state"), args}
+	return newJobOn(t, w, "s3://"+bucket+"/"+prefix, args...)
 }
 
-func (j job) command(t *testing.T) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+func newJobOn(t *testing.T, w *world, source string, args ...string) job {
+	return job{w, source, filepath.Join(t.TempDir(), "state"), args}
+}
+
+// rewrap is the binary with its arguments.
+func (w *world) rewrap(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	bin, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"run", "s3://" + bucket + "/" + prefix, "--state", j.state, "--yes", "--json", "--progress", "none", "--kms-rps", "max"}, j.args...)
-	cmd = exec.CommandContext(t.Context(), bin, args...)
-	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+j.w.url, "AWS_REGION="+region,
+	cmd := exec.CommandContext(t.Context(), bin, args...)
+	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+w.url, "AWS_REGION="+region,
 		"AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret")
+	return cmd
+}
+
+func (j job) command(t *testing.T) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+	t.Helper()
+	args := []string{"run", j.source, "--state", j.state, "--yes", "--json", "--progress", "none", "--kms-rps", "max"}
+	cmd = j.w.rewrap(t, append(args, j.args...)...)
 	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	return cmd, stdout, stderr
@@ -225,9 +244,16 @@ func (j job) untilDone(t *testing.T, rng *rand.Rand, most int) summary {
 	serve := hook(k.serve)
 	j.w.hook.Store(&serve)
 	defer j.w.hook.Store(nil)
+	return j.survive(t, func(cmd *exec.Cmd) error { return k.arm(cmd, most) })
+}
+
+// survive starts the job again and again, by somebody who may kill it, until
+// it reaches its end.
+func (j job) survive(t *testing.T, start func(*exec.Cmd) error) summary {
+	t.Helper()
 	for kills := 0; ; kills++ {
 		cmd, stdout, stderr := j.command(t)
-		if err := k.arm(cmd, most); err != nil {
+		if err := start(cmd); err != nil {
 			t.Fatal(err)
 		}
 		cmd.Wait()

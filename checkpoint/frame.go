@@ -47,20 +47,29 @@ func checksum(size, payload []byte) uint32 {
 // errBadFrame says that the bytes are no frame: cut short, or damaged.
 var errBadFrame = errors.New("no intact frame")
 
+// readHead reads the head of the frame at off, whose payload of n bytes ends
+// within the size.
+func readHead(r io.ReaderAt, off, size int64) (head [frameHead]byte, n uint32, first bool, err error) {
+	if off < headerLen || size-off < frameHead {
+		return head, 0, false, errBadFrame
+	}
+	if _, err := r.ReadAt(head[:], off); err != nil {
+		return head, 0, false, unexpected(err)
+	}
+	n = binary.BigEndian.Uint32(head[:])
+	first, n = n&afterSync != 0, n&^afterSync
+	if n == 0 || n > maxFrame || int64(n) > size-off-frameHead {
+		return head, 0, false, errBadFrame
+	}
+	return head, n, first, nil
+}
+
 // readFrame reads the frame at off of a journal of the given size. It uses
 // buf if that is large enough. Errors other than errBadFrame are from r.
 func readFrame(r io.ReaderAt, off, size int64, buf []byte) (payload []byte, first bool, err error) {
-	var head [frameHead]byte
-	if off < headerLen || size-off < frameHead {
-		return nil, false, errBadFrame
-	}
-	if _, err := r.ReadAt(head[:], off); err != nil {
-		return nil, false, unexpected(err)
-	}
-	n := binary.BigEndian.Uint32(head[:])
-	first, n = n&afterSync != 0, n&^afterSync
-	if n == 0 || n > maxFrame || int64(n) > size-off-frameHead {
-		return nil, false, errBadFrame
+	head, n, first, err := readHead(r, off, size)
+	if err != nil {
+		return nil, false, err
 	}
 	if uint32(cap(buf)) < n {
 		buf = make([]byte, n)

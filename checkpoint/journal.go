@@ -255,13 +255,50 @@ func (j *Journal) At(offset int64) (Entry, error) {
 	return e, err
 }
 
+// Items is [Journal.Entries] without what the entries say but for their items.
+// It reads no more than their beginnings, and does not see damage behind these.
+func (j *Journal) Items(from int64) iter.Seq2[ItemAt, error] {
+	return func(yield func(ItemAt, error) bool) {
+		end := j.durableSize()
+		for off := max(from, headerLen); off < end; {
+			id, next, err := j.item(off, end)
+			if !yield(ItemAt{id, off}, err) || err != nil {
+				return
+			}
+			off = next
+		}
+	}
+}
+
+// Item is the item of the entry whose frame begins at offset, read as
+// [Journal.Items] does.
+func (j *Journal) Item(offset int64) (id string, err error) {
+	id, _, err = j.item(offset, j.durableSize())
+	return id, err
+}
+
+func (j *Journal) item(off, end int64) (id string, next int64, err error) {
+	_, n, _, err := readHead(j.f, off, end)
+	if err != nil {
+		return "", 0, j.frameError(off, err)
+	}
+	next = off + frameHead + int64(n)
+	d := json.NewDecoder(io.NewSectionReader(j.f, off+frameHead, int64(n)))
+	var t [3]json.Token // the id is the first member of every entry
+	for i := range t {
+		t[i], _ = d.Token() // nil beside an error
+	}
+	if id, ok := t[2].(string); ok && t[0] == json.Delim('{') && t[1] == "id" {
+		return id, next, nil
+	}
+	e, _, err := j.entry(off, end, nil) // says what is wrong with it
+	return e.ID, next, err
+}
+
 func (j *Journal) entry(off, end int64, buf []byte) (Entry, []byte, error) {
 	payload, _, err := readFrame(j.f, off, end, buf)
-	if errors.Is(err, errBadFrame) {
-		return Entry{}, nil, &CorruptError{j.name, off, "no intact frame begins here. " + undoLost}
-	}
 	if err != nil {
-		return Entry{}, nil, fmt.Errorf("read %s: %w", j.name, err)
+		return Entry{}, nil, j.frameError(off, err)
 	}
 	var e Entry
 	if err := json.Unmarshal(payload, &e); err != nil {
@@ -269,6 +306,13 @@ func (j *Journal) entry(off, end int64, buf []byte) (Entry, []byte, error) {
 		return Entry{}, nil, &CorruptError{j.name, off, fmt.Sprintf("the frame is not an entry (%v). %s", err, undoLost)}
 	}
 	return e, payload, nil
+}
+
+func (j *Journal) frameError(off int64, err error) error {
+	if errors.Is(err, errBadFrame) {
+		return &CorruptError{j.name, off, "no intact frame begins here. " + undoLost}
+	}
+	return fmt.Errorf("read %s: %w", j.name, err)
 }
 
 // close waits for the batch that is being written; those behind it fail.

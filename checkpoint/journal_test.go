@@ -59,6 +59,19 @@ func entryIDs(t testing.TB, s *State, from int64) (ids []string) {
 			t.Fatal(err)
 		}
 		ids = append(ids, e.ID)
+		if id, err := s.Journal().Item(e.Offset); err != nil || id != e.ID {
+			t.Fatalf("Item(%d): %q, %v, want %q", e.Offset, id, err, e.ID)
+		}
+	}
+	n := 0
+	for at, err := range s.Journal().Items(from) {
+		if err != nil || n == len(ids) || at.ID != ids[n] {
+			t.Fatalf("Items: %+v, %v; want one of %q", at, err, ids)
+		}
+		n++
+	}
+	if n != len(ids) {
+		t.Fatalf("Items: %d, Entries: %d", n, len(ids))
 	}
 	return ids
 }
@@ -85,6 +98,9 @@ func TestJournalKeepsEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if id, err := s.Journal().Item(off); err != nil || id != want.ID {
+		t.Errorf("Item: %q, %v", id, err)
+	}
 	if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
 		t.Errorf("got %s, want %s", g, w)
 	}
@@ -96,6 +112,11 @@ func TestJournalKeepsEverything(t *testing.T) {
 	}
 	if _, err := s.Journal().At(-1); !errors.As(err, new(*CorruptError)) {
 		t.Errorf("At -1: %v", err)
+	}
+	for _, off := range []int64{-1, off + 1, s.Journal().Size()} {
+		if _, err := s.Journal().Item(off); !errors.As(err, new(*CorruptError)) {
+			t.Errorf("Item(%d): %v", off, err)
+		}
 	}
 }
 
@@ -565,6 +586,14 @@ func FuzzJournal(f *testing.F) {
 			if err != nil && !errors.As(err, new(*CorruptError)) {
 				t.Fatal(err)
 			}
+		}
+		for _, err := range j.Items(0) {
+			if n--; err != nil && !errors.As(err, new(*CorruptError)) {
+				t.Fatal(err)
+			}
+		}
+		if n > 0 {
+			t.Fatalf("%d entries are not among the items", n)
 		}
 		off, err := j.Append(t.Context(), Entry{ID: "last"})
 		if err != nil {

@@ -264,3 +264,9 @@ type EntryAt struct {
 	Offset int64 // where its frame begins
 	Next   int64 // where the next one does
 }
+
+// ItemAt is an entry of the journal by its place and the item that it is about.
+type ItemAt struct {
+	ID     string
+	Offset int64 // where its frame begins
+}

@@ -1,7 +1,9 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -75,52 +77,81 @@ func TestWrongKeyAndOneGone(t *testing.T) {
 	}
 }
 
-// TestDamagedJournal: an entry that cannot be read costs its undo, and who
-// wrote; the run goes on, and says so.
+// TestDamagedJournal: an entry that cannot be read costs its undo, and, if its
+// edit is in the item, who wrote it; the run goes on, and says so. It is not
+// read where its edit is not in the item: it may be long.
 func TestDamagedJournal(t *testing.T) {
-	m := newMemory(stale(300))
-	dir := t.TempDir()
-	st := openState(t, dir)
-	ctx, cancel := context.WithCancel(t.Context())
-	j := job(m, st)
-	var n atomic.Int64
-	m.before = func(string) error { // its entry is in the journal, its edit is not in the item
-		if n.Add(1) == 100 {
-			m.mu.Lock()
-			m.frozen = true
-			m.mu.Unlock()
-			cancel()
-		}
-		return nil
-	}
-	_, _ = engine.Run(ctx, j)
-	_ = st.Close()
-	before, err := checkpoint.Read(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(before.Snapshot.Unsettled) == 0 {
-		t.Fatal("the edit that was cut off is not among the unsettled")
-	}
-	name := filepath.Join(dir, "journal")
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data[before.Snapshot.Unsettled[0]+20] ^= 1
-	if err := os.WriteFile(name, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	st = openState(t, dir)
-	j = job(m.thaw(), st)
-	var notices []string
-	j.Notice = func(msg string) { notices = append(notices, msg) }
-	rep, err := engine.Run(t.Context(), j)
-	if err != nil || rep.Result != engine.ResultComplete || len(notices) == 0 {
-		t.Fatalf("result %q, error %v, notices %q", rep.Result, err, notices)
-	}
-	if i := rep.Items; i.Seen != 300 || i.Rewrapped+i.Current != 300 || i.Rewrapped < before.Snapshot.Tally.Items.Rewrapped {
-		t.Errorf("%+v", i)
+	for _, landed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("landed %v", landed), func(t *testing.T) {
+			m := newMemory(stale(300))
+			dir := t.TempDir()
+			st := openState(t, dir)
+			ctx, cancel := context.WithCancel(t.Context())
+			j := job(m, st)
+			var n atomic.Int64
+			die := func(string) error {
+				if n.Add(1) == 100 {
+					m.mu.Lock()
+					m.frozen = true
+					m.mu.Unlock()
+					cancel()
+				}
+				if m.dead() {
+					return errDied
+				}
+				return nil
+			}
+			if m.before = die; landed {
+				m.before, m.after = nil, die
+			}
+			_, _ = engine.Run(ctx, j)
+			_ = st.Close()
+			before, err := checkpoint.Read(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(before.Snapshot.Unsettled) == 0 {
+				t.Fatal("the edit that was cut off is not among the unsettled")
+			}
+			name := filepath.Join(dir, "journal")
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			damaged := 0
+			for _, off := range before.Snapshot.Unsettled {
+				var e checkpoint.Entry
+				if err := json.NewDecoder(bytes.NewReader(data[off+8:])).Decode(&e); err != nil {
+					t.Fatal(err)
+				}
+				if m.writes[e.ID] > 0 == landed {
+					data[int(off)+bytes.Index(data[off:], []byte(`"rev"`))] ^= 1
+					damaged++
+				}
+			}
+			if damaged == 0 {
+				t.Fatal("no such edit")
+			}
+			if err := os.WriteFile(name, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			st = openState(t, dir)
+			j = job(m.thaw(), st)
+			var mu sync.Mutex
+			var notices []string
+			j.Notice = func(msg string) {
+				mu.Lock()
+				defer mu.Unlock()
+				notices = append(notices, msg)
+			}
+			rep, err := engine.Run(t.Context(), j)
+			if err != nil || rep.Result != engine.ResultComplete || (len(notices) > 0) != landed {
+				t.Fatalf("result %q, error %v, notices %q", rep.Result, err, notices)
+			}
+			if i := rep.Items; i.Seen != 300 || i.Rewrapped+i.Current != 300 || (i.Current > 0) != landed || i.Rewrapped < before.Snapshot.Tally.Items.Rewrapped {
+				t.Errorf("%+v", i)
+			}
+		})
 	}
 }
 

@@ -259,23 +259,23 @@ func (r *run) open(ctx context.Context) error {
 		if off >= l.snap.JournalFrom {
 			break // sorted; the rest comes below
 		}
-		e, err := r.job.State.Journal().At(off)
+		id, err := r.job.State.Journal().Item(off)
 		if r.damaged(err) {
 			continue
 		}
 		if err != nil {
 			return stateError(err)
 		}
-		l.tried[e.ID] = append(l.tried[e.ID], off)
+		l.tried[id] = append(l.tried[id], off)
 	}
-	for e, err := range r.job.State.Journal().Entries(l.snap.JournalFrom) {
+	for at, err := range r.job.State.Journal().Items(l.snap.JournalFrom) {
 		if r.damaged(err) {
 			break
 		}
 		if err != nil {
 			return stateError(err)
 		}
-		l.tried[e.Entry.ID] = append(l.tried[e.Entry.ID], e.Offset)
+		l.tried[at.ID] = append(l.tried[at.ID], at.Offset)
 	}
 	r.opened = true
 	return r.commit("")
@@ -290,7 +290,7 @@ func (r *run) damaged(err error) bool {
 		return false
 	}
 	if r.job.Notice != nil {
-		r.job.Notice(err.Error())
+		r.job.Notice(corrupt.Error())
 	}
 	return true
 }
@@ -425,16 +425,18 @@ func (r *run) do(ctx context.Context, it *item) {
 	if it.owed != nil {
 		ref.Cursor = sources.Cursor(it.owed.Cursor)
 	}
-	tried, err := r.ledger.earlier(it)
-	if err != nil && !r.damaged(err) {
-		r.stop("", err)
-		return
+	earlier := func(yield func(checkpoint.Entry, error) bool) {
+		for e, err := range r.ledger.earlier(it) {
+			if !r.damaged(err) && !yield(e, err) {
+				return
+			}
+		}
 	}
 	w := r.worker
 	if r.job.State != nil {
 		w.Journal = intent{r.ledger, it}
 	}
-	ev := w.do(r.calls, ctx, ref, tried)
+	ev := w.do(r.calls, ctx, ref, earlier)
 	if ev.Outcome == Unsettled {
 		var re *sources.RunError
 		if !errors.As(ev.Err, &re) || r.stopped() {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"strconv"
 	"sync"
@@ -153,26 +154,30 @@ func (l *ledger) readmit(p checkpoint.Parked) *item {
 	return it
 }
 
-// earlier are the edits of earlier sessions that may be in the item, also those
-// that can be read if another cannot.
-func (l *ledger) earlier(it *item) (tried []checkpoint.Entry, err error) {
-	var at []int64
-	if it.owed != nil && it.owed.Journal >= 0 {
-		at = append(at, it.owed.Journal)
-	}
-	l.mu.Lock()
-	at = append(at, l.tried[it.ref.ID]...)
-	l.mu.Unlock()
-	for _, off := range at {
-		e, aterr := l.state.Journal().At(off)
-		if aterr != nil {
-			err = stateError(aterr)
-			continue
+// earlier yields the edits of earlier sessions that may be in the item, newest
+// first, and goes on after one that cannot be read. They are read when they are
+// asked for, one at a time: each may have a million keys, and most kills leave
+// some for items that will be done anew anyway.
+func (l *ledger) earlier(it *item) iter.Seq2[checkpoint.Entry, error] {
+	return func(yield func(checkpoint.Entry, error) bool) {
+		l.mu.Lock()
+		at := slices.Clone(l.tried[it.ref.ID])
+		l.mu.Unlock()
+		if it.owed != nil && it.owed.Journal >= 0 {
+			at = append(at, it.owed.Journal)
 		}
-		e.Inverse = nil // not needed to recognise an edit
-		tried = append(tried, e)
+		slices.Sort(at)
+		for _, off := range slices.Backward(at) {
+			e, err := l.state.Journal().At(off)
+			if err != nil {
+				err = stateError(err)
+			}
+			e.Inverse = nil // not needed to recognise an edit
+			if !yield(e, err) {
+				return
+			}
+		}
 	}
-	return tried, err
 }
 
 // intent is the undo journal as the worker of one item writes it: the ledger

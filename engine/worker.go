@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -78,13 +79,15 @@ type Worker struct {
 // Do takes one item its way and tells its fate. An Event whose Err is a
 // *sources.RunError says that the run is in doubt, not the item; its Outcome
 // is Unsettled and the caller decides. Do never writes after ctx is done.
-func (w *Worker) Do(ctx context.Context, r sources.Ref) Event { return w.do(ctx, ctx, r, nil) }
+func (w *Worker) Do(ctx context.Context, r sources.Ref) Event {
+	return w.do(ctx, ctx, r, func(func(checkpoint.Entry, error) bool) {})
+}
 
 // do is Do with the edits of earlier processes that may have landed though
-// nobody was told. When ctx is done no write is begun; one that has begun goes
-// on until hard is done.
-func (w *Worker) do(ctx, hard context.Context, r sources.Ref, tried []checkpoint.Entry) Event {
-	j := job{w: w, hard: hard, ev: Event{Ref: r, Intent: -1}, tried: tried}
+// nobody was told, newest first. When ctx is done no write is begun; one that
+// has begun goes on until hard is done.
+func (w *Worker) do(ctx, hard context.Context, r sources.Ref, earlier iter.Seq2[checkpoint.Entry, error]) Event {
+	j := job{w: w, hard: hard, ev: Event{Ref: r, Intent: -1}, earlier: earlier}
 	for reading, waited := 1, 0; ; {
 		err := j.once(ctx)
 		var wait *sources.NotYetError
@@ -120,9 +123,10 @@ type job struct {
 	w    *Worker
 	hard context.Context
 	ev   Event
-	// tried are the edits that may have landed: those of earlier processes
-	// and, after an error, our own.
-	tried []checkpoint.Entry
+	// tried are our own edits that may have landed though they met an error, and
+	// earlier those of earlier processes.
+	tried   []checkpoint.Entry
+	earlier iter.Seq2[checkpoint.Entry, error]
 	// wrote says that the edit is in the item, by this call or an earlier one.
 	wrote bool
 	// held is what it has of Heads, and many of Many.
@@ -205,8 +209,14 @@ func (j *job) once(ctx context.Context) error {
 		}
 	}
 
+	landed := false
+	if stale == 0 {
+		if landed, err = j.landed(keys, view.Rev); err != nil {
+			return err
+		}
+	}
 	switch {
-	case stale == 0 && j.landed(keys, view.Rev):
+	case landed:
 	case stale > 0 && j.w.ReadOnly:
 		j.end(Skipped, ReasonOldKey, errors.New("not on target"))
 	case stale > 0:
@@ -407,16 +417,18 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 // landed recognises an edit of ours whose answer nobody got: every key that
 // the edit changed is in the item, byte for byte. Then the item was rewrapped
 // by this job, though it is current now.
-func (j *job) landed(keys []envelope.WrappedKey, rev string) bool {
-	if len(j.tried) == 0 {
-		return false
-	}
-	present := make(map[string]string, len(keys))
-	for _, k := range keys {
-		present[k.Locator] = digest(k.Blob)
-	}
-	for i := len(j.tried) - 1; i >= 0; i-- {
-		e := j.tried[i]
+func (j *job) landed(keys []envelope.WrappedKey, rev string) (bool, error) {
+	var present map[string]string
+	for e, err := range j.mayHaveLanded {
+		if err != nil {
+			return false, err
+		}
+		if present == nil {
+			present = make(map[string]string, len(keys))
+			for _, k := range keys {
+				present[k.Locator] = digest(k.Blob)
+			}
+		}
 		if !holds(present, e.Keys) {
 			continue
 		}
@@ -434,9 +446,19 @@ func (j *job) landed(keys []envelope.WrappedKey, rev string) bool {
 				j.ev.Keys[i].From = envelope.KeyVersion{ARN: c.KeyFrom, Material: c.MaterialFrom}
 			}
 		}
-		return true
+		return true, nil
 	}
-	return false
+	return false, nil
+}
+
+// mayHaveLanded yields the edits that may be in the item, newest first.
+func (j *job) mayHaveLanded(yield func(checkpoint.Entry, error) bool) {
+	for _, e := range slices.Backward(j.tried) {
+		if !yield(e, nil) {
+			return
+		}
+	}
+	j.earlier(yield)
 }
 
 func holds(present map[string]string, changes []checkpoint.KeyChange) bool {

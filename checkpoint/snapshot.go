@@ -24,9 +24,8 @@ type Snapshot struct {
 	// Result is "" while the run goes on, else "complete", "remaining",
 	// "stopped" or "failed".
 	Result string `json:"result"`
-	// Ended says that the pass is over, with nothing left to go on with: the
-	// next Open begins a new pass. Set by the engine; a complete pass has it,
-	// and so does one that reached the end and met nothing of its business.
+	// Ended says that the pass is over, with nothing left to go on with, and
+	// reported: the next Open begins a new pass. Set by [State.End].
 	Ended bool `json:"ended,omitempty"`
 
 	// Targets maps a key's ARN to the id of the key material that was

@@ -16,8 +16,8 @@ import (
 
 // State is an open state directory. Its lock is held until Close.
 //
-// Audit, Owe and Cut are for one goroutine at a time, as is Commit, which may
-// overlap them. Everything else may be called at any time.
+// Audit, Owe and Cut are for one goroutine at a time, as are Commit and End,
+// which may overlap them. Everything else may be called at any time.
 type State struct {
 	fs   fsys
 	dir  string
@@ -29,7 +29,7 @@ type State struct {
 
 	opened   Snapshot // as Open left it
 	warnings []string
-	retries  []Retry // those of the last commit
+	last     Snapshot // as it was committed last
 }
 
 // Snapshot is what the session begins with.
@@ -108,6 +108,15 @@ func (s *State) Commit(snap Snapshot, c Cut) error {
 	return s.commit(s.stamp(snap, c))
 }
 
+// End makes the pass that was committed last one that is over: the next Open
+// begins a new one. It is for when the report has reached whoever waits for it.
+// Killed before, the next session finds nothing left to do and reports again.
+func (s *State) End() error {
+	snap := s.last.Clone()
+	snap.Ended, snap.Saved = true, s.now().UTC()
+	return s.commit(snap)
+}
+
 // stamp is a copy of snap with everything that the caller does not decide.
 func (s *State) stamp(snap Snapshot, c Cut) Snapshot {
 	snap = snap.Clone()
@@ -148,9 +157,9 @@ func (s *State) commit(snap Snapshot) error {
 
 	// A process that dies from here on leaves files that nothing names; the
 	// next Open sweeps them.
-	last := s.retries
-	s.retries = snap.Retries
-	for _, r := range last {
+	last := s.last
+	s.last = snap
+	for _, r := range last.Retries {
 		if names(snap.Retries, r.File) {
 			continue
 		}

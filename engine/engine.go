@@ -88,6 +88,10 @@ type Report struct {
 	Result  string
 	Why     string // stopped, failed: in a few words
 	Resumed bool
+	// Ended says that there is nothing left to go on with: the pass is complete, or
+	// reached the end and met nothing of its business. Whoever has made the
+	// report known tells the state so: [checkpoint.State.End].
+	Ended   bool
 	Elapsed time.Duration // of this run
 }
 
@@ -129,6 +133,7 @@ func Run(ctx context.Context, j Job) (Report, error) {
 		err = cerr
 		rep.Result, rep.Why = ResultFailed, "the state could not be kept"
 	}
+	rep.Ended = err == nil && (rep.Result == ResultComplete || rep.Result == ResultFailed)
 	rep.Tally = r.ledger.tally()
 	rep.Elapsed = time.Since(began)
 	return rep, err
@@ -148,7 +153,6 @@ type run struct {
 	strikes  map[string]int // run-level errors in a row, by where they came from
 
 	opened bool // what earlier sessions left is known
-	ended  bool // everything was handed out and came to its end
 
 	calls context.Context // of every call but writes; done when the run ends on an error
 	drop  context.CancelFunc
@@ -233,7 +237,6 @@ func (r *run) run(ctx context.Context) error {
 	if r.stopped() && r.err != nil {
 		return r.err
 	}
-	r.ended = !r.stopped() && ctx.Err() == nil
 	return ctx.Err()
 }
 
@@ -321,7 +324,6 @@ func (r *run) commit(result string) error {
 		return err
 	}
 	snap.Result = result
-	snap.Ended = r.ended && (result == ResultComplete || result == ResultFailed)
 	if r.job.Targets != nil {
 		snap.Targets = r.job.Targets()
 	}

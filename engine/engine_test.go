@@ -216,7 +216,7 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 	}
 	_ = st.Close()
 	wantItems(t, rep.Items, checkpoint.Items{Seen: n, Rewrapped: n})
-	if rep.Result != engine.ResultComplete || !rep.Resumed {
+	if rep.Result != engine.ResultComplete || !rep.Resumed || !rep.Ended {
 		t.Errorf("result %q, resumed %v", rep.Result, rep.Resumed)
 	}
 	if got := rep.Census[checkpoint.Holder{How: "unknown"}]; got != 0 {
@@ -226,7 +226,22 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 		t.Errorf("still listed: %v", left)
 	}
 
-	// After a complete pass the same command begins a new one.
+	// Killed before the report was handed over, the same command makes it again.
+	st = openState(t, dir)
+	again, err := engine.Run(t.Context(), job(m, st))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantItems(t, again.Items, rep.Items)
+	if again.Result != engine.ResultComplete || !again.Resumed || !again.Ended || again.Keys != rep.Keys {
+		t.Errorf("%+v, want %+v again", again, rep)
+	}
+	if err := st.End(); err != nil {
+		t.Fatal(err)
+	}
+	_ = st.Close()
+
+	// After it, it begins a new pass.
 	rep, err = engine.Run(t.Context(), job(m, openState(t, dir)))
 	if err != nil {
 		t.Fatal(err)
@@ -480,6 +495,9 @@ func TestNothingInScope(t *testing.T) {
 	rep, err := engine.Run(t.Context(), job(m, st))
 	if err != nil || rep.Result != engine.ResultFailed || rep.Why == "" {
 		t.Fatalf("result %q (%s), error %v", rep.Result, rep.Why, err)
+	}
+	if err := st.End(); err != nil || !rep.Ended {
+		t.Fatal(rep.Ended, err)
 	}
 	_ = st.Close()
 	m.put("b/1", map[string]string{"k": "v1/1"})

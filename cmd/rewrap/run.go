@@ -126,6 +126,10 @@ func (j *job) run(s streams) (err error) {
 	if err := sum.print(s.out, j.json, se.dir); err != nil && runErr == nil {
 		runErr = fmt.Errorf("the summary cannot be written to standard output: %w", err)
 	}
+	// Killed before this, the next run says what this one could not.
+	if rep.Ended && runErr == nil {
+		runErr = state.End()
+	}
 	return se.ending(rep, runErr)
 }
 

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"testing"
+
+	"rewrap/bench/emulator"
+	"rewrap/checkpoint"
+)
+
+// A run whose summary reached nobody is not over: the next one says what it did.
+func TestSummaryThatNobodyGot(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	must(t)(full, err)
+	defer full.Close()
+	const n = 5
+	w := newWorld(t, emulator.Options{})
+	arn := w.key("alias/app")
+	w.fill(arn, n)
+	w.rotate(arn)
+	args := []string{"run", "s3://" + bucket, "--from", "alias/app", "--yes", "--json"}
+	cmd := w.command(t.Context(), args...)
+	var none, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = full, &errs
+	must(t)(nil, cmd.Start())
+	w.ended(cmd, &none, &errs).want(t, exitFailed, "the summary cannot be written to standard output")
+	for _, want := range []checkpoint.Items{{Seen: n, Rewrapped: n}, {Seen: n, Current: n}} {
+		s := w.run(args...).want(t, exitOK, "").summary(t)
+		if s.Items != want || s.Resumed != (want.Rewrapped > 0) {
+			t.Errorf("%+v, resumed %v; want %+v", s.Items, s.Resumed, want)
+		}
+	}
+}

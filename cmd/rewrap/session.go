@@ -37,13 +37,7 @@ type session struct {
 // openSession opens the source and the keys, and finds out whether the job can
 // be done at all. It writes nothing anywhere.
 func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*session, error) {
-	se := &session{job: j, dir: j.stateDir()}
-	if j.progress == "none" {
-		se.say = func(string, ...any) {}
-	} else {
-		se.say = speak(s.err)
-	}
-
+	se := &session{job: j, dir: j.stateDir(), say: speak(s.err)}
 	var err error
 	if se.match, err = j.match(); err != nil {
 		return nil, err

@@ -31,11 +31,11 @@ func (r *keysReport) print(w io.Writer, require bool) error {
 	if where != "" {
 		fmt.Fprintf(&b, "%s\n", oneLine(where))
 	}
-	for i, row := range r.rows(where) {
+	for i, row := range r.rows() {
 		fmt.Fprintln(&b, row)
 		if i > 0 {
-			for _, line := range details(&r.Keys[i-1]) {
-				fmt.Fprintf(&b, "    %s\n", oneLine(line))
+			for _, line := range details(&r.Keys[i-1], where == "") {
+				fmt.Fprintln(&b, line)
 			}
 		}
 	}
@@ -66,25 +66,21 @@ func (r *keysReport) print(w io.Writer, require bool) error {
 // rows is the table: its head, and a row for each key. They are laid out
 // together and cut apart again, since what stands below a row would end the
 // table's columns. What came from an endpoint may hold anything, so each cell
-// is made fit for a line.
-func (r *keysReport) rows(where string) []string {
+// is made fit for a line. The columns are those that fit a terminal of
+// [terminalWidth] whatever kinds of keys there are.
+func (r *keysReport) rows() []string {
 	if len(r.Keys) == 0 {
 		return nil
 	}
 	var b bytes.Buffer
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "KEY\tKIND\tSTATE\tROTATION\tON DEMAND\tALIASES")
+	fmt.Fprintln(t, "KEY\tKIND\tSTATE\tROTATION")
 	for i := range r.Keys {
 		k := &r.Keys[i]
-		name := k.ARN
-		if where != "" {
-			name = name[strings.LastIndexByte(name, '/')+1:]
-		}
-		kind, state, rotation, onDemand := "?", "?", "?", "?"
+		cells := []string{orElse(k.ARN[strings.LastIndexByte(k.ARN, '/')+1:], k.Given), "?", "?", "?"}
 		if k.Error == "" {
-			kind, state, rotation, onDemand = kindName(k.Kind), k.State, rotationCell(k), onDemandCell(k)
+			cells = append(cells[:1], kindName(k.Kind), k.State, rotationCell(k))
 		}
-		cells := []string{orElse(name, k.Given), kind, state, rotation, onDemand, orElse(strings.Join(k.Aliases, ", "), "-")}
 		for i := range cells {
 			cells[i] = oneLine(cells[i])
 		}
@@ -96,6 +92,31 @@ func (r *keysReport) rows(where string) []string {
 		rows[i] = strings.TrimRight(rows[i], " ")
 	}
 	return rows
+}
+
+// terminalWidth is what most terminals have.
+const terminalWidth = 80
+
+// fold breaks a text at spaces, so that its lines fit a terminal. The first
+// line begins with head, the others are indented as far. A word that is longer
+// than a line, as ARNs are, stays whole.
+func fold(head, text string) string {
+	indent := "\n" + strings.Repeat(" ", len(head))
+	var b strings.Builder
+	b.WriteString(head)
+	for room := terminalWidth - len(head); ; b.WriteString(indent) {
+		cut := -1
+		if len(text) > room {
+			if cut = strings.LastIndexByte(text[:room+1], ' '); cut < 0 {
+				cut = strings.IndexByte(text, ' ')
+			}
+		}
+		if cut < 0 {
+			return b.String() + text
+		}
+		b.WriteString(strings.TrimRight(text[:cut], " "))
+		text = strings.TrimLeft(text[cut:], " ")
+	}
 }
 
 // commonPlace is the account and Region that all keys are in; "" if there is
@@ -124,8 +145,10 @@ func rotationCell(k *keys.KeyInfo) string {
 		return "-"
 	case !k.Rotation.Enabled:
 		return "off"
+	case k.Rotation.PeriodDays == 0:
+		return "on"
 	}
-	return rotationText(*k.Rotation)
+	return fmt.Sprintf("%d days", k.Rotation.PeriodDays)
 }
 
 // rotationText says a rotation in a few words, with what KMS tells of it.
@@ -143,54 +166,81 @@ func rotationText(r keys.Rotation) string {
 	return text
 }
 
-func onDemandCell(k *keys.KeyInfo) string {
+// onDemand is how many of the rotations on demand are used; "" of a key that
+// has none.
+func onDemand(k *keys.KeyInfo) string {
 	switch {
 	case k.OnDemand != nil:
-		return fmt.Sprintf("%d of %d", k.OnDemand.Used, k.OnDemand.Limit)
+		return fmt.Sprintf("on demand %d of %d used", k.OnDemand.Used, k.OnDemand.Limit)
 	case k.Kind == keys.KindSymmetric || k.Kind == keys.KindImported:
-		return "?"
+		return "on demand ? used"
 	}
-	return "-"
+	return ""
 }
 
-// details are the lines below a key's row.
-func details(k *keys.KeyInfo) []string {
+// details are the lines below a key's row, with its ARN where whole is set. What KMS
+// told is folded; an error is not, since it is copied and searched for.
+func details(k *keys.KeyInfo, whole bool) (lines []string) {
+	const indent = "    "
+	add := func(parts ...string) {
+		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
+		if len(parts) > 0 {
+			lines = append(lines, fold(indent, oneLine(strings.Join(parts, ", "))))
+		}
+	}
+	if whole {
+		add(k.ARN)
+	}
+	add(k.Aliases...)
 	if k.Error != "" {
-		return []string{"not read: " + k.Error}
+		return append(lines, indent+oneLine("not read: "+k.Error))
 	}
 	manager := map[string]string{"CUSTOMER": "customer managed", "AWS": "AWS managed"}[k.Manager]
 	what := []string{orElse(manager, k.Manager), k.Spec, k.Usage, "origin " + k.Origin}
 	if k.KeyStore != "" {
 		what = append(what, "key store "+k.KeyStore)
 	}
+	add(what...)
 	if m := k.MultiRegion; m != nil && k.Replica() {
-		what = append(what, "multi-Region replica of "+m.Primary)
+		add("multi-Region replica of " + m.Primary)
 	} else if m != nil {
-		what = append(what, "multi-Region primary, "+replicaRegions(m.Replicas))
+		add("multi-Region primary, " + replicaRegions(m.Replicas))
 	}
-	if !k.Created.IsZero() {
-		what = append(what, "created "+day(k.Created))
-	}
-	lines := []string{strings.Join(what, ", ")}
+	add(dated("created ", k.Created), nextRotation(k), onDemand(k))
 	if !k.Deletion.IsZero() {
-		lines = append(lines, "KMS deletes it on "+day(k.Deletion)+", and with it the way to what is wrapped under it")
+		add("KMS deletes it on " + day(k.Deletion) + ", and with it the way to what is wrapped under it")
 	}
 	if !k.ValidTo.IsZero() {
-		lines = append(lines, "its imported material expires on "+day(k.ValidTo)+"; the key is unusable from then on until it is imported again")
+		add("its imported material expires on " + day(k.ValidTo) + "; the key is unusable from then on until it is imported again")
 	}
 	if k.Rotation != nil && !k.Rotation.Pending.IsZero() {
-		lines = append(lines, "a rotation on demand is under way since "+k.Rotation.Pending.UTC().Format(time.DateTime)+" UTC")
+		add("a rotation on demand is under way since " + k.Rotation.Pending.UTC().Format(time.DateTime) + " UTC")
 	}
 	for _, m := range k.Materials {
-		lines = append(lines, materialLine(m))
+		add(materialLine(m))
 	}
 	if len(k.Materials) == 0 && k.CurrentMaterial != "" {
-		lines = append(lines, short(k.CurrentMaterial)+"  CURRENT")
+		add(short(k.CurrentMaterial) + "  CURRENT")
 	}
 	for _, u := range k.Unread {
-		lines = append(lines, "not read: "+u)
+		lines = append(lines, indent+oneLine("not read: "+u))
 	}
 	return lines
+}
+
+func nextRotation(k *keys.KeyInfo) string {
+	if k.Rotation == nil {
+		return ""
+	}
+	return dated("next rotation ", k.Rotation.Next)
+}
+
+// dated is a day and what it is of; "" of none.
+func dated(what string, t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return what + day(t)
 }
 
 func replicaRegions(arns []string) string {
@@ -235,14 +285,13 @@ func (r *keysReport) legend(w io.Writer) {
 	if len(r.Keys) > 0 {
 		fmt.Fprintln(w)
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	rule := func(name, rule string) { fmt.Fprintln(w, fold(fmt.Sprintf("%-15s", name+":"), rule)) }
 	for _, k := range []keys.Kind{keys.KindSymmetric, keys.KindImported, keys.KindCustomStore, keys.KindAsymmetric, keys.KindHMAC, keys.KindAWSManaged} {
 		if seen[k] {
-			fmt.Fprintf(t, "%s:\t%s\n", kindName(k), k.Rule())
+			rule(kindName(k), k.Rule())
 		}
 	}
 	if multi {
-		fmt.Fprintf(t, "multi-Region:\t%s\n", keys.MultiRegionRule)
+		rule("multi-Region", keys.MultiRegionRule)
 	}
-	_ = t.Flush()
 }

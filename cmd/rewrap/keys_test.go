@@ -80,14 +80,14 @@ func TestKeysShowsEveryKind(t *testing.T) {
 	must(t)(w.kms.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/s3")})) // makes it
 
 	e := w.run("keys").want(t, exitOK, "")
-	e.shows(t, "every 180 days, next ", "1 of 25", "alias/app", "\n    "+material[:12]+"  CURRENT      ", "  ON_DEMAND\n", "NON_CURRENT  of no rotation\n",
+	e.shows(t, "  180 days\n", "next rotation ", "on demand 1 of 25 used", "\n    alias/app\n", "\n    "+material[:12]+"  CURRENT      ", "  ON_DEMAND\n", "NON_CURRENT  of no rotation\n",
 		"multi-Region primary, no replicas", "imported", "PendingImport", "asymmetric", "RSA_2048", "HMAC_384, GENERATE_VERIFY_MAC",
 		"Disabled", "PendingDeletion", "KMS deletes it on ", "symmetric:", "90 to 2560 days", "multi-Region:")
 	if strings.Contains(e.out, "AWS managed") || e.errors != "" {
 		t.Errorf("%s\n%s", e.out, e.errors)
 	}
 	w.run("keys", "--all").want(t, exitOK, "").shows(t, "alias/aws/s3", "AWS rotates it every year")
-	w.run("keys", "alias/aws/s3").want(t, exitOK, "").shows(t, "every 365 days")
+	w.run("keys", "alias/aws/s3").want(t, exitOK, "").shows(t, "  365 days\n")
 
 	r := w.run("keys", "--json").want(t, exitOK, "").keys(t)
 	if len(r.Keys) != 7 || r.Read != 7 || len(r.RotationUnknown) != 0 || len(r.WithoutRotation) != 2 {
@@ -126,13 +126,14 @@ func TestKeysTable(t *testing.T) {
 		k    keys.KeyInfo
 		says []string
 	}{
-		"not read":         {keys.KeyInfo{ARN: arn + "1", Error: "no\nway"}, []string{"1    ?     ?      ?         ?          -\n    not read: no\\nway\n"}},
-		"named, not read":  {keys.KeyInfo{Given: "alias/x", Error: "no"}, []string{"\nalias/x  ?     ?      ?         ?          -\n", "rotation not known: alias/x\n"}},
-		"part not read":    {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Unread: []string{"rotation: denied"}}, []string{"  ?         ?          -\n", "not read: rotation: denied", "rotation not known: " + arn + "1\n"}},
-		"imported":         {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindImported, Rotation: &keys.Rotation{}, OnDemand: &keys.OnDemand{Used: 3, Limit: 25}, ValidTo: at}, []string{"  -         3 of 25    -\n", "its imported material expires on 2027-03-04;"}},
-		"rotates never":    {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindHMAC}, []string{"  -         -          -\n"}},
-		"AWS managed":      {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindAWSManaged, Rotation: on}, []string{"every 365 days, next 2027-03-04  -          -\n"}},
+		"not read":         {keys.KeyInfo{ARN: arn + "1", Aliases: []string{"alias/x"}, Error: "no\nway"}, []string{"\n1    ?     ?      ?\n    alias/x\n    not read: no\\nway\n"}},
+		"named, not read":  {keys.KeyInfo{Given: "alias/x", Error: "no"}, []string{"\nalias/x  ?     ?      ?\n", "rotation not known: alias/x\n"}},
+		"part not read":    {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Unread: []string{"rotation: denied"}}, []string{"  ?\n", "    on demand ? used\n", "not read: rotation: denied", "rotation not known: " + arn + "1\n"}},
+		"imported":         {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindImported, Rotation: &keys.Rotation{}, OnDemand: &keys.OnDemand{Used: 3, Limit: 25}, ValidTo: at}, []string{"  -\n", "    on demand 3 of 25 used\n", "its imported material expires on 2027-03-04;"}},
+		"rotates never":    {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindHMAC, Created: at}, []string{"  -\n", "    created 2027-03-04\n"}},
+		"AWS managed":      {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindAWSManaged, Rotation: on}, []string{"  365 days\n", "    next rotation 2027-03-04\n"}},
 		"no list":          {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Rotation: on, CurrentMaterial: long}, []string{"\n    0123456789ab  CURRENT\n"}},
+		"no period":        {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Rotation: &keys.Rotation{Enabled: true}}, []string{"  on\n"}},
 		"under way":        {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Rotation: &keys.Rotation{Pending: at}}, []string{"a rotation on demand is under way since 2027-03-04 05:06:07 UTC"}},
 		"hostile":          {keys.KeyInfo{ARN: arn + "1\n2", Kind: keys.KindSymmetric, State: "Ena\nbled\t", Rotation: on, Aliases: []string{"alias/x\ny\x1b"}}, []string{`  Ena\nbled\t  `, `alias/x\ny\x1b`}},
 		"hostile place":    {keys.KeyInfo{ARN: "arn:aws:kms:us\x1b:1\n:key/1", Kind: keys.KindSymmetric, Rotation: &keys.Rotation{}}, []string{`no automatic rotation: arn:aws:kms:us\x1b:1\n:key/1`}},
@@ -146,6 +147,46 @@ func TestKeysTable(t *testing.T) {
 				t.Errorf("%s lacks %q:\n%s", name, says, out)
 			}
 		}
+	}
+}
+
+// TestKeysTableFits: whatever kinds of keys there are, what is no error fits a
+// terminal, and what is copied is whole: ids and aliases, and ARNs where the id
+// does not say which key is meant.
+func TestKeysTableFits(t *testing.T) {
+	t.Parallel()
+	const id, other = "0123abcd-0123-0123-0123-0123456789ab", "arn:aws:kms:ap-southeast-2:111122223333:key/mrk-0123456789abcdef0123456789abcdef"
+	at := time.Date(2027, 3, 4, 5, 6, 7, 0, time.UTC)
+	long := strings.Repeat("0123456789abcdef", 4)
+	aliases := []string{"alias/production/payments/ledger", "alias/production/payments/ledger-of-last-year", "alias/" + strings.Repeat("long", 20)}
+	k := keys.KeyInfo{
+		ARN: "arn:aws:kms:us-east-1:111122223333:key/" + id, Manager: "CUSTOMER", Spec: "SYMMETRIC_DEFAULT", Usage: "ENCRYPT_DECRYPT", Origin: "EXTERNAL_KEY_STORE",
+		State: "PendingDeletion", KeyStore: "cks-1234567890abcdef0", Created: at, Deletion: at, ValidTo: at, Aliases: aliases,
+		Rotation: &keys.Rotation{Enabled: true, PeriodDays: 2560, Next: at, Pending: at}, OnDemand: &keys.OnDemand{Used: 25, Limit: 25},
+		Materials:   []keys.Material{{ID: long, State: "PENDING_MULTI_REGION_IMPORT_AND_ROTATION", ImportState: "PENDING_IMPORT", ValidTo: at}, {ID: long, State: "NON_CURRENT", Type: "ON_DEMAND", Date: at, ImportState: "IMPORTED", ValidTo: at}},
+		MultiRegion: &keys.MultiRegion{Type: "PRIMARY", Replicas: []string{other, other, other, other, other, other}},
+	}
+	var all []keys.KeyInfo
+	for _, kind := range []keys.Kind{keys.KindSymmetric, keys.KindImported, keys.KindCustomStore, keys.KindAsymmetric, keys.KindHMAC, keys.KindAWSManaged} {
+		k.Kind = kind
+		all = append(all, k)
+	}
+	elsewhere := k
+	elsewhere.ARN = other
+	for _, out := range []string{table(t, false, all...), table(t, false, k, elsewhere)} {
+		for line := range strings.Lines(out) {
+			if line = strings.TrimSuffix(line, "\n"); len(line) > 80 && strings.Contains(strings.TrimSpace(line), " ") {
+				t.Errorf("%d columns: %s", len(line), line)
+			}
+		}
+		for _, whole := range append(aliases, "\n"+id+"  ", "2560 days\n", "created 2027-03-04, next rotation 2027-03-04, on demand 25 of 25 used\n") {
+			if !strings.Contains(out, whole) {
+				t.Errorf("lacks %q:\n%s", whole, out)
+			}
+		}
+	}
+	if out := table(t, false, k, elsewhere); !strings.Contains(out, "    "+other+"\n") || !strings.Contains(out, "    "+k.ARN+"\n") {
+		t.Errorf("of keys of two Regions the ARNs:\n%s", out)
 	}
 }
 
@@ -261,8 +302,8 @@ func TestKeysDenied(t *testing.T) {
 	must(t)(w.kms.EnableKeyRotation(t.Context(), &kms.EnableKeyRotationInput{KeyId: &good}))
 
 	e := w.run("keys").want(t, exitOK, "")
-	e.shows(t, "every 365 days", "not read: DescribeKey for "+bad+": AccessDeniedException", "Allow kms:DescribeKey on "+bad, "alias/bad")
-	w.run("keys", good, id).want(t, exitFailed, "Allow kms:DescribeKey on ").shows(t, "every 365 days", "not read: ")
+	e.shows(t, "  365 days\n", "not read: DescribeKey for "+bad+": AccessDeniedException", "Allow kms:DescribeKey on "+bad, "alias/bad")
+	w.run("keys", good, id).want(t, exitFailed, "Allow kms:DescribeKey on ").shows(t, "  365 days\n", "not read: ")
 	w.run("keys", bad).want(t, exitFailed, "Allow kms:DescribeKey")
 	w.run("keys", "alias/none").want(t, exitFailed, "Check the name")
 	w.run("keys", bad, "alias/none").want(t, exitFailed, "none of 2 keys")

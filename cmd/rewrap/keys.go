@@ -101,7 +101,10 @@ func administer(s streams, rps rate, do func(ctx context.Context, a *keys.Admin)
 	}
 	var exit *exitError
 	if err != nil && stop.Err() != nil && !errors.As(err, &exit) {
-		return &exitError{exitStopped, context.Cause(stop)}
+		if signal := context.Cause(stop); !errors.Is(err, signal) { // else it may say more
+			err = signal
+		}
+		return &exitError{exitStopped, err}
 	}
 	return err
 }

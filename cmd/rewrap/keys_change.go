@@ -98,7 +98,10 @@ func newEnableRotation(s streams) *cobra.Command {
 		Long: `enable-rotation turns on automatic rotation of a customer managed symmetric key
 with material made by KMS. A key that rotates already keeps its period unless
 --period says another. It wants kms:DescribeKey, kms:GetKeyRotationStatus and
-kms:EnableKeyRotation.`,
+kms:EnableKeyRotation.
+
+Interrupted (exit code 75), it says if the change may have been made; the same
+command again makes it, or says that it was made.`,
 		Example: `  rewrap keys enable-rotation alias/app
   rewrap keys enable-rotation alias/app --period 180`,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -144,12 +147,14 @@ func newRotate(s streams) *cobra.Command {
 		Long: `rotate starts a rotation on demand. KMS carries it out some time later, and goes
 on encrypting under the old key material until then: with --wait the command
 ends when the new material is current. If one is under way already no other is
-started, and none if the key was rotated while the question stood. Rotation re-encrypts nothing; run rewrap run
-afterwards. It wants kms:DescribeKey, kms:GetKeyRotationStatus,
-kms:ListKeyRotations and kms:RotateKeyOnDemand.
+started, and none if the key was rotated while the question stood. Rotation
+re-encrypts nothing; run rewrap run afterwards. It wants kms:DescribeKey,
+kms:GetKeyRotationStatus, kms:ListKeyRotations and kms:RotateKeyOnDemand.
 
 After a wait that timed out or was interrupted, look with rewrap keys KEY
-before you start another: the rotation itself goes on inside KMS.`,
+before you start another: the rotation itself goes on inside KMS. Interrupted
+once the rotation was asked for, the exit code is 1 and not 75, so that nothing
+asks for a second one.`,
 		Example: `  rewrap keys rotate alias/app --wait
   rewrap keys rotate alias/app --wait --yes --timeout 30m   # in a script`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -283,7 +288,10 @@ func newMoveAlias(s streams) *cobra.Command {
 same account and Region. Whoever encrypts by the alias uses the new key from
 then on; what is wrapped under the old one stays there until rewrap run moves
 it. It wants kms:DescribeKey on both keys, and kms:UpdateAlias on the alias and
-on both keys.`,
+on both keys.
+
+Interrupted (exit code 75), it says if the change may have been made, and what
+the alias named; the same command again makes it, or says that it was made.`,
 		Example: `  rewrap keys move-alias alias/app --to 1234abcd-12ab-34cd-56ef-1234567890ab`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := oneKey("ALIAS", args); err != nil {

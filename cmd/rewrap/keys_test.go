@@ -485,6 +485,51 @@ func TestKeysRotateInterrupted(t *testing.T) {
 	}
 }
 
+// TestKeysChangeInterrupted: a change that was on its way when a signal came
+// may have been made or not. That is said, with what it was before, and the same
+// command again is what exit 75 promises: it makes the change, or says that it
+// was made.
+func TestKeysChangeInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		op   string
+		args []string
+		says string
+		made [2]string // what the second run says: first where KMS heard nothing
+	}{
+		{"kms:UpdateAlias", []string{"move-alias", "alias/a", "--to", "alias/b", "--yes"},
+			"it is not known whether alias/a was moved from KEY_A to KEY_B; the same command again moves it, or says that it names that key: interrupted by SIGINT",
+			[2]string{"alias/a: names KEY_B (it was KEY_A)", "alias/a: unchanged, it names KEY_B already"}},
+		{"kms:EnableKeyRotation", []string{"enable-rotation", "alias/a", "--period", "100"},
+			"it is not known whether KEY_A rotates every 100 days now (it was: off); the same command again sees to it, or says that it does: interrupted by SIGINT",
+			[2]string{"rotation is on: every 100 days", "unchanged, rotation was on already: every 100 days"}},
+	} {
+		for i, done := range []bool{false, true} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var over atomic.Bool
+			w := newWorld(t, emulator.Options{Hook: func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+				if op != c.op || over.Load() {
+					next.ServeHTTP(rw, r)
+					return
+				}
+				if done {
+					next.ServeHTTP(httptest.NewRecorder(), r)
+				}
+				over.Store(true)
+				cancel()
+				<-r.Context().Done()
+				panic(http.ErrAbortHandler)
+			}})
+			arns := strings.NewReplacer("KEY_A", w.key("alias/a"), "KEY_B", w.key("alias/b"))
+			cmd := w.command(ctx, append([]string{"keys"}, c.args...)...)
+			cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+			w.wait(cmd).want(t, exitStopped, "rewrap: "+arns.Replace(c.says)+"\n")
+			w.run(append([]string{"keys"}, c.args...)...).want(t, exitOK, "").shows(t, arns.Replace(c.made[i]))
+		}
+	}
+}
+
 func TestKeysRotateRefused(t *testing.T) {
 	t.Parallel()
 	var code atomic.Value

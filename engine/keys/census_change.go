@@ -89,7 +89,15 @@ func (a *Admin) EnableRotation(ctx context.Context, name string, days int) (k Ke
 	}
 	in := &kms.EnableKeyRotationInput{KeyId: &k.ARN, RotationPeriodInDays: aws.Int32(int32(days))}
 	if _, err = a.Client(regionOf(k.ARN)).EnableKeyRotation(ctx, in); err != nil {
-		return k, before, after, callFailed(ctx, "EnableKeyRotation", k.ARN, err)
+		failure := callFailed(ctx, "EnableKeyRotation", k.ARN, err)
+		if !didNothing(err) {
+			was := "off"
+			if before.Enabled {
+				was = fmt.Sprintf("every %d days", before.PeriodDays)
+			}
+			failure = fmt.Errorf("it is not known whether %s rotates every %d days now (it was: %s); the same command again sees to it, or says that it does: %w", k.ARN, days, was, failure)
+		}
+		return k, before, after, failure
 	}
 	// The change is made; if it cannot be read back, what was asked for is
 	// said, without a date.
@@ -205,7 +213,7 @@ func (a *Admin) BeginRotation(ctx context.Context, p RotationPlan) error {
 		return nil
 	}
 	failure := callFailed(ctx, "RotateKeyOnDemand", k.ARN, err)
-	if awserr.Code(err) != "" && !serverSide(err) {
+	if didNothing(err) {
 		return failure
 	}
 	// Also if ctx ended: the request may have been on its way.
@@ -339,7 +347,11 @@ func (a *Admin) MoveAlias(ctx context.Context, m AliasMove) error {
 	}
 	in := &kms.UpdateAliasInput{AliasName: &m.Alias, TargetKeyId: &m.To.ARN}
 	if _, err := a.Client(regionOf(m.To.ARN)).UpdateAlias(ctx, in); err != nil {
-		return callFailed(ctx, "UpdateAlias", m.Alias, err)
+		failure := callFailed(ctx, "UpdateAlias", m.Alias, err)
+		if !didNothing(err) {
+			failure = fmt.Errorf("it is not known whether %s was moved from %s to %s; the same command again moves it, or says that it names that key: %w", m.Alias, m.From.ARN, m.To.ARN, failure)
+		}
+		return failure
 	}
 	return nil
 }

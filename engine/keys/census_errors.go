@@ -84,6 +84,11 @@ func serverSide(err error) bool {
 	return !errors.As(err, &s) || s.HTTPStatusCode() >= 500
 }
 
+// didNothing reports whether the error of a request that changes something is
+// KMS's word that it changed nothing. Without it, for want of an answer or since
+// the caller's context ended, the change may have been made all the same.
+func didNothing(err error) bool { return awserr.Code(err) != "" && !serverSide(err) }
+
 // oneKeys reports whether an error of callFailed may be one key's alone: not
 // what would meet the next key just the same. Keys that were named may be in
 // Regions and accounts of their own.

@@ -699,4 +699,18 @@ func TestMoveAlias(t *testing.T) {
 	}, nil)
 	_, err := move("alias/app", b)
 	contains(t, err, "kms:UpdateAlias on the alias")
+	if runError(t, err, 0); strings.Contains(err.Error(), "not known") {
+		t.Errorf("what was refused was not done: %v", err)
+	}
+
+	// An answer that leaves it open.
+	w.hook(func(_, op string, _ object) string {
+		if op == "UpdateAlias" {
+			return "KMSInternalException"
+		}
+		return ""
+	}, nil)
+	_, err = move("alias/app", b)
+	contains(t, err, "not known whether alias/app was moved from "+a+" to "+b, "KMS itself has trouble")
+	runError(t, err, 0)
 }

@@ -233,7 +233,7 @@ func TestDirectoryJSONBroken(t *testing.T) {
 		w.opens(blob, arn, secret, material, nil)
 	}
 	w.run(append([]string{"verify"}, args...)...).want(t, exitNotOn, "2 items are not on target")
-	in := w.run("inspect", "vault/lines", "--json-field", "", "--from", "alias/a", "--json").want(t, exitFailed, "of 3 of the 5 wrapped keys").inspection(t)
+	in := w.run("inspect", "vault/lines", "--json-field", "", "--from", "alias/a", "--json").want(t, exitFailed, "where they are: 3 of 5").inspection(t)
 	if k := in.Keys[1]; k.Locator != "line 2" || k.State != stateUnknown || k.Error == "" || k.SHA256 != "" || in.Keys[4].State != stateCurrent {
 		t.Errorf("%+v", in.Keys)
 	}

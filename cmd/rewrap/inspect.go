@@ -337,7 +337,7 @@ func (in *inspection) verdict() error {
 	}
 	switch n := len(in.Keys); {
 	case states[stateUnknown] > 0:
-		return fmt.Errorf("of %d of the %d wrapped keys it could not be told where they are", states[stateUnknown], n)
+		return fmt.Errorf("wrapped keys of which it could not be told where they are: %d of %d", states[stateUnknown], n)
 	case states[stateForeign] == n:
 		return errors.New("foreign: no wrapped key of the item is under a key that was named")
 	}

@@ -131,7 +131,7 @@ func TestInspectObject(t *testing.T) {
 	must(t)(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String("bound"), Metadata: map[string]string{
 		"x-amz-key-v2": head.Metadata["x-amz-key-v2"], "x-amz-iv": head.Metadata["x-amz-iv"], "x-amz-wrap-alg": "kms+context",
 		"x-amz-cek-alg": "AES/GCM/NoPadding", "x-amz-matdesc": `{"tenant":"another"}`}}))
-	e = w.run("inspect", "s3://"+bucket+"/bound", "--from", "alias/a").want(t, exitFailed, "of 1 of the 1 wrapped keys")
+	e = w.run("inspect", "s3://"+bucket+"/bound", "--from", "alias/a").want(t, exitFailed, "where they are: 1 of 1")
 	wants(t, e.out, "tenant = another", "unknown: KMS cannot open the wrapped key")
 }
 

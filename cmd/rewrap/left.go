@@ -37,16 +37,19 @@ func (l left) say(say func(format string, args ...any)) {
 		return cmp.Or(cmp.Compare(b.items, a.items), cmp.Compare(a.reason, b.reason))
 	}) {
 		if i == shownReasons {
-			say("left for %d reasons more", len(l)-i)
+			say("left for %s more", many(int64(len(l)-i), "reason"))
 			return
 		}
 		say("left: %s for the reason %q, for example %s: %v", items(r.items), r.reason, r.id, r.err)
 	}
 }
 
-func items(n int64) string {
+func items(n int64) string { return many(n, "item") }
+
+// many is a number of what has a plural in s.
+func many(n int64, what string) string {
 	if n == 1 {
-		return "1 item"
+		return "1 " + what
 	}
-	return count(n) + " items"
+	return count(n) + " " + what + "s"
 }

@@ -65,7 +65,7 @@ func (p *plan) print(w io.Writer) error {
 		if f.AtMost {
 			few = "at most "
 		}
-		row(name, "%s%s requests (%s), %s, %s", few, count(f.Requests), strings.Join(parts, ", "), amount("", f.Dollars), at)
+		row(name, "%s%s (%s), %s, %s", few, many(f.Requests, "request"), strings.Join(parts, ", "), amount("", f.Dollars), at)
 	}
 	if p.BytesIn+p.BytesOut > 0 {
 		row("bytes", "%s%s in, %s out", about, size(p.BytesIn), size(p.BytesOut))

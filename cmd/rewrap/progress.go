@@ -163,12 +163,12 @@ func (p *progress) standing() standing {
 }
 
 func (s standing) line() string {
-	of := ""
+	seen := items(s.Items.Seen)
 	if s.Total > 0 {
-		of = fmt.Sprintf(" of %s (%.0f %%)", count(s.Total), 100*float64(s.Items.Seen)/float64(s.Total))
+		seen = fmt.Sprintf("%s of %s (%.0f %%)", count(s.Items.Seen), items(s.Total), 100*float64(s.Items.Seen)/float64(s.Total))
 	}
-	line := fmt.Sprintf("%s%s items, %s rewrapped, %.0f/s, %s throttled, %s failed",
-		count(s.Items.Seen), of, count(s.Items.Rewrapped), s.Rate, count(s.Throttled), count(s.Items.Failed))
+	line := fmt.Sprintf("%s, %s rewrapped, %.0f/s, %s throttled, %s failed",
+		seen, count(s.Items.Rewrapped), s.Rate, count(s.Throttled), count(s.Items.Failed))
 	if s.Again > 0 {
 		line += ", " + count(s.Again) + " tried again"
 	}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"rewrap/engine"
+	"rewrap/sources"
+)
+
+func TestLeftSays(t *testing.T) {
+	t.Parallel()
+	for reasons, last := range map[int]string{
+		3: `left: 1 item for the reason "2", for example p/00002: broken`,
+		4: "left for 1 reason more",
+		5: "left for 2 reasons more",
+	} {
+		l := make(left)
+		for i := range reasons {
+			for range 1 + max(2-i, 0) {
+				l.observe(engine.Event{Ref: sources.Ref{ID: name(i)}, Outcome: engine.Failed, Reason: fmt.Sprint(i), Err: errors.New("broken")})
+			}
+		}
+		var said []string
+		l.say(func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) })
+		if first := `left: 3 items for the reason "0", for example p/00000: broken`; len(said) < 3 || said[0] != first || said[len(said)-1] != last {
+			t.Errorf("%d reasons: %q", reasons, said)
+		}
+	}
+	if got := []string{items(0), items(1), items(1234), many(1, "request")}; !slices.Equal(got, []string{"0 items", "1 item", "1,234 items", "1 request"}) {
+		t.Errorf("%q", got)
+	}
+}

@@ -89,6 +89,15 @@ func (w *world) key(alias string) string {
 	return aws.ToString(out.KeyMetadata.Arn)
 }
 
+func (w *world) arn(alias string) string {
+	w.t.Helper()
+	out, err := w.kms.DescribeKey(w.t.Context(), &kms.DescribeKeyInput{KeyId: &alias})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return aws.ToString(out.KeyMetadata.Arn)
+}
+
 func (w *world) rotate(arn string) (material string) {
 	w.t.Helper()
 	must(w.t)(w.kms.RotateKeyOnDemand(w.t.Context(), &kms.RotateKeyOnDemandInput{KeyId: &arn}))

@@ -246,12 +246,25 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if se.kms != nil {
+		se.kms.TryTargetLast() // or what a call costs that tries a wrong key is not what it costs a run
+	}
 	opened := se.asked()
 	all := sample{size: size}
 	if err := all.draw(ctx, se.source, se.match); err != nil {
 		return nil, err
 	}
-	listed := se.asked().minus(opened)
+	drawn := se.asked().minus(opened)
+	listed := drawn
+	var page asked
+	if j.source.dir == "" && j.progress != "none" { // a run lists the items once more, to know how many there are; see [progress.count]
+		var names int64
+		if page, names, err = se.firstPage(ctx); err != nil {
+			return nil, err
+		}
+		listed.store += max((all.listed+pageOfKeys-1)/pageOfKeys, 1)
+		listed.in += page.in * max(all.listed, 1) / max(names, 1)
+	}
 	se.say("%s; looking into %s of them", items(all.seen), count(int64(len(all.picks))))
 
 	r := newRehearsal(se, all.refs())
@@ -261,7 +274,7 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 		}
 	}
 	before := se.asked()
-	opened = before.minus(listed)
+	opened = before.minus(drawn).minus(page)
 	rep, err := engine.Run(ctx, engine.Job{
 		Worker:  engine.Worker{Source: r, Format: variants{se.worker.Format}, Rewrapper: asker{se.worker.Rewrapper, r}},
 		Workers: j.workers, Observe: r.observe,
@@ -370,6 +383,26 @@ func (s *sample) draw(ctx context.Context, src sources.Source, match func(string
 	return g.Wait()
 }
 
+// firstPage lists as much of the source as one request brings, and says what was
+// asked and how many names that were. The spans of a small source do not tell:
+// their listings overlap.
+func (se *session) firstPage(ctx context.Context) (page asked, names int64, err error) {
+	before := se.asked()
+	parts, err := se.source.Spans(ctx, 1)
+	if err != nil {
+		return page, 0, fmt.Errorf("splitting the source: %w", err)
+	}
+	for _, err := range se.source.List(ctx, parts[0], "") {
+		if err != nil {
+			return page, 0, fmt.Errorf("listing stopped: %w", err)
+		}
+		if names++; names == pageOfKeys {
+			break
+		}
+	}
+	return se.asked().minus(before), names, nil
+}
+
 func (s *sample) refs() []sources.Ref {
 	refs := make([]sources.Ref, len(s.picks))
 	for i, p := range s.picks {
@@ -426,11 +459,6 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 	if j.source.dir == "" {
 		add(store, opOpening, opened.store)
 		add(store, "ListObjectsV2", listed.store)
-		if j.progress != "none" { // a run counts the items once more, see [progress.count]
-			pages := max((all.listed+pageOfKeys-1)/pageOfKeys, 1)
-			add(store, "ListObjectsV2", pages)
-			listed.in += listed.in * pages / max(listed.store, 1)
-		}
 		add(store, "HeadObject", scale(r.heads.Load()))
 		add(store, "GetObject", scale(r.gets.Load()))
 		add(store, opLooks, scale(max(looked.store-r.heads.Load()-r.gets.Load(), 0)))
@@ -527,7 +555,7 @@ func (r *rehearsal) notes(p *plan) []string {
 		add("Items would fail, for example %v", r.failure)
 	}
 	if r.se.kms != nil {
-		add("Keys and key material are what KMS ReEncrypt named; its answers were thrown away.")
+		add("Keys and key material are what KMS ReEncrypt named; its answers were thrown away. With --verify open a run makes two calls of Decrypt more for each wrapped key that it moves.")
 	}
 	if p.WaysAssumed {
 		add("This endpoint is not AWS's: what it honours, a canary object finds out when the run begins (some 25 requests more). The ways are assumed; objects that cannot be written safely will be skipped.")

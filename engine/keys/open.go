@@ -25,6 +25,8 @@ type KMS struct {
 	to   *key        // nil: each key's own
 	all  []candidate // the moves between keys that the operator named
 
+	targetFirst bool // is tried as a source before all others
+
 	answers  *answers
 	flights  flights[digest, answer]
 	asking   flights[string, standing]
@@ -65,6 +67,8 @@ func OpenKMS(ctx context.Context, c Config) (*KMS, error) {
 		cfg:     c,
 		reg:     &registry{client: c.Client, clock: c.Clock},
 		targets: make(map[string]*key),
+
+		targetFirst: c.ReadOnly,
 	}
 	if err := k.resolve(ctx); err != nil {
 		return nil, err
@@ -292,6 +296,12 @@ func (k *KMS) To() *Key {
 	to := k.to.Key
 	return &to
 }
+
+// TryTargetLast has the keys tried in the order of a run also where
+// Config.ReadOnly is set, so that the calls are those that a run would make. Who
+// looks whether everything is on target is better off with the target first. It
+// is to be called before the first Rewrap.
+func (k *KMS) TryTargetLast() { k.targetFirst = false }
 
 // Targets are the keys that wrapped keys end at, as far as they are known by
 // now, each with the key material that was current when it was first met. They

@@ -130,7 +130,7 @@ func (k *KMS) candidates(ctx context.Context, w envelope.WrappedKey) (cs []candi
 	if err != nil {
 		return nil, nil, err
 	}
-	if k.cfg.ReadOnly && k.to != nil {
+	if k.targetFirst && k.to != nil {
 		front(cs, slices.IndexFunc(cs, func(c candidate) bool { return c.src.ARN == k.to.ARN }))
 	}
 	return cs, none, nil
@@ -335,6 +335,7 @@ func (k *KMS) judge(ctx context.Context, w envelope.WrappedKey, c candidate, oth
 		}
 	}
 	if k.cfg.ReadOnly {
+		k.hints.learn(out.CiphertextBlob, c.dst.ARN) // as [KMS.rewrap] does of a blob that is used
 		r.To.Material = bound
 		return r, nil
 	}

@@ -345,6 +345,27 @@ func TestReadOnly(t *testing.T) {
 	if n := w.calls("ReEncrypt"); n != 1 {
 		t.Errorf("%d calls for what is on target", n)
 	}
+	// In a rehearsal it is tried last, as in a run; and what a run would have
+	// learned from its own blobs is learned.
+	k = w.open(keys.Config{From: []string{a, c}, To: b, ReadOnly: true})
+	k.TryTargetLast()
+	for i, calls := range []int{3, 1, 1} {
+		blob := w.seal([]string{b, a, b}[i], nil)
+		if i > 0 {
+			w.calls("ReEncrypt")
+		}
+		w.rewrap(k, envelope.WrappedKey{Blob: blob})
+		if n := w.calls("ReEncrypt"); n != calls {
+			t.Errorf("%d calls, want %d", n, calls)
+		}
+	}
+	k = w.open(keys.Config{From: []string{a}, To: b, ReadOnly: true})
+	k.TryTargetLast()
+	w.rewrap(k, envelope.WrappedKey{Blob: w.seal(a, nil)})
+	w.calls("ReEncrypt")
+	if w.rewrap(k, envelope.WrappedKey{Blob: w.seal(b, nil)}); w.calls("ReEncrypt") != 1 {
+		t.Error("what a run makes is not known as on target")
+	}
 	// Each key its own target.
 	k = w.open(keys.Config{ReadOnly: true, Verify: keys.VerifyOpen})
 	if r := w.rewrap(k, envelope.WrappedKey{Blob: old, KeyID: b, Context: ec}); r.Current || r.Blob != nil || w.calls("Decrypt") != 0 {

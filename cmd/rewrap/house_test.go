@@ -25,6 +25,7 @@ var rooms = map[string][]string{
 	"bench/emulator/s3":  {"bench/emulator/kms"},
 	"bench/emulator":     {"bench/emulator/kms", "bench/emulator/s3"},
 	"bench/seed":         {},
+	"bench/floor":        {},
 	"cmd/rewrap":         {"bench/emulator", "bench/seed", "checkpoint", "engine", "engine/envelope", "engine/keys", "engine/pace", "sources", "sources/awserr", "sources/dir", "sources/s3"},
 }
 

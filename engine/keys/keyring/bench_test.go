@@ -1,27 +1,23 @@
 package keyring
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"testing"
 
+	"rewrap/bench/floor"
 	"rewrap/engine/envelope"
 )
 
-// BenchmarkBareLoop is the floor: the standard library's AES-256-GCM, open and
-// seal of a 32-byte key with a fresh random nonce, and nothing else.
+// BenchmarkBareLoop is the floor, and nothing else.
 func BenchmarkBareLoop(b *testing.B) {
-	loop := bareLoop(b)
+	step := floor.Loop(false)()
 	b.ReportAllocs()
-	step := loop()
 	for b.Loop() {
 		step()
 	}
 }
 
 func BenchmarkBareLoopParallel(b *testing.B) {
-	loop := bareLoop(b)
+	loop := floor.Loop(false)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for step := loop(); pb.Next(); {
@@ -30,48 +26,10 @@ func BenchmarkBareLoopParallel(b *testing.B) {
 	})
 }
 
-func bareLoop(b *testing.B) func() func() { return bare(b, false) }
-
-func bare(b *testing.B, proof bool) func() func() {
-	gcm := func() cipher.AEAD {
-		key := make([]byte, 32)
-		_, _ = rand.Read(key)
-		block, err := aes.NewCipher(key)
-		if err != nil {
-			b.Fatal(err)
-		}
-		g, err := cipher.NewGCM(block)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return g
-	}
-	from, to := gcm(), gcm()
-	nonce := make([]byte, 12)
-	blob := from.Seal(nil, nonce, make([]byte, 32), nil)
-	return func() func() {
-		plain, again, out, fresh := make([]byte, 0, 32), make([]byte, 0, 32), make([]byte, 0, 48), make([]byte, 12)
-		return func() {
-			opened, err := from.Open(plain, nonce, blob, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			_, _ = rand.Read(fresh)
-			out = to.Seal(out[:0], fresh, opened, nil)
-			if !proof {
-				return
-			}
-			if _, err := to.Open(again, fresh, out, nil); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-}
-
 // BenchmarkBareProof is the floor with what no run does without: the new blob is
 // opened again.
 func BenchmarkBareProof(b *testing.B) {
-	step := bare(b, true)()
+	step := floor.Loop(true)()
 	b.ReportAllocs()
 	for b.Loop() {
 		step()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strconv"
@@ -52,7 +53,7 @@ func newKeyringCreate(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create FILE",
 		Short: "Make a keyring with one key; a file that exists is never overwritten",
-		Args:  argsAre(cobra.ExactArgs(1)),
+		Args:  argsAre(exactly("FILE")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, release := untilSignal(cmd)
 			defer release()
@@ -68,8 +69,7 @@ func newKeyringCreate(s streams) *cobra.Command {
 			if w.key != "" {
 				kept = "encrypted by " + w.key
 			}
-			_, err = fmt.Fprintf(s.out, "key %d is the primary key of %s, which is %s\n", id, args[0], kept)
-			return err
+			return came(s, false, nil, "key %d is the primary key of %s, which is %s", id, args[0], kept)
 		},
 	}
 	cmd.Flags().StringVar(&template, "template", "AES256_GCM", "the key's template `NAME`, as tinkey has it: "+strings.Join(keyring.Templates(), ", ")+"; each also with _RAW")
@@ -83,7 +83,7 @@ func newKeyringRotate(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate FILE",
 		Short: "Add a key and make it the primary one; the old keys stay",
-		Args:  argsAre(cobra.ExactArgs(1)),
+		Args:  argsAre(exactly("FILE")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, release := untilSignal(cmd)
 			defer release()
@@ -95,8 +95,7 @@ func newKeyringRotate(s streams) *cobra.Command {
 			if err != nil {
 				return changeError(ctx, err)
 			}
-			_, err = fmt.Fprintf(s.out, "key %d is the primary key of %s\n", id, args[0])
-			return err
+			return came(s, false, nil, "key %d is the primary key of %s", id, args[0])
 		},
 	}
 	cmd.Flags().StringVar(&template, "template", "", "the new key's template `NAME`; default: as the primary key")
@@ -109,7 +108,7 @@ func newKeyringStatus(s streams, verb, short string, enabled bool) *cobra.Comman
 	cmd := &cobra.Command{
 		Use:   verb + " FILE KEYID",
 		Short: short,
-		Args:  argsAre(cobra.ExactArgs(2)),
+		Args:  argsAre(exactly("FILE", "KEYID")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := strconv.ParseUint(args[1], 10, 32)
 			if err != nil {
@@ -124,8 +123,7 @@ func newKeyringStatus(s streams, verb, short string, enabled bool) *cobra.Comman
 			if err := keyring.SetStatus(ctx, args[0], uint32(id), enabled, how); err != nil {
 				return changeError(ctx, err)
 			}
-			_, err = fmt.Fprintf(s.out, "key %d of %s is %sd\n", id, args[0], verb)
-			return err
+			return came(s, false, nil, "key %d of %s is %sd", id, args[0], verb)
 		},
 	}
 	w.flags(cmd.Flags())
@@ -139,7 +137,7 @@ func newKeyringList(s streams) *cobra.Command {
 		Short: "The keys of a keyring: ids, types, states; never key material",
 		Long: `list shows what a keyring file says of its keys. It calls no key service: an
 encrypted keyring has that in the clear beside the keys.`,
-		Args: argsAre(cobra.ExactArgs(1)),
+		Args: argsAre(exactly("FILE")),
 		RunE: func(_ *cobra.Command, args []string) error {
 			info, err := keyring.List(args[0])
 			if err != nil {
@@ -148,25 +146,38 @@ encrypted keyring has that in the clear beside the keys.`,
 			if asJSON {
 				return json.NewEncoder(s.out).Encode(info)
 			}
-			t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			var b strings.Builder
 			kept := "in the clear"
 			if info.Encrypted {
 				kept = "encrypted by a key service; what it says of its keys is not authenticated"
 			}
-			fmt.Fprintf(s.out, "%s is %s\n", args[0], kept)
+			fmt.Fprintf(&b, "%s is %s\n", oneLine(args[0]), kept)
+			t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(t, "ID\tTYPE\tPREFIX\tSTATUS\t")
 			for _, k := range info.Keys {
 				note := ""
 				if k.Primary {
 					note = "primary"
 				}
-				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\n", k.ID, k.Type, k.Prefix, k.Status, note)
+				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\n", k.ID, oneLine(k.Type), k.Prefix, k.Status, note)
 			}
-			return t.Flush()
+			_ = t.Flush()
+			_, err = io.WriteString(s.out, b.String())
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return cmd
+}
+
+// exactly are the arguments of a command that wants these and no others.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return fmt.Errorf("give %s; got %s", strings.Join(names, " and "), many(int64(len(args)), "argument"))
+		}
+		return nil
+	}
 }
 
 // untilSignal is a context that ends with a signal to stop: a change of a

@@ -212,3 +212,17 @@ func TestKeyringInterrupted(t *testing.T) {
 		}
 	}
 }
+
+// TestKeyringListOfAnyFile: what a file says of its keys reaches no terminal as
+// it is.
+func TestKeyringListOfAnyFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	const set = `{"encryptedKeyset":"AAAA","keysetInfo":{"primaryKeyId":1,"keyInfo":[{"typeUrl":"type.googleapis.com/google.crypto.tink.A\u001b[2J","status":"ENABLED","keyId":1,"outputPrefixType":"TINK"}]}}`
+	if err := os.WriteFile(filepath.Join(w.dir, "ring.json"), []byte(set), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := w.run("keyring", "list", "ring.json").want(t, exitOK, ""); !strings.Contains(e.out, `A\x1b[2J`) || strings.Contains(e.out, "\x1b") {
+		t.Errorf("%q", e.out)
+	}
+}

@@ -56,7 +56,7 @@ type period int
 func (p *period) Set(s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < keys.MinPeriod || n > keys.MaxPeriod {
-		return fmt.Errorf("%d to %d days", keys.MinPeriod, keys.MaxPeriod)
+		return fmt.Errorf("it takes %d to %d days", keys.MinPeriod, keys.MaxPeriod)
 	}
 	*p = period(n)
 	return nil

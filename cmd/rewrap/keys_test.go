@@ -620,7 +620,7 @@ func TestKeysUsage(t *testing.T) {
 		{"90 to 2560", []string{"keys", "enable-rotation", arn, "--period", "89"}},
 		{"90 to 2560", []string{"keys", "enable-rotation", arn, "--period", "2561"}},
 		{"90 to 2560", []string{"keys", "enable-rotation", arn, "--period", "0"}},
-		{"--period \"year\": 90 to 2560 days", []string{"keys", "enable-rotation", arn, "--period", "year"}},
+		{"--period \"year\": it takes 90 to 2560 days", []string{"keys", "enable-rotation", arn, "--period", "year"}},
 		{"\"app\" is no key: ", []string{"keys", "enable-rotation", "app"}},
 		{"\"app\" is no key: ", []string{"keys", "rotate", "app", "--yes"}},
 		{"\"sym\" is no alias: it is alias/NAME", []string{"keys", "move-alias", "sym", "--to", arn, "--yes"}},

@@ -98,7 +98,7 @@ type readers struct {
 func (se *session) readers(keys []planKeys) []readers {
 	list := []readers{}
 	for _, k := range keys {
-		if k.State == "foreign" || slices.ContainsFunc(list, func(r readers) bool { return r.Format == k.Format }) {
+		if k.State == "foreign" || k.State == "failed" || slices.ContainsFunc(list, func(r readers) bool { return r.Format == k.Format }) {
 			continue
 		}
 		r := readers{Format: k.Format, Pins: "as-configured"}

@@ -376,6 +376,19 @@ func TestLinkAndMode(t *testing.T) {
 	if n := len(tinkRead(t, path).ks.Key); n != 2 {
 		t.Errorf("%d keys", n)
 	}
+
+	// Whoever reads it by another name would not get the new key.
+	twin := filepath.Join(t.TempDir(), "twin.json")
+	if err := os.Link(path, twin); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keyring.Rotate(t.Context(), twin, "", keyring.Wrapping{}); err == nil || !strings.Contains(err.Error(), "has 2 names (hard links)") {
+		t.Errorf("a keyring of two names: %v", err)
+	}
+	if a, b := len(tinkRead(t, path).ks.Key), len(tinkRead(t, twin).ks.Key); a != 2 || b != 2 {
+		t.Errorf("%d and %d keys", a, b)
+	}
+	alone(t, twin)
 }
 
 // TestLock: a change that is under way is not joined, one that was killed

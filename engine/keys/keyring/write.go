@@ -64,6 +64,9 @@ func update(path string, edit func(*file) ([]byte, error)) error {
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("what a change left that was killed cannot be removed: %w", err)
 	}
+	if info, err := os.Stat(path); err == nil && hardLinks(info) > 1 { // not by PATH.new
+		return fmt.Errorf("%s has %d names (hard links), which a change would part, so it was not changed: the others would keep the old keyring. Make symbolic links of them", path, hardLinks(info))
+	}
 	text, err := edit(old)
 	if err != nil {
 		return err

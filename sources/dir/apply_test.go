@@ -3,12 +3,14 @@
 package dir
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -218,9 +220,9 @@ func TestTwoOtherWriters(t *testing.T) {
 	}
 }
 
-// TestLease: a program that has the file open for writing, or opens it while
-// it is being exchanged, does not lose what it writes.
-func TestLease(t *testing.T) {
+// needLeases skips a test where nobody can tell that a file is open elsewhere.
+func needLeases(t *testing.T) {
+	t.Helper()
 	probe, err := os.Create(filepath.Join(t.TempDir(), "probe"))
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +235,43 @@ func TestLease(t *testing.T) {
 	if taken, _ := lease(probe); !taken {
 		t.Skip("SKIPPED: the file system of the temporary folder has no leases")
 	}
-	probe.Close()
+}
+
+// TestEmptied: a file that another process has emptied and is about to write is
+// not taken for one that holds nothing, however old its times are.
+func TestEmptied(t *testing.T) {
+	needLeases(t)
+	o := newOne(t)
+	cmd := exec.Command("sh", "-c", `exec 3>"$0"; echo open; read -r _`, o.path(o.name))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "open\n" {
+		t.Errorf("the other process: %q, %v", line, err)
+	}
+	for _, head := range []int64{0, 100} {
+		_, err = o.s.Read(t.Context(), o.ref(), sources.Want{Head: head})
+		notYet(t, err)
+	}
+	in.Close()
+	cmd.Wait() //nolint:errcheck // read has met the end of its input, and fails
+	if v, err := o.s.Read(t.Context(), o.ref(), sources.Want{Head: 100}); err != nil || v.Size != 0 {
+		t.Errorf("when it is closed: %d bytes, %v", v.Size, err)
+	}
+}
+
+// TestLease: a program that has the file open for writing, or opens it while
+// it is being exchanged, does not lose what it writes.
+func TestLease(t *testing.T) {
+	needLeases(t)
 	t.Run("open before", func(t *testing.T) {
 		o := newOne(t)
 		f, err := os.OpenFile(o.path(o.name), os.O_WRONLY, 0)

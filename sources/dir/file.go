@@ -224,7 +224,11 @@ func (s *Source) read(dir *os.File, name string, r sources.Ref, want int64) (_ s
 		}
 	}
 	if st.size == 0 {
-		// Some programs empty a file before they write it anew.
+		// Some programs empty a file before they write it anew. Until they are
+		// done its times may be old ones (ext4), but they have it open.
+		if _, open := lease(f); open {
+			return sources.View{}, false, busy(r.ID, "being written")
+		}
 		if wait := (seen{st, when}).young(); wait > 0 {
 			return sources.View{}, false, &sources.NotYetError{Wait: wait, Detail: fmt.Sprintf("%s was emptied or made a moment ago", r.ID)}
 		}

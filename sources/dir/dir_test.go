@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -210,6 +211,11 @@ func TestConformanceTmpfs(t *testing.T) {
 	conformance(t, func(t *testing.T) string { return subdir(t, base) }, func(*Source) {}, false)
 }
 
+func TestConformanceXFS(t *testing.T) {
+	base := mountXFS(t)
+	conformance(t, func(t *testing.T) string { return subdir(t, base) }, func(*Source) {}, false)
+}
+
 func TestConformanceWithoutXattrs(t *testing.T) {
 	base := mount(t, "ramfs", "")
 	if err := unix.Setxattr(base, "user.probe", nil, 0); err != unix.ENOTSUP {
@@ -237,11 +243,37 @@ func mount(t *testing.T, kind, options string) string {
 	if err := unix.Mount(kind, at, kind, 0, options); err != nil {
 		t.Skipf("SKIPPED: mounting %s: %v", kind, err)
 	}
+	unmountAfter(t, at)
+	return at
+}
+
+func unmountAfter(t *testing.T, at string) {
 	t.Cleanup(func() {
 		if err := unix.Unmount(at, 0); err != nil {
 			t.Errorf("unmounting %s: %v", at, err)
 		}
 	})
+}
+
+// mountXFS is a new XFS in an image file.
+func mountXFS(t *testing.T) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: mounting xfs needs root")
+	}
+	image, at := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 300<<20); err != nil { // the least that it takes; a hole
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"mkfs.xfs", "-q", image}, {"mount", "-o", "loop", image, at}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("SKIPPED: %q: %v %s", args, err, out)
+		}
+	}
+	unmountAfter(t, at)
 	return at
 }
 
@@ -261,7 +293,12 @@ var oneEdit = sources.Edit{Splices: []sources.Splice{{Off: 5, Del: 4, Ins: []byt
 
 func newOne(t *testing.T) *one {
 	t.Helper()
-	o := &one{another: newAnother(t, t.TempDir()), name: "folder/item"}
+	return newOneIn(t, t.TempDir())
+}
+
+func newOneIn(t *testing.T, base string) *one {
+	t.Helper()
+	o := &one{another: newAnother(t, base), name: "folder/item"}
 	if err := o.put(o.name, []byte(oldBody), nil); err != nil {
 		t.Fatal(err)
 	}

@@ -146,29 +146,8 @@ func TestKept(t *testing.T) {
 			t.Errorf("the flags are %x; %v", n, err)
 		}
 	})
-	t.Run("no ACL in a folder with a default ACL", func(t *testing.T) {
-		o := newOne(t)
-		if !o.acl {
-			t.Skip("SKIPPED: the file system has no ACLs")
-		}
-		for _, err := range []error{
-			unix.Removexattr(o.path(o.name), aclName),
-			os.Chmod(o.path(o.name), 0o640),
-			unix.Setxattr(o.path("folder"), "system.posix_acl_default", []byte(acl), 0),
-		} {
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		before := o.look(t)
-		if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); err != nil {
-			t.Fatal(err)
-		}
-		before["body"] = newBody
-		if got := o.look(t); !maps.Equal(got, before) {
-			t.Errorf("it is %v, should be %v", got, before)
-		}
-	})
+	t.Run("no ACL in a folder with a default ACL", func(t *testing.T) { noACL(t, newOne(t)) })
+	t.Run("no ACL in a folder with a default ACL, on XFS", func(t *testing.T) { noACL(t, newOneIn(t, mountXFS(t))) })
 	t.Run("holes", func(t *testing.T) {
 		o := newOne(t)
 		const size = 64 << 20
@@ -197,6 +176,30 @@ func TestKept(t *testing.T) {
 			t.Errorf("%d of %d bytes are on the disk: the holes were filled", st.Blocks*512, size)
 		}
 	})
+}
+
+func noACL(t *testing.T, o *one) {
+	t.Helper()
+	if !o.acl {
+		t.Skip("SKIPPED: the file system has no ACLs")
+	}
+	for _, err := range []error{
+		unix.Removexattr(o.path(o.name), aclName),
+		os.Chmod(o.path(o.name), 0o640),
+		unix.Setxattr(o.path("folder"), "system.posix_acl_default", []byte(acl), 0),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := o.look(t)
+	if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); err != nil {
+		t.Fatal(err)
+	}
+	before["body"] = newBody
+	if got := o.look(t); !maps.Equal(got, before) {
+		t.Errorf("it is %v, should be %v", got, before)
+	}
 }
 
 // TestOthersFile: without the right to give files away it is refused, before

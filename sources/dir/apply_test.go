@@ -630,24 +630,43 @@ func TestFullOfTemporaries(t *testing.T) {
 	}
 }
 
+// TestReadOnlyFileSystem: nothing can be done in a tree that is read-only; a
+// mount in it that is says nothing of the rest.
 func TestReadOnlyFileSystem(t *testing.T) {
 	base := mount(t, "tmpfs", "size=1m")
 	a := newAnother(t, base)
-	if err := a.put("item", []byte(oldBody), nil); err != nil {
+	for _, name := range []string{"item", "mounted/item"} {
+		if err := a.put(name, []byte(oldBody), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sub := a.path("mounted")
+	if err := unix.Mount(sub, sub, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
+	}
+	unmountAfter(t, sub)
+	if err := unix.Mount("", sub, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	src := later(opened(t, a.root))
+	o, in := &one{a, src, "item"}, &one{a, src, "mounted/item"}
+	_, err := in.plan(t)
+	refused(t, err, reasonNotWritable)
+	if err == nil || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("%v: does not say why", err)
+	}
+	if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); err != nil {
+		t.Errorf("beside the mount: %v", err)
 	}
 	if err := unix.Mount("", base, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	s := later(opened(t, a.root))
-	v, err := s.Read(t.Context(), sources.Ref{ID: "item"}, sources.Want{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = s.Plan(t.Context(), v, oneEdit)
-	var run *sources.RunError
-	if !errors.As(err, &run) || !errors.Is(err, syscall.EROFS) {
-		t.Errorf("got %v, should stop the run", err)
+	for _, o := range []*one{o, in} {
+		_, err := o.plan(t)
+		var run *sources.RunError
+		if !errors.As(err, &run) || !errors.Is(err, syscall.EROFS) {
+			t.Errorf("%s in a tree that is read-only: %v, should stop the run", o.name, err)
+		}
 	}
 }
 

@@ -112,9 +112,13 @@ func (s *Source) target(id string) (*target, error) {
 // writable refuses what could not be replaced, or not without a loss that can
 // be known beforehand.
 func (s *Source) writable(t *target) error {
-	err := retry(func() error { return unix.Faccessat(int(t.dir.Fd()), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) })
-	if is(err, unix.EACCES, unix.EPERM) {
+	err := mayWrite(t.dir)
+	switch {
+	case is(err, unix.EACCES, unix.EPERM):
 		return refuse(reasonNotWritable, "the folder of %s cannot be written to; run as a user who may", t.id)
+	case is(err, unix.EROFS) && !is(mayWrite(s.root), unix.EROFS):
+		// A mount or a snapshot in the tree, which says nothing of the rest.
+		return refuse(reasonNotWritable, "the file system that %s lies on is read-only, as a snapshot is; mount it for writing, or leave it out", t.id)
 	}
 	if err != nil {
 		return fail(whereWrite, "planning", t.id, err)
@@ -133,6 +137,12 @@ func (s *Source) writable(t *target) error {
 		return err
 	}
 	return flagsAllow(t)
+}
+
+func mayWrite(folder *os.File) error {
+	return retry(func() error {
+		return unix.Faccessat(int(folder.Fd()), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	})
 }
 
 // mayOwn says whether a new file can get this owner and group: always with

@@ -246,6 +246,10 @@ func (w *write) exchange() error {
 		// gets it back to write to.
 		func() bool { return same && (!w.oldLeased || leased(t.f)) },
 		func() bool { return !w.newLeased || leased(w.new) })
+	if errors.Is(err, errLeft) {
+		w.s.say("%q holds a version of %q that another program wrote while it was being re-wrapped, and that has been replaced or deleted since. It is left for you to look at and to remove", t.dir.Name()+"/"+w.temp.name(), t.name)
+		return conflict(t.id)
+	}
 	if err != nil {
 		return fail(whereWrite, "changing", t.id, err)
 	}

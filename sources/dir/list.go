@@ -149,6 +149,14 @@ func join(folder, name string) string {
 	return folder + "/" + name
 }
 
+// split is the names on the way to a folder.
+func split(folder string) []string {
+	if folder == "" {
+		return nil
+	}
+	return strings.Split(folder, "/")
+}
+
 // folder walks what is in a folder and stands after the path that is given,
 // relative to it.
 func (w *walk) folder(path, after string) error {
@@ -234,11 +242,7 @@ func byName(a, b entry) int { return strings.Compare(a.name, b.name) }
 // folder that is not there any more is empty; one that may not be looked into
 // is errUnreadable.
 func (w *walk) scan(path string, show func(entry)) error {
-	var parts []string
-	if path != "" {
-		parts = strings.Split(path, "/")
-	}
-	dir, err := w.s.folder(parts, unix.O_RDONLY)
+	dir, err := w.s.folder(split(path), unix.O_RDONLY)
 	if path != "" && is(err, unix.ENOENT, unix.ENOTDIR, unix.ELOOP) {
 		return nil
 	}

@@ -10,11 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"rewrap/sources"
 )
 
 // A temporary file's name is
@@ -100,9 +100,14 @@ func mark(s string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// errRemoved: another run's Prepare was here, and has removed what was ours.
-// Whether it landed, the next reading tells.
-var errRemoved = errors.New("its temporary file was removed by another run")
+var (
+	// errRemoved: another run's Prepare was here, and has removed what was ours.
+	// Whether it landed, the next reading tells.
+	errRemoved = errors.New("its temporary file was removed by another run")
+	// errLeft: what is at the temporary name is somebody's, and nobody knows
+	// where it belongs.
+	errLeft = errors.New("what another program wrote is left at the temporary name")
+)
 
 // settle ends an exchange: it removes the file that has no business at the
 // temporary name any more, or undoes the exchange where another writer was
@@ -121,8 +126,7 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new func() boo
 	remove := func() error {
 		s.at("remove new")
 		if !new() {
-			s.leave(dir, name, target)
-			return nil
+			return errLeft
 		}
 		return unlink(dir, name)
 	}
@@ -141,8 +145,7 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new func() boo
 		return false, err
 	}
 	if err != nil || at.mark() != t.new {
-		s.leave(dir, name, target)
-		return false, nil
+		return false, errLeft
 	}
 	// What is at the target is taken to be expected. If something else comes
 	// out, it is newer than what was put in for it, and goes back.
@@ -168,16 +171,7 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new func() boo
 		}
 		expected, out = out, came
 	}
-	s.leave(dir, name, target)
-	return false, nil
-}
-
-func (s *Source) leave(dir *os.File, name, target string) {
-	of := "a file in " + dir.Name()
-	if target != "" {
-		of = join(dir.Name(), target)
-	}
-	s.say("%q holds a version of %q that another program wrote while it was being re-wrapped, and that has been replaced or deleted since. It is left for you to look at and to remove", name, of)
+	return false, errLeft
 }
 
 // Prepare removes what killed runs have left in the tree. To be called before
@@ -192,47 +186,73 @@ func (s *Source) Prepare(ctx context.Context) error {
 	if err := w.folder("", ""); err != nil {
 		return err
 	}
+	removed := 0
 	for _, p := range left {
-		err := s.recover(ctx, p.folder, p.name)
-		if err != nil {
-			err = fail(whereWrite, "clearing up after a killed run:", join(p.folder, p.name), err)
-		}
-		if err != nil && !errors.Is(err, sources.ErrGone) {
-			return err
+		switch err := s.recover(ctx, p.folder, p.name); {
+		case err == nil:
+			removed++
+		case errors.Is(err, errKept), is(err, unix.ENOENT, unix.ENOTDIR, unix.ELOOP):
+		case is(err, unix.EACCES, unix.EPERM, unix.EROFS):
+			s.say("%q was left by an earlier run and cannot be removed (%v). The next run that may write to its folder sees to it", s.path(p.folder, p.name), bare(err))
+		default:
+			return fail(whereWrite, "clearing up after a killed run:", join(p.folder, p.name), err)
 		}
 	}
-	if len(left) > 0 {
-		s.say("%d temporary files of an earlier run were found and seen to", len(left))
+	switch removed {
+	case 0:
+	case 1:
+		s.say("1 temporary file of an earlier run was found and seen to")
+	default:
+		s.say("%d temporary files of an earlier run were found and seen to", removed)
 	}
 	return nil
 }
 
-// recover decides about one file that was left behind.
+// errKept: what looks left behind is not to be touched, and what is to be said
+// of it was said.
+var errKept = errors.New("kept")
+
+// path is what people find a file of a folder by.
+func (s *Source) path(folder, name string) string { return filepath.Join(s.name, folder, name) }
+
+// recover decides about one file that was left behind, and removes it unless
+// it returns an error.
 func (s *Source) recover(ctx context.Context, folder, name string) error {
-	t, _ := parseTemp(name)
-	var parts []string
-	if folder != "" {
-		parts = strings.Split(folder, "/")
-	}
-	dir, err := s.folder(parts, unix.O_RDONLY)
+	dir, err := s.folder(split(folder), unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if t.new == "" {
-		st, err := lstat(dir, name)
-		if err == nil && st.mode&unix.S_IFMT != unix.S_IFREG {
-			s.say("%q has a name as rewrap's temporary files have, and is none: it is left, and not looked into", join(folder, name))
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if free, err := unused(dir, name); err != nil || !free {
-			return err
-		}
-		return unlink(dir, name)
+	if t, _ := parseTemp(name); t.new == "" {
+		err = s.recoverUnnamed(dir, folder, name)
+	} else {
+		err = s.recoverNamed(ctx, dir, t, folder)
 	}
+	if err != nil {
+		return err
+	}
+	return syncFolder(dir)
+}
+
+// recoverUnnamed removes what was killed while it was written.
+func (s *Source) recoverUnnamed(dir *os.File, folder, name string) error {
+	st, err := lstat(dir, name)
+	if err != nil {
+		return err
+	}
+	if st.mode&unix.S_IFMT != unix.S_IFREG {
+		s.say("%q has a name as rewrap's temporary files have, and is none: it is left, and not looked into", s.path(folder, name))
+		return errKept
+	}
+	if err := unused(dir, name); err != nil {
+		return err
+	}
+	return unlink(dir, name)
+}
+
+// recoverNamed ends an exchange that may have begun.
+func (s *Source) recoverNamed(ctx context.Context, dir *os.File, t temp, folder string) error {
+	name := t.name()
 	target, err := s.contended(ctx, folder, t.target)
 	if err != nil {
 		return err
@@ -244,50 +264,56 @@ func (s *Source) recover(ctx context.Context, folder, name string) error {
 		if is(err, unix.ENOENT) || err == nil && st.mark() != t.new {
 			continue
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			err = unused(dir, n)
 		}
-		if free, err := unused(dir, n); err != nil || !free {
+		if err != nil {
 			return err
 		}
 	}
 	// A program that opened the file and was held up by the lease of the
 	// process that was killed has it open by now.
-	var held []*os.File // until it is removed
-	defer func() {
-		for _, f := range held {
-			f.Close()
+	quiet := func() bool { return quiet(dir, name) }
+	_, err = s.settle(dir, t, target, quiet, quiet)
+	switch {
+	case errors.Is(err, errRemoved):
+		return errKept
+	case errors.Is(err, errLeft):
+		of := "a file beside it"
+		if target != "" {
+			of = strconv.Quote(target)
 		}
-	}()
-	quiet := func() bool {
-		f, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return true // not to be asked
-		}
-		held = append(held, f)
-		_, open := lease(f)
-		return !open
+		s.say("%q holds a version of %s that another program wrote while it was being re-wrapped, and that has been replaced or deleted since. It is left for you to look at and to remove", s.path(folder, name), of)
+		return errKept
 	}
-	if _, err := s.settle(dir, t, target, quiet, quiet); err != nil {
-		return err
-	}
-	return syncFolder(dir)
+	return err
 }
 
-// unused says whether no living process holds the lock of a file.
-func unused(dir *os.File, name string) (bool, error) {
+// quiet says that nobody is seen to have a file open for writing.
+func quiet(dir *os.File, name string) bool {
 	f, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
-	if is(err, unix.ENOENT) {
-		return true, nil
-	}
-	if is(err, unix.EACCES) {
-		return true, nil // of another user, or a mode that keeps us out
-	}
 	if err != nil {
-		return false, err
+		return true // not to be asked
 	}
 	defer f.Close()
-	return lock(f), nil
+	_, open := lease(f)
+	return !open
+}
+
+// unused is errKept if a living process holds the lock of a file.
+func unused(dir *os.File, name string) error {
+	f, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if is(err, unix.ENOENT, unix.EACCES) { // EACCES: of another user, or a mode that keeps us out
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if !lock(f) {
+		return errKept
+	}
+	return nil
 }
 
 // contended is the name in a folder whose mark is given; "" if there is none

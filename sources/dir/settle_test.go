@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -212,6 +213,94 @@ func TestOddTemp(t *testing.T) {
 	defer s.Close()
 	if err := s.Prepare(t.Context()); err != nil || len(notices) == 0 || len(o.tree(t)) != 4 {
 		t.Errorf("%v, %q, %q", err, notices, o.tree(t))
+	}
+}
+
+// TestPrepareSays: what may not be removed, is no file of ours, or is a living
+// process's stops nobody and does not count.
+func TestPrepareSays(t *testing.T) {
+	if root := os.Getenv("DIR_TEST_ROOT"); root != "" {
+		var notices []string
+		s, err := Open(t.Context(), Config{Root: root, Notice: func(n string) { notices = append(notices, n) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := s.Prepare(t.Context()); err != nil {
+			t.Error(err)
+		}
+		said := func(prefix string, words ...string) {
+			t.Helper()
+			for _, n := range notices {
+				if strings.HasPrefix(n, prefix) {
+					for _, w := range words {
+						if !strings.Contains(n, w) {
+							t.Errorf("%q: does not say %q", n, w)
+						}
+					}
+					return
+				}
+			}
+			t.Errorf("nothing is said of %s: %q", prefix, notices)
+		}
+		said(`"`+root+"/denied/", "permission denied", "next run")
+		said(`"`+root+"/mounted/", "read-only", "next run")
+		said(`"`+root+"/odd/", "is none")
+		said("1 temporary file of an earlier run was found")
+		if len(notices) != 4 {
+			t.Errorf("%d notices: %q", len(notices), notices)
+		}
+		return
+	}
+	a := newAnother(t, mount(t, "tmpfs", "size=64m"))
+	where := make(map[string]string)
+	for _, folder := range []string{"mine", "denied", "mounted", "living"} {
+		where[folder] = folder + "/" + newTemp().name()
+		if err := a.put(where[folder], []byte("half"), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(a.path(folder), other, other); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(a.path(where[folder]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	living, err := os.Open(a.path(where["living"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer living.Close()
+	lock(living)
+	sub := a.path("mounted")
+	for _, err := range []error{
+		os.MkdirAll(a.path("odd/"+newTemp().name()), 0o755),
+		os.Chmod(a.path("denied"), 0o555),
+		unix.Mount(sub, sub, "", unix.MS_BIND, ""),
+		unix.Mount("", sub, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	unmountAfter(t, sub)
+	asOther(t, a.root)
+	for folder, name := range where {
+		if _, err := os.Lstat(a.path(name)); errors.Is(err, os.ErrNotExist) != (folder == "mine") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestPrepareBesideAnother: what another run has seen to meanwhile is no error.
+func TestPrepareBesideAnother(t *testing.T) {
+	o := newOne(t)
+	for _, tmp := range []temp{newTemp(), newTemp().ready(state{ino: 1}, state{ino: 2}, "item")} {
+		for _, folder := range []string{"folder", "nowhere"} {
+			if err := o.s.recover(t.Context(), folder, tmp.name()); !errors.Is(err, errKept) && !is(err, unix.ENOENT) {
+				t.Errorf("%s in %s: %v", tmp.name(), folder, err)
+			}
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -245,10 +246,18 @@ func (w *write) exchange() error {
 		// Whoever opened it before the exchange and now waits for its lease
 		// gets it back to write to.
 		func() bool { return same && (!w.oldLeased || leased(t.f)) },
-		func() bool { return !w.newLeased || leased(w.new) })
+		func() bool { return !w.newLeased || leased(w.new) },
+		func() bool {
+			now, err := fstat(w.new)
+			return err == nil && now.nlink == 0 && st.nlink > 0 // some file systems count no links
+		})
 	if errors.Is(err, errLeft) {
-		w.s.say("%q holds a version of %q that another program wrote while it was being re-wrapped, and that has been replaced or deleted since. It is left for you to look at and to remove", t.dir.Name()+"/"+w.temp.name(), t.name)
-		return conflict(t.id)
+		return &sources.RunError{
+			Err:     fmt.Errorf("while %s was in work other programs changed it more than once, and a version of theirs is left as %q", t.id, filepath.Join(t.dir.Name(), w.temp.name())),
+			Hint:    "Compare the two, keep what is right and remove that file",
+			Where:   whereWrite,
+			Strikes: leftStrikes,
+		}
 	}
 	if err != nil {
 		return fail(whereWrite, "changing", t.id, err)

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -174,49 +175,125 @@ func (o *one) look(t *testing.T) map[string]string {
 	return m
 }
 
-// TestTwoOtherWriters: the second comes while the exchange is undone for the
-// first. The newest has to be at the name, and nothing is thrown away that
-// could be somebody's.
+// TestTwoOtherWriters: the second comes after the exchange that is undone for the
+// first, or while it is. The newest has to be at the name. What it replaced or
+// deleted is gone, as it would be without us; where it kept the file that stood
+// in for the first's, the first's is kept too, and the item fails.
 func TestTwoOtherWriters(t *testing.T) {
-	for _, second := range []string{"before it is undone", "while it is undone"} {
-		t.Run(second, func(t *testing.T) {
+	put := func(body string) func(*one) error {
+		return func(o *one) error { return o.put(o.name, []byte(body), nil) }
+	}
+	remove := func(o *one) error { return o.delete(o.name) }
+	away := func(o *one) error { return os.Rename(o.path(o.name), o.path("away")) }
+	link := func(o *one) error { return os.Link(o.path(o.name), o.path("link")) }
+	both := func(all ...func(*one) error) func(*one) error {
+		return func(o *one) error {
+			for _, do := range all {
+				if err := do(o); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	for name, test := range map[string]struct {
+		compare func(*one) error   // after the exchange
+		undo    []func(*one) error // before each exchange that undoes one
+		want    map[string]string  // the tree
+		left    string             // with the temporary name
+	}{
+		"replaced":                           {compare: put("second"), want: map[string]string{"folder/item": "second"}},
+		"deleted":                            {compare: remove, want: map[string]string{}},
+		"renamed and deleted":                {compare: both(away, func(o *one) error { return o.delete("away") }), want: map[string]string{}},
+		"renamed":                            {compare: away, want: map[string]string{"away": newBody}, left: "first"},
+		"renamed and replaced":               {compare: both(away, put("second")), want: map[string]string{"away": newBody, "folder/item": "second"}, left: "first"},
+		"linked":                             {compare: link, want: map[string]string{"link": newBody, "folder/item": newBody}, left: "first"},
+		"linked and replaced":                {compare: both(link, put("second")), want: map[string]string{"link": newBody, "folder/item": "second"}, left: "first"},
+		"linked and deleted":                 {compare: both(link, remove), want: map[string]string{"link": newBody}, left: "first"},
+		"changed":                            {compare: func(o *one) error { return os.Chmod(o.path(o.name), 0o600) }, want: map[string]string{"folder/item": newBody}, left: "first"},
+		"replaced while undone":              {undo: []func(*one) error{put("second")}, want: map[string]string{"folder/item": "second"}},
+		"deleted while undone":               {undo: []func(*one) error{remove}, want: map[string]string{}},
+		"renamed while undone":               {undo: []func(*one) error{away}, want: map[string]string{"away": newBody}, left: "first"},
+		"renamed and replaced while undone":  {undo: []func(*one) error{both(away, put("second"))}, want: map[string]string{"away": newBody, "folder/item": "second"}, left: "first"},
+		"replaced, and the first is renamed": {undo: []func(*one) error{put("second"), away}, want: map[string]string{"away": "first"}, left: "second"},
+		"replaced, and the first is deleted": {undo: []func(*one) error{put("second"), remove}, want: map[string]string{}, left: "second"},
+		"replaced twice while undone":        {undo: []func(*one) error{put("second"), put("third")}, want: map[string]string{"folder/item": "third"}, left: "second"},
+	} {
+		t.Run(name, func(t *testing.T) {
 			o := newOne(t)
-			notices := 0
-			o.s.notice = func(string) { notices++ }
-			put := func(body string) {
-				if err := o.put(o.name, []byte(body), nil); err != nil {
+			n := 0
+			o.s.at = func(step string) {
+				do := func(*one) error { return nil }
+				switch {
+				case step == "exchange":
+					do = put("first")
+				case step == "compare" && test.compare != nil:
+					do = test.compare
+				case step == "undo" && n < len(test.undo):
+					do = test.undo[n]
+					n++
+				}
+				if err := do(o); err != nil {
 					t.Fatal(err)
 				}
 			}
-			o.s.at = func(step string) {
-				switch {
-				case step == "exchange":
-					put("first")
-				case step == "compare" && second == "before it is undone":
-					put("second")
-				case step == "undo" && o.body(t, o.name) == newBody:
-					put("second")
-				}
-			}
-			if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); !errors.Is(err, sources.ErrConflict) {
-				t.Errorf("got %v, should be a conflict", err)
-			}
-			if got := o.body(t, o.name); got != "second" {
-				t.Errorf("%q is at the name", got)
-			}
-			left := 0
-			for _, name := range o.tree(t) {
-				if isTemp(filepath.Base(name)) {
-					left++
-					if got := o.body(t, name); got != "first" {
-						t.Errorf("%q is left", got)
-					}
-				}
-			}
-			if left != 1 || notices != 1 {
-				t.Errorf("%d files are left, and %d notices say so", left, notices)
-			}
+			_, err := o.s.Apply(t.Context(), o.mustPlan(t))
+			o.leaves(t, err, test.left, test.want)
 		})
+	}
+	t.Run("replaced, and the first is opened", func(t *testing.T) {
+		needLeases(t)
+		o := newOne(t)
+		n := 0
+		o.s.at = func(step string) {
+			var err error
+			switch step {
+			case "exchange":
+				err = o.put(o.name, []byte("first"), nil)
+			case "undo":
+				if n++; n == 1 {
+					err = o.put(o.name, []byte("second"), nil)
+					break
+				}
+				var f *os.File
+				f, err = os.OpenFile(o.path(o.name), os.O_WRONLY, 0)
+				t.Cleanup(func() { f.Close() })
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := o.s.Apply(t.Context(), o.mustPlan(t))
+		o.leaves(t, err, "first", map[string]string{"folder/item": "second"})
+	})
+}
+
+// leaves wants the tree to hold these files, and one more with a temporary name
+// and what is left in it, of which the error speaks; or none, and a conflict.
+func (o *one) leaves(t *testing.T, err error, left string, want map[string]string) {
+	t.Helper()
+	var run *sources.RunError
+	name := ""
+	got := make(map[string]string)
+	for _, path := range o.tree(t) {
+		switch st, err := os.Lstat(o.path(path)); {
+		case err != nil:
+			t.Fatal(err)
+		case isTemp(filepath.Base(path)):
+			if name = o.path(path); left == "" || o.body(t, path) != left {
+				t.Errorf("%q is left, should be %q", o.body(t, path), left)
+			}
+		case !st.IsDir():
+			got[path[1:]] = o.body(t, path)
+		}
+	}
+	switch {
+	case !maps.Equal(got, want):
+		t.Errorf("the tree holds %q, should be %q", got, want)
+	case left == "" && !errors.Is(err, sources.ErrConflict):
+		t.Errorf("got %v, should be a conflict", err)
+	case left != "" && (name == "" || !errors.As(err, &run) || run.Strikes != leftStrikes || run.Hint == "" || !strings.Contains(err.Error(), strconv.Quote(name))):
+		t.Errorf("got %v (%#v), should fail the item and name what is left: %q", err, run, name)
 	}
 }
 
@@ -328,8 +405,6 @@ func TestLease(t *testing.T) {
 func TestUndoneAndOpened(t *testing.T) {
 	o := newOne(t)
 	p := o.mustPlan(t)
-	var notices int
-	o.s.notice = func(string) { notices++ }
 	wrote := make(chan error, 1)
 	o.s.at = func(step string) {
 		switch step {
@@ -342,21 +417,11 @@ func TestUndoneAndOpened(t *testing.T) {
 			o.waitForBreak(t)
 		}
 	}
-	if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, sources.ErrConflict) {
-		t.Errorf("got %v, should be a conflict", err)
-	}
+	_, err := o.s.Apply(t.Context(), p)
 	if err := <-wrote; err != nil {
 		t.Fatal(err)
 	}
-	var left []string
-	for _, name := range o.tree(t) {
-		if isTemp(filepath.Base(name)) {
-			left = append(left, o.body(t, name))
-		}
-	}
-	if o.body(t, o.name) != "THEIRS" || !slices.Equal(left, []string{newBody + "AND MORE"}) || notices != 1 {
-		t.Errorf("%q is at the name, %q is left, %d notices", o.body(t, o.name), left, notices)
-	}
+	o.leaves(t, err, newBody+"AND MORE", map[string]string{"folder/item": "THEIRS"})
 }
 
 func appendTo(path string) error {

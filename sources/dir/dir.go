@@ -29,6 +29,9 @@
 //     The same goes for the new file, should the exchange be undone.
 //   - Between the exchange and its undoing (microseconds) a reader can see the
 //     new content in the place of what another writer has just put there.
+//     If two others write in that time, and the second keeps the new file
+//     (renames, links or writes to it), what the first wrote may be left under a
+//     temporary name. The item fails then, and its error names the file.
 //   - On file systems that cannot exchange (NFS, some of FUSE) the last look
 //     and the rename are two steps. Such plans say Unconditional.
 //   - Extended attributes that this user cannot even see (trusted.* are shown

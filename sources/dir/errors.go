@@ -23,6 +23,8 @@ const (
 	// fullStrikes: one file that does not fit may be a large one; so many in a
 	// row are a full disk.
 	fullStrikes = 5
+	// leftStrikes: so many in a row are a tree that another program works on.
+	leftStrikes = 50
 )
 
 // The reasons of refusals.

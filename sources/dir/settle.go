@@ -36,9 +36,14 @@ import (
 //	after the removal           nothing
 //
 // NEW was synced before it got the long name. In the fourth case, when the
-// target is not NEW any more, yet another writer has replaced or deleted it
-// since, and what we hold is a version that is over. It is reported and left,
-// since nobody's data is removed by guess.
+// target is not NEW any more, yet another writer has been there since. If it
+// replaced or deleted NEW, it would have done the same to what we hold, had we
+// not been there, and that is removed: a file without a name (st_nlink 0) never
+// gets one again. If NEW lives on, renamed, linked or written to, what we hold
+// may be what should be where NEW is now, or the newest version that there is;
+// it is left, and its item fails. Who only finds the names, after a kill, has
+// no descriptor of NEW to ask, and leaves it too: nobody's data is removed by
+// guess.
 //
 // After a power failure (and not only a kill) the same holds on file systems
 // that keep the order of changes of one folder, as all with a journal do.
@@ -113,8 +118,10 @@ var (
 // temporary name any more, or undoes the exchange where another writer was
 // first. landed says that the new file took the place of the old one. Each of
 // old and new is asked, when that file is at the temporary name and just before
-// it would be removed, whether nobody has written to it or is about to.
-func (s *Source) settle(dir *os.File, t temp, target string, old, new func() bool) (landed bool, _ error) {
+// it would be removed, whether nobody has written to it or is about to; dead,
+// whether the new file has no name any more. Of errors, errLeft means that
+// there is a file that stays at the temporary name.
+func (s *Source) settle(dir *os.File, t temp, target string, old, new, dead func() bool) (landed bool, _ error) {
 	name := t.name()
 	st, err := lstat(dir, name)
 	if is(err, unix.ENOENT) {
@@ -140,17 +147,26 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new func() boo
 			return true, unlink(dir, name)
 		}
 	}
+	// What came out for NEW is over when NEW is, unless somebody has it open to
+	// write to it.
+	first := out
+	over := func() error {
+		if out != first || !dead() || !quiet(dir, name) {
+			return errLeft
+		}
+		s.at("remove what is over")
+		return unlink(dir, name)
+	}
 	at, err := lstat(dir, target)
 	if err != nil && !is(err, unix.ENOENT) {
 		return false, err
 	}
 	if err != nil || at.mark() != t.new {
-		return false, errLeft
+		return false, over()
 	}
 	// What is at the target is taken to be expected. If something else comes
 	// out, it is newer than what was put in for it, and goes back.
-	expected := t.new
-	for range 10 {
+	for expected, n := t.new, 0; n < 10; n++ {
 		s.at("undo")
 		err := s.exchange(dir, name, target)
 		if is(err, unix.ENOENT) {
@@ -162,16 +178,16 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new func() boo
 		if st, err = lstat(dir, name); err != nil {
 			return false, err
 		}
-		came := st.mark()
-		if came == t.new {
+		was := expected
+		expected, out = out, st.mark()
+		if out == t.new {
 			return false, remove()
 		}
-		if came == expected {
+		if out == was {
 			break
 		}
-		expected, out = out, came
 	}
-	return false, errLeft
+	return false, over()
 }
 
 // Prepare removes what killed runs have left in the tree. To be called before
@@ -274,7 +290,7 @@ func (s *Source) recoverNamed(ctx context.Context, dir *os.File, t temp, folder 
 	// A program that opened the file and was held up by the lease of the
 	// process that was killed has it open by now.
 	quiet := func() bool { return quiet(dir, name) }
-	_, err = s.settle(dir, t, target, quiet, quiet)
+	_, err = s.settle(dir, t, target, quiet, quiet, func() bool { return false })
 	switch {
 	case errors.Is(err, errRemoved):
 		return errKept

@@ -33,7 +33,7 @@ var killed = map[string]struct {
 	at   map[string]string // before a step another program puts this at the name; "-": deletes
 	dull bool
 	want []string // what may be at the name in the end; "-": nothing
-	left string   // what is kept under a name of ours, since nobody knows whose it is
+	left string   // what a killed process can leave under a name of ours, since nobody knows whose it is
 }{
 	"alone":            {want: []string{oldBody, newBody}},
 	"without exchange": {dull: true, want: []string{oldBody, newBody}},
@@ -50,6 +50,7 @@ func TestKill(t *testing.T) {
 	for name, c := range killed {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			left := false
 			for n := 1; ; n++ {
 				o := newOne(t)
 				out, err := command(t, "TestKillChild", "DIR_TEST_ROOT="+o.root, "DIR_TEST_KILL="+strconv.Itoa(n), "DIR_TEST_CASE="+name).CombinedOutput()
@@ -81,7 +82,11 @@ func TestKill(t *testing.T) {
 					t.Errorf("killed at step %d: %q is at the name, should be one of %q", n, got, c.want)
 				}
 				tree := slices.DeleteFunc(o.tree(t), func(n string) bool {
-					return isTemp(filepath.Base(n)) && c.left != "" && o.body(t, n) == c.left
+					if done || !isTemp(filepath.Base(n)) || c.left == "" || o.body(t, n) != c.left {
+						return false
+					}
+					left = true
+					return true
 				})
 				if !slices.Equal(tree, wantTree) {
 					t.Errorf("killed at step %d: the tree is %q, should be %q", n, tree, wantTree)
@@ -97,6 +102,9 @@ func TestKill(t *testing.T) {
 				if done {
 					if n < 7 {
 						t.Errorf("the child came to its end after %d steps", n-1)
+					}
+					if left != (c.left != "") {
+						t.Errorf("%q was never left", c.left)
 					}
 					return
 				}

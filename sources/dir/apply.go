@@ -273,10 +273,13 @@ func (w *write) rename(name string) error {
 	t := w.t
 	w.s.at("look")
 	now, err := lstat(t.dir, t.name)
-	if err == nil && now.state != t.st.state {
-		err = conflict(t.id)
-	} else if err != nil {
+	switch {
+	case err != nil:
 		err = fail(whereWrite, "changing", t.id, err)
+	case now.state != t.st.state:
+		err = conflict(t.id)
+	case w.oldLeased && !leased(t.f):
+		err = busy(t.id, "open for writing")
 	}
 	if err != nil {
 		unlink(t.dir, name)

@@ -366,9 +366,12 @@ func TestLease(t *testing.T) {
 			t.Errorf("their write is not seen: %v, %q", err, o.body(t, o.name))
 		}
 	})
-	for _, step := range []string{"leased", "name", "exchange"} {
+	for _, step := range []string{"leased", "name", "exchange", "look"} {
 		t.Run("opens before "+step, func(t *testing.T) {
 			o := newOne(t)
+			if step == "look" {
+				o.s.cannotExchange(t)
+			}
 			wrote := make(chan error, 1)
 			o.s.at = func(at string) {
 				if at != step {
@@ -384,8 +387,8 @@ func TestLease(t *testing.T) {
 				}()
 				o.waitForBreak(t)
 			}
-			if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); !errors.Is(err, sources.ErrConflict) {
-				t.Errorf("got %v, should be a conflict", err)
+			if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); !errors.Is(err, sources.ErrConflict) && !errors.As(err, new(*sources.NotYetError)) {
+				t.Errorf("got %v, should be a conflict or be put off", err)
 			}
 			if err := <-wrote; err != nil {
 				t.Fatal(err)

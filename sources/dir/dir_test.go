@@ -157,6 +157,15 @@ func later(s *Source) *Source {
 	return s
 }
 
+// cannotExchange has it known of the root's file system.
+func (s *Source) cannotExchange(t *testing.T) {
+	st, err := fstat(s.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dull.Store(st.dev, true)
+}
+
 var names = []string{
 	"new\nline", "tab\tbed", "bell\a", " ", " leading and trailing ", "a b", "a%2Fb", `back\slash`, `\xff`, `a\x5c`, `\x`, `\xZZ`,
 	"quote\"'<xml>&amp;", "$&@=:*~!()[]{}|^`", "é", "e\u0301", "日本語/キー", "\uffff", "\U00010000", "\ufffd", "a/b", "a!", "a0", "A", "-", ".hidden", "...",
@@ -183,11 +192,7 @@ func conformance(t *testing.T, base func(*testing.T) string, change func(*Source
 			s := opened(t, a.root)
 			change(s)
 			if unconditional {
-				var st unix.Stat_t
-				if err := unix.Stat(a.root, &st); err != nil {
-					t.Fatal(err)
-				}
-				s.dull.Store(uint64(st.Dev), true)
+				s.cannotExchange(t)
 			}
 			return sourcetest.Store{Source: s, Put: a.put, Delete: a.delete, Snapshot: a.snapshot}
 		},

@@ -126,11 +126,7 @@ func TestKillChild(t *testing.T) {
 	o := &one{another: &another{root: root, stage: filepath.Join(filepath.Dir(root), "stage")}, name: "folder/item"}
 	o.s = later(opened(t, root))
 	if c.dull {
-		var st unix.Stat_t
-		if err := unix.Stat(root, &st); err != nil {
-			t.Fatal(err)
-		}
-		o.s.dull.Store(uint64(st.Dev), true)
+		o.s.cannotExchange(t)
 	}
 	p := o.mustPlan(t)
 	step := 0

@@ -26,7 +26,8 @@ func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, err
 	s.writing.RLock()
 	res, err := s.apply(ctx, p)
 	s.writing.RUnlock()
-	if !is(err, unix.ENOSPC, unix.EDQUOT) {
+	var refused *sources.UnsupportedError
+	if !is(err, unix.ENOSPC, unix.EDQUOT) && !(errors.As(err, &refused) && refused.Reason == reasonNoRoom) {
 		return res, err
 	}
 	s.at("full")
@@ -78,7 +79,7 @@ type write struct {
 func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err error) {
 	t, name := w.t, w.temp.name()
 	if err := room(t, p.Edit.Splices); err != nil {
-		return sources.Result{}, fail(whereWrite, "writing", t.id, err)
+		return sources.Result{}, err
 	}
 	w.s.at("create")
 	// From here to the exchange a killed process leaves a file that holds
@@ -167,29 +168,38 @@ func (w *write) fill(ctx context.Context, head []byte, splices []sources.Splice)
 	return nil
 }
 
-// room is ENOSPC if the new file does not fit beside what is there, so that the
-// last of a disk that others write to is not taken to find that out. Of a
+// full is what a disk has left at most when it is full, and not only too full
+// for a large file.
+const full = 64 << 10
+
+// room refuses a file that does not fit beside what is there, so that the last
+// of a disk that others write to is not taken to find that out. A full disk is
+// the run's business, a file that is too large for what is left its own. Of a
 // sparse file nobody knows; it shows when it is written.
 func room(t *target, splices []sources.Splice) error {
 	if t.st.sparse {
 		return nil
 	}
 	size, err := splicedSize(t.st.size, splices)
-	if err != nil {
-		return err
-	}
 	var st unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(int(t.dir.Fd()), &st) }); err != nil {
-		return err
+	if err == nil {
+		err = retry(func() error { return unix.Fstatfs(int(t.dir.Fd()), &st) })
 	}
-	free := uint64(st.Bavail)
+	if err != nil {
+		return fail(whereWrite, "writing", t.id, err)
+	}
+	blocks := uint64(st.Bavail)
 	if os.Geteuid() == 0 {
-		free = st.Bfree
+		blocks = st.Bfree
 	}
-	if st.Blocks > 0 && st.Bsize > 0 && uint64(size) > free*uint64(st.Bsize) {
-		return unix.ENOSPC
+	free := blocks * uint64(st.Bsize)
+	switch {
+	case st.Blocks == 0 || st.Bsize <= 0 || uint64(size) <= free:
+		return nil
+	case free < full:
+		return fail(whereWrite, "writing", t.id, unix.ENOSPC)
 	}
-	return nil
+	return refuse(reasonNoRoom, "the disk has no room for a second copy of %s: it takes %d bytes, and %d are free; make room", t.id, size, free)
 }
 
 // changed says whether another writer changed the old file under our hands.

@@ -592,66 +592,80 @@ func TestSwappedParent(t *testing.T) {
 	}
 }
 
-// TestFullDisk fills a disk of 20 MB, at every place where a write can hit
-// its end.
+// TestFullDisk fills a disk of 20 MB. A file that is too large for what is left
+// is refused alone, however many there are; a disk on which nothing has room
+// ends the run, whatever the size.
 func TestFullDisk(t *testing.T) {
 	a := newAnother(t, mount(t, "tmpfs", "size=20m"))
-	body := bytes.Repeat([]byte("0123456789abcdef"), 3<<16) // 3 MiB
-	if err := a.put("item", body, nil); err != nil {
-		t.Fatal(err)
-	}
-	before, err := a.snapshot("item")
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := later(opened(t, a.root))
-	v, err := s.Read(t.Context(), sources.Ref{ID: "item"}, sources.Want{})
-	if err != nil {
-		t.Fatal(err)
+	sizes := map[string]int{"large": 3 << 20, "small": 16, "sparse": 3 << 20}
+	before := make(map[string]map[string]string)
+	plans := make(map[string]sources.Plan)
+	for name, size := range sizes {
+		if err := a.put(name, bytes.Repeat([]byte("0123456789abcdef"), size/16), nil); err != nil {
+			t.Fatal(err)
+		}
+		if name == "sparse" { // of which only the writing tells
+			if err := os.Truncate(a.path(name), 4<<20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		plans[name] = (&one{a, s, name}).mustPlan(t)
+		var err error
+		if before[name], err = a.snapshot(name); err != nil {
+			t.Fatal(err)
+		}
 	}
-	p, err := s.Plan(t.Context(), v, oneEdit)
-	if err != nil {
-		t.Fatal(err)
-	}
+	filler := filepath.Join(a.stage, "filler")
 	fill := func(leave int64) {
-		if err := os.RemoveAll(filepath.Join(a.stage, "filler")); err != nil {
+		if err := os.RemoveAll(filler); err != nil {
 			t.Fatal(err)
 		}
 		var st unix.Statfs_t
 		if err := unix.Statfs(a.root, &st); err != nil {
 			t.Fatal(err)
 		}
-		full := make([]byte, int64(st.Bfree)*st.Bsize-leave)
-		if err := os.WriteFile(filepath.Join(a.stage, "filler"), full, 0o600); err != nil {
+		if err := os.WriteFile(filler, make([]byte, int64(st.Bfree)*st.Bsize-leave), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	full := func(what string, err error) {
+	unchanged := func(name, what string) {
 		t.Helper()
+		if now, err := a.snapshot(name); err != nil || !maps.Equal(now, before[name]) {
+			t.Errorf("%s on a disk with %s: it is another; %v", name, what, err)
+		}
+		if got := a.tree(t); !slices.Equal(got, []string{"", "/large", "/small", "/sparse"}) {
+			t.Errorf("%s on a disk with %s: the tree is %q", name, what, got)
+		}
+	}
+	stops := func(name, what string) {
+		t.Helper()
+		_, err := s.Apply(t.Context(), plans[name])
 		var run *sources.RunError
 		if !errors.As(err, &run) || !errors.Is(err, unix.ENOSPC) || run.Strikes != fullStrikes || run.Hint == "" {
-			t.Errorf("%s on a full disk: %v (%#v), should stop the run if it goes on", what, err, run)
+			t.Errorf("%s on a disk with %s: %v (%#v), should stop the run if it goes on", name, what, err, run)
 		}
-		now, err := a.snapshot("item")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !maps.Equal(now, before) {
-			t.Errorf("after %s on a full disk the file is another", what)
-		}
-		if got := a.tree(t); !slices.Equal(got, []string{"", "/item"}) {
-			t.Errorf("after %s on a full disk the tree is %q", what, got)
-		}
+		unchanged(name, what)
 	}
-	for _, leave := range []int64{0, 4096, 2 << 20} {
-		fill(leave)
-		_, err := s.Apply(t.Context(), p)
-		full("Apply", err)
+	fill(0)
+	stops("large", "nothing left")
+	stops("small", "nothing left")
+	fill(4096)
+	stops("large", "a block left")
+	fill(2 << 20)
+	stops("sparse", "2 MiB left")
+	for range 2 * fullStrikes {
+		_, err := s.Apply(t.Context(), plans["large"])
+		refused(t, err, reasonNoRoom)
+		unchanged("large", "2 MiB left")
 	}
-	if err := os.Remove(filepath.Join(a.stage, "filler")); err != nil {
+	if _, err := s.Apply(t.Context(), plans["small"]); err != nil {
+		t.Errorf("small beside it: %v", err)
+	}
+	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Apply(t.Context(), p); err != nil {
+	if _, err := s.Apply(t.Context(), plans["large"]); err != nil {
 		t.Error(err)
 	}
 }

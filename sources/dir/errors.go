@@ -20,8 +20,7 @@ const (
 	deniedStrikes = 50
 	// brokenStrikes: a bad sector is one file's; so many in a row are a disk.
 	brokenStrikes = 5
-	// fullStrikes: one file that does not fit may be a large one; so many in a
-	// row are a full disk.
+	// fullStrikes: a quota may be one owner's; so many in a row are a full disk.
 	fullStrikes = 5
 	// leftStrikes: so many in a row are a tree that another program works on.
 	leftStrikes = 50
@@ -33,6 +32,7 @@ const (
 	reasonHardLink    = "hard-link"
 	reasonMetadata    = "no-metadata"
 	reasonNotWritable = "not-writable"
+	reasonNoRoom      = "no-room"
 	reasonOwner       = "owner"
 	reasonXattr       = "xattr"
 	reasonAttributes  = "attributes"
@@ -72,7 +72,7 @@ func fail(where, doing, id string, err error) error {
 		return gone(id)
 	case is(err, unix.ENOSPC, unix.EDQUOT):
 		return &sources.RunError{Err: err, Where: where, Strikes: fullStrikes,
-			Hint: "The disk or the quota has no room for a second copy of the file: make room, then run the same command again. No file was damaged"}
+			Hint: "The disk or the quota is full, and each file is written a second time before the old one is removed: make room, then run the same command again. No file was damaged"}
 	case is(err, unix.EROFS):
 		return &sources.RunError{Err: err, Where: where, Hint: "The file system is mounted read-only; mount it for writing, then run the same command again"}
 	case is(err, unix.EMFILE, unix.ENFILE):

@@ -77,8 +77,8 @@ func fail(where, doing, id string, err error) error {
 		return &sources.RunError{Err: err, Where: where, Hint: "The file system is mounted read-only; mount it for writing, then run the same command again"}
 	case is(err, unix.EMFILE, unix.ENFILE):
 		return &sources.RunError{Err: err, Where: where, Hint: hintManyFiles}
-	case is(err, unix.EIO):
-		return &sources.RunError{Err: err, Where: where, Hint: "The disk reports errors; see the system's log", Strikes: brokenStrikes}
+	case is(err, unix.EIO, unix.ESTALE, unix.ENOTCONN):
+		return &sources.RunError{Err: err, Where: where, Hint: "The disk or its server reports errors; see the system's log, or mount it again", Strikes: brokenStrikes}
 	case is(err, unix.EACCES, unix.EPERM):
 		return &sources.RunError{Err: err, Where: where, Hint: "Run as a user who may read and write the files", Strikes: deniedStrikes}
 	}

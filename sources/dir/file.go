@@ -197,10 +197,15 @@ func (s *Source) readShut(id string) error {
 		return fmt.Errorf("reading %q: %w", id, err)
 	}
 	dir, err := s.folder(parts, unix.O_RDONLY)
-	if err != nil {
+	if err == nil {
+		defer dir.Close()
+		for err == nil {
+			_, err = dir.Readdirnames(1024)
+		}
+	}
+	if !isEOF(err) {
 		return fail(whereRead, "reading the folder", id, err)
 	}
-	dir.Close()
 	return fmt.Errorf("the folder %s could not be read when it was listed, so the files in it were not looked at: begin anew with --restart", id)
 }
 

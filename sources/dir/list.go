@@ -89,7 +89,7 @@ func (s *Source) some(ctx context.Context, path string) ([]entry, error) {
 
 // List implements [sources.Source]. The cursor is the ID.
 //
-// A folder that may not be read is an item too, with a slash at its name's end:
+// A folder that cannot be read is an item too, with a slash at its name's end:
 // it fails when it is read, so that nobody takes for complete what was not
 // looked at, and the others are done.
 //
@@ -120,7 +120,7 @@ func (s *Source) List(ctx context.Context, span sources.Span, after sources.Curs
 // errStopped ends a walk that nobody wants to go on.
 var errStopped = errors.New("stopped")
 
-// errUnreadable: the folder that was walked may not be looked into.
+// errUnreadable: the folder that was walked cannot be looked into.
 var errUnreadable = errors.New("unreadable")
 
 // stateFolder is where jobs keep their state unless they are told otherwise:
@@ -166,7 +166,7 @@ func (w *walk) folder(path, after string) error {
 		entries, more, err := w.names(path, from, inclusive, w.s.batch)
 		if errors.Is(err, errUnreadable) && (after != "" || !inclusive) {
 			// It could be read before, and it is too late to show it.
-			return &sources.RunError{Err: err, Where: whereRead, Hint: hintFolder}
+			return &sources.RunError{Err: err, Where: whereRead, Hint: hintFolder + "; or begin anew with --restart, for which it is an item that fails"}
 		}
 		if err != nil {
 			return err
@@ -239,7 +239,7 @@ func byName(a, b entry) int { return strings.Compare(a.name, b.name) }
 
 // scan shows what is in a folder, in no order: folders, and all that is a
 // file of some kind, but no symbolic links and nothing that is skipped. A
-// folder that is not there any more is empty; one that may not be looked into
+// folder that is not there any more is empty; one that cannot be looked into
 // is errUnreadable.
 func (w *walk) scan(path string, show func(entry)) error {
 	dir, err := w.s.folder(split(path), unix.O_RDONLY)
@@ -270,7 +270,7 @@ func (w *walk) scan(path string, show func(entry)) error {
 				show(entry{name, d.IsDir()})
 			}
 		}
-		if err == io.EOF {
+		if err == io.EOF || path != "" && is(err, unix.ENOENT) { // removed meanwhile
 			return nil
 		}
 		if err != nil {
@@ -279,18 +279,18 @@ func (w *walk) scan(path string, show func(entry)) error {
 	}
 }
 
-const hintFolder = "Run as a user who may read the folder"
+const hintFolder = "Run as a user who may read the folder, and see whether its disk or server is in order"
 
-// fail says what it means that a folder cannot be listed.
+// fail says what it means that a folder cannot be listed: one below the root
+// is that folder's business, unless it is for a reason that meets the next.
 func (w *walk) fail(path string, err error) error {
+	many := is(err, unix.EMFILE, unix.ENFILE, unix.ENOMEM)
 	err = fmt.Errorf("listing %s: %w", filepath.Join(w.s.name, path), bare(err))
-	e := &sources.RunError{Err: err, Where: whereRead}
-	switch {
-	case is(err, unix.EACCES, unix.EPERM) && path != "":
+	if path != "" && !many {
 		return fmt.Errorf("%w: %w", errUnreadable, err)
-	case is(err, unix.EACCES, unix.EPERM):
-		e.Hint = hintFolder
-	case is(err, unix.EMFILE, unix.ENFILE):
+	}
+	e := &sources.RunError{Err: err, Where: whereRead, Hint: hintFolder}
+	if many {
 		e.Hint = hintManyFiles
 	}
 	return e

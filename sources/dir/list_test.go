@@ -12,6 +12,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"rewrap/sources"
 )
 
@@ -125,6 +127,74 @@ func TestManyNames(t *testing.T) {
 		if !slices.Equal(some, want[201:301]) && !slices.Equal(some, want[201:300]) {
 			t.Errorf("%d at a time: a part is %d, from %v", batch, len(some), some[:min(len(some), 3)])
 		}
+	}
+}
+
+// TestDeadMount: a folder that cannot be read for whatever reason is an item that
+// fails; the root's and what would meet every folder are the run's.
+func TestDeadMount(t *testing.T) {
+	a := newAnother(t, t.TempDir())
+	for _, name := range []string{"a", "b", "dead/in", "e"} {
+		if err := a.put(name, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A FUSE mount whose server is gone.
+	dead := a.path("dead")
+	server, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err == nil {
+		err = unix.Mount("dead", dead, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", server.Fd()))
+		server.Close()
+	}
+	if err != nil {
+		t.Skipf("SKIPPED: mounting with FUSE needs root and /dev/fuse: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dead, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	s := opened(t, a.root)
+	if got, want := listed(t, s), []string{"a", "b", "dead/", "e"}; !slices.Equal(got, want) {
+		t.Errorf("listed: %q, should be %q", got, want)
+	}
+	if _, err := s.Spans(t.Context(), 4); err != nil {
+		t.Error(err)
+	}
+	_, err = s.Read(t.Context(), sources.Ref{ID: "dead/"}, sources.Want{})
+	var run *sources.RunError
+	if !errors.As(err, &run) || run.Strikes != brokenStrikes || !errors.Is(err, unix.ENOTCONN) {
+		t.Errorf("reading it: %v, should fail, and stop the run if it goes on", err)
+	}
+	w := walk{s: s, ctx: t.Context()}
+	stops(t, "the root", w.fail("", unix.EIO))
+	stops(t, "too many open files", w.fail("dead", unix.EMFILE))
+}
+
+// TestRemovedWhileListed: a folder that is removed while it is listed.
+func TestRemovedWhileListed(t *testing.T) {
+	root := t.TempDir()
+	folder := filepath.Join(root, "folder")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const all = 3000
+	for i := range all {
+		if err := os.WriteFile(filepath.Join(folder, fmt.Sprint(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	w := walk{s: opened(t, root), ctx: t.Context()}
+	err := w.scan("folder", func(entry) {
+		if n++; n == 1 {
+			if err := os.RemoveAll(folder); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if err != nil || n == 0 || n == all {
+		t.Errorf("%d of %d names were seen: %v", n, all, err)
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *Source) apply(ctx context.Context, p sources.Plan) (sources.Result, err
 	// Two who exchange at once could not tell each other's file from another
 	// writer's. Whoever holds the lock of the file that is at the name may.
 	if !lock(t.f) {
-		return sources.Result{}, busy(id, "being changed")
+		return sources.Result{}, busy(id, "locked (flock)")
 	}
 	if now, err := lstat(t.dir, t.name); err != nil {
 		return sources.Result{}, fail(whereWrite, "changing", id, err)

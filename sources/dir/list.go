@@ -179,21 +179,13 @@ func (w *walk) folder(path, after string) error {
 			if w.until != "" && comparePaths(p, w.until) > 0 {
 				return errStopped
 			}
+			at := after != "" && e.name == first
 			switch {
-			case e.folder && deeper && e.name == first:
-				err = w.folder(p, rest)
+			case e.folder && at && deeper:
+				err = w.below(p, rest, true)
 			case e.folder:
-				err = w.folder(p, "")
-			}
-			switch {
-			case errors.Is(err, errUnreadable):
-				// An item of its own, which stands before what is in the folder.
-				shut, shown := p+"/", deeper && e.name == first
-				if err = nil; !shown && (w.until != "" && comparePaths(shut, w.until) > 0 || !w.item(shut)) {
-					err = errStopped
-				}
-			case e.folder:
-			case after != "" && e.name == first:
+				err = w.below(p, "", false)
+			case at:
 				// A file at the cursor, or where a folder was when it was set.
 			case !w.item(p):
 				err = errStopped
@@ -207,6 +199,20 @@ func (w *walk) folder(path, after string) error {
 		}
 		from, inclusive = entries[len(entries)-1].name, false
 	}
+}
+
+// below walks a folder in a folder; begun says that the cursor is in it.
+func (w *walk) below(path, after string, begun bool) error {
+	err := w.folder(path, after)
+	if !errors.Is(err, errUnreadable) {
+		return err
+	}
+	// An item of its own, which stands before what is in the folder.
+	shut := path + "/"
+	if !begun && (w.until != "" && comparePaths(shut, w.until) > 0 || !w.item(shut)) {
+		return errStopped
+	}
+	return nil
 }
 
 // names are the first n names of a folder from a name on, in order, and

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,9 @@ import (
 
 // attributes gives the new file what the old one has beside its content, and
 // looks whether it has it. The order matters: a change of owner takes away
-// the bits and capabilities that a change of mode and attributes gives.
+// the bits and capabilities that a change of mode and attributes gives, and
+// user attributes take a mode that lets the owner write. Until the ACL is there
+// the mode lets nobody else in.
 func attributes(t *target, f *os.File) (map[string]string, error) {
 	fd := int(f.Fd())
 	have, err := fstat(f)
@@ -31,12 +34,23 @@ func attributes(t *target, f *os.File) (map[string]string, error) {
 			return nil, fail(whereWrite, "writing", t.id, err)
 		}
 	}
-	if err := retry(func() error { return unix.Fchmod(fd, t.st.mode&07777) }); err != nil {
-		return nil, fail(whereWrite, "writing", t.id, err)
+	if err := chmod(t.id, fd, 0o600); err != nil {
+		return nil, err
 	}
-	kept, err := copyXattrs(t, f)
+	want, err := xattrs(t.f, t.id)
+	if err == nil {
+		err = setXattrs(t.id, f, want)
+	}
+	if err == nil {
+		err = chmod(t.id, fd, t.st.mode&07777)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if got, err := xattrs(f, t.id); err != nil {
+		return nil, err
+	} else if !maps.Equal(want, got) {
+		return nil, refuse(reasonXattr, "the extended attributes of %s cannot be kept: the file system changes them", t.id)
 	}
 	if err := setTimes(t.dir, f, t.st.atime, t.st.mtim); err != nil {
 		return nil, fail(whereWrite, "writing", t.id, err)
@@ -53,7 +67,14 @@ func attributes(t *target, f *os.File) (map[string]string, error) {
 	case got.mtime != t.st.mtime:
 		return nil, refuse(reasonAttributes, "the modification time of %s cannot be kept here", t.id)
 	}
-	return kept, nil
+	return want, nil
+}
+
+func chmod(id string, fd int, mode uint32) error {
+	if err := retry(func() error { return unix.Fchmod(fd, mode) }); err != nil {
+		return fail(whereWrite, "writing", id, err)
+	}
+	return nil
 }
 
 // xattrs are all extended attributes that this user can see, which on Linux
@@ -105,20 +126,12 @@ func grow(call func([]byte) (int, error)) ([]byte, error) {
 	}
 }
 
-// copyXattrs makes the new file's attributes those of the old one: also those
-// that it was born with (the folder's default ACL) are taken away. It returns
-// what the old one has.
-func copyXattrs(t *target, f *os.File) (map[string]string, error) {
-	want, err := xattrs(t.f, t.id)
+// setXattrs makes a new file's attributes those that are wanted: also those that
+// it was born with (the folder's default ACL) are taken away.
+func setXattrs(id string, f *os.File, want map[string]string) error {
+	have, err := xattrs(f, id)
 	if err != nil {
-		return nil, err
-	}
-	have, err := xattrs(f, t.id)
-	if err != nil {
-		return nil, err
-	}
-	if maps.Equal(want, have) {
-		return want, nil
+		return err
 	}
 	fd := int(f.Fd())
 	for name := range have {
@@ -129,25 +142,20 @@ func copyXattrs(t *target, f *os.File) (map[string]string, error) {
 		if is(err, noAttribute) {
 			continue // it went with another: XFS shows root an ACL under two names
 		}
-		if err := xattrError(t.id, name, err); err != nil {
-			return nil, err
+		if err := xattrError(id, name, err); err != nil {
+			return err
 		}
 	}
-	for name, value := range want {
-		if v, ok := have[name]; ok && v == value {
+	// user.* before system.*: the ACL is a mode too, and may deny the owner.
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(want))) {
+		if v, ok := have[name]; ok && v == want[name] {
 			continue
 		}
-		if err := xattrError(t.id, name, unix.Fsetxattr(fd, name, []byte(value), 0)); err != nil {
-			return nil, err
+		if err := xattrError(id, name, unix.Fsetxattr(fd, name, []byte(want[name]), 0)); err != nil {
+			return err
 		}
 	}
-	if have, err = xattrs(f, t.id); err != nil {
-		return nil, err
-	}
-	if !maps.Equal(want, have) {
-		return nil, refuse(reasonXattr, "the extended attributes of %s cannot be kept: the file system changes them", t.id)
-	}
-	return want, nil
+	return nil
 }
 
 func xattrError(id, name string, err error) error {

@@ -52,8 +52,12 @@ func newAnother(t *testing.T, base string) *another {
 			t.Fatal(err)
 		}
 	}
-	a.xattr = unix.Setxattr(a.stage, "user.probe", []byte("1"), 0) == nil
-	a.acl = unix.Setxattr(a.stage, aclName, []byte(acl), 0) == nil
+	probe := filepath.Join(a.stage, "probe")
+	if err := os.WriteFile(probe, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.xattr = unix.Setxattr(probe, "user.probe", []byte("1"), 0) == nil
+	a.acl = unix.Setxattr(probe, aclName, []byte(acl), 0) == nil
 	return a
 }
 

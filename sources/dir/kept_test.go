@@ -229,6 +229,33 @@ func TestOthersFile(t *testing.T) {
 	}
 }
 
+// TestOwnReadOnly: an owner who is not root, and may not write the file, keeps
+// its extended attributes.
+func TestOwnReadOnly(t *testing.T) {
+	if root := os.Getenv("DIR_TEST_ROOT"); root != "" {
+		o := &one{another: &another{root: root}, s: later(opened(t, root)), name: "folder/item"}
+		want := o.look(t)
+		if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); err != nil {
+			t.Fatal(err)
+		}
+		want["body"] = newBody
+		if got := o.look(t); !maps.Equal(got, want) {
+			t.Errorf("it is %v, should be %v", got, want)
+		}
+		return
+	}
+	o := newOne(t)
+	for _, path := range []string{"folder", o.name} {
+		if err := os.Lchown(o.path(path), other, other); os.Geteuid() == 0 && err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(o.path(o.name), 0o440); err != nil {
+		t.Fatal(err)
+	}
+	asOther(t, o.root)
+}
+
 // TestShutFolder: a folder that may not be read is an item that fails, and the
 // others are listed, each once, from wherever a listing goes on.
 func TestShutFolder(t *testing.T) {

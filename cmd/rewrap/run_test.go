@@ -563,15 +563,22 @@ func TestStatusOfMany(t *testing.T) {
 func TestDisabledKey(t *testing.T) {
 	t.Parallel()
 	const n = 300
-	w := newWorld(t, emulator.Options{})
-	arn := w.key("alias/a")
+	var w *world
+	var arn string
+	var copies atomic.Int64
+	w = newWorld(t, emulator.Options{Hook: func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+		if op == "s3:CopyObject" && copies.Add(1) == 50 {
+			if _, err := w.kms.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &arn}); err != nil {
+				t.Error(err)
+			}
+		}
+		next.ServeHTTP(rw, r)
+	}})
+	arn = w.key("alias/a")
 	w.fill("alias/a", n)
 	material := w.rotate(arn)
 	args := []string{"run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "200"}
-	r := w.begin(args...)
-	r.until("s3:CopyObject", 50)
-	must(t)(w.kms.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &arn}))
-	s := r.wait().want(t, exitFailed, "Enable it").summary(t)
+	s := w.run(args...).want(t, exitFailed, "Enable it").summary(t)
 	if s.Items.Failed != 0 || s.Items.Rewrapped == 0 || s.Items.Rewrapped >= n || s.Result != "failed" {
 		t.Errorf("%+v", s)
 	}

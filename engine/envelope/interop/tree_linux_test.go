@@ -239,9 +239,8 @@ func (tr *tree) spare(ctx context.Context, by *wrapper, f *file, late bool) erro
 }
 
 // interfere is what another program does when a file has changed: it replaces
-// or removes one that is likely to be in work in that moment, or over. Each one
-// once: of a file that is replaced twice while it is in work, rewrap may be left
-// with the version in the middle, and leaves it for people to look at.
+// or removes one that is likely to be in work in that moment, or over; or first
+// the one, and later the other.
 func (tr *tree) interfere(changed string) error {
 	i, ok := tr.index[changed]
 	if !ok || i%8 != 5 {
@@ -253,9 +252,9 @@ func (tr *tree) interfere(changed string) error {
 	f := tr.files[i]
 	path := filepath.Join(tr.root, f.name)
 	switch {
-	case f.removed || f.replaced:
+	case f.removed:
 		return nil
-	case tr.rng.IntN(8) == 0:
+	case f.replaced || tr.rng.IntN(8) == 0:
 		f.removed = true
 		return os.Remove(path)
 	}

@@ -123,10 +123,15 @@ var errStopped = errors.New("stopped")
 // errUnreadable: the folder that was walked cannot be looked into.
 var errUnreadable = errors.New("unreadable")
 
-// stateFolder is where jobs keep their state unless they are told otherwise:
-// other jobs', and those that were begun in a folder of the tree. None of it is
-// an item of any job.
-const stateFolder = ".rewrap"
+const (
+	// stateFolder is where jobs keep their state unless they are told otherwise:
+	// other jobs', and those that were begun in a folder of the tree. None of it
+	// is an item of any job.
+	stateFolder = ".rewrap"
+	// gitName is where git keeps what it alone may change: a folder at the top of
+	// a work tree, a file in a linked one or a submodule.
+	gitName = ".git"
+)
 
 // walk goes through the tree in the listing order.
 type walk struct {
@@ -264,7 +269,7 @@ func (w *walk) scan(path string, show func(entry)) error {
 		for _, d := range chunk {
 			name := d.Name()
 			switch {
-			case w.s.skip[join(path, name)], name == stateFolder && d.IsDir():
+			case w.s.skip[join(path, name)], name == stateFolder && d.IsDir(), name == gitName:
 			case isTemp(name):
 				// Whatever it is: what another writer put in the place of a
 				// file can be anything, and come out of an exchange.

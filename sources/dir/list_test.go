@@ -200,7 +200,7 @@ func TestRemovedWhileListed(t *testing.T) {
 
 func TestSkip(t *testing.T) {
 	root := t.TempDir()
-	for _, name := range []string{"a", ".rewrap/state/journal", ".rewrap-other", "b/.rewrap/item", "file"} {
+	for _, name := range []string{"a", ".rewrap/state/journal", ".rewrap-other", "b/.rewrap/item", ".git/config", "b/.git", ".gitignore", "file"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +214,7 @@ func TestSkip(t *testing.T) {
 	}
 	for _, at := range []string{root, link} {
 		s := opened(t, at, filepath.Join(link, ".rewrap"), filepath.Join(root, "file"), filepath.Join(root, "not/yet"), "/somewhere/else")
-		if got, want := listed(t, s), []string{".rewrap-other", "a"}; !slices.Equal(got, want) {
+		if got, want := listed(t, s), []string{".gitignore", ".rewrap-other", "a"}; !slices.Equal(got, want) {
 			t.Errorf("listed: %q, should be %q", got, want)
 		}
 	}

@@ -25,12 +25,13 @@ const (
 // order, white space, escapes, names that are there twice.
 //
 // A blob may be written as [Raw] describes, with JSON escapes; the new one is
-// written the same way. What it does not show itself, the other blobs of the
+// written the same way, but for escapes of letters and digits, and of white
+// space, which is given the short ones. What it does not show itself, the other blobs of the
 // same field in the item do; what they leave open, undecided says (see
 // [Base64Shown] for what the format remembers of other items). Where a
 // name is there twice, both count, with what is below them, and the locator of
-// the second key at a pointer ends in " (2)". A reference to what is there
-// twice, itself or below a name that is, is an error of the key.
+// the second key at a pointer ends in " (2)". A reference to a pointer at which
+// two values stand is an error of the key.
 //
 // A string that several fields match is one wrapped key, of the first of them.
 // null, or nothing at all, is no wrapped key; an item without any is foreign.

@@ -78,7 +78,7 @@ func (s *jsonScanner) matched(nodes []*node, start int) error {
 	case len(s.path) > maxJSONPointer:
 		line := 1 + bytes.Count(s.src[:start], []byte{'\n'})
 		return tooLarge("line %d: what is wanted stands at a JSON Pointer of %d bytes; up to %d are handled", line, len(s.path), maxJSONPointer)
-	case len(s.at) == maxJSONKeys:
+	case field > 0 && len(s.at) == maxJSONKeys:
 		return tooLarge("more than %d wrapped keys; split the item", maxJSONKeys)
 	case len(s.refs) == maxJSONKeys:
 		return tooLarge("more than %d values in one document that the context or the associated data may refer to; split the document", maxJSONKeys)
@@ -168,8 +168,14 @@ func (s *jsonScanner) endDocument() error {
 			from = to
 			if times != nil {
 				shown := printable(path)
-				times[shown]++
-				s.places[i].repeat = times[shown]
+				n := times[shown] + 1
+				for n > 1 && times[string(appendRepeat([]byte(shown), n))] > 0 { // a name may look like this
+					n++
+				}
+				if times[shown] = n; n > 1 {
+					times[string(appendRepeat([]byte(shown), n))] = 1
+				}
+				s.places[i].repeat = n
 			}
 			if err := s.bind(i, path); err != nil {
 				return err
@@ -252,6 +258,10 @@ func (l *jsonLookup) object(ref int) (map[string]string, error) {
 	return context, nil
 }
 
+func appendRepeat(locator []byte, n int) []byte {
+	return append(strconv.AppendInt(append(locator, " ("...), int64(n), 10), ')')
+}
+
 // envelope ends the walk.
 func (s *jsonScanner) envelope() *jsonEnvelope {
 	format := "json"
@@ -271,7 +281,7 @@ func (s *jsonScanner) envelope() *jsonEnvelope {
 		}
 		text = append(text, printable(string(s.paths[from:p.end]))...)
 		if p.repeat > 1 {
-			text = append(strconv.AppendInt(append(text, " ("...), int64(p.repeat), 10), ')')
+			text = appendRepeat(text, p.repeat)
 		}
 		from, ends[i] = p.end, len(text)
 	}

@@ -68,6 +68,8 @@ func TestJSONFinds(t *testing.T) {
 		{"lines, CRLF, blank", []string{"/a"}, "\ufeff\r\n" + `{"a":` + abc + "}\r\n\r\n{}\r\n" + `{"a":` + def + "}\r\n\r\n", []string{"line 2:/a=abc", "line 5:/a=def"}},
 		{"lines, one key", []string{"/a"}, "1\n" + `{"a":` + abc + `}`, []string{"line 2:/a=abc"}},
 		{"documents over many lines", []string{"/a"}, "{\n\"a\":" + abc + "\n}\n{\n\"a\":" + def + "\n}\n", []string{"line 1:/a=abc", "line 4:/a=def"}},
+		{"duplicates that look like another", []string{"/*"}, `{"a (2)":` + abc + `,"a":` + def + `,"a":` + ghi + `,"b":` + abc + `,"b":` + def + `,"b (2)":` + ghi + `}`,
+			[]string{"/a (2)=abc", "/a=def", "/a (3)=ghi", "/b=abc", "/b (2)=def", "/b (2) (2)=ghi"}},
 		{"lines with duplicates", []string{"/a"}, `{"a":` + abc + `,"a":` + def + "}\n" + `{"a":` + ghi + `}`, []string{"line 1:/a=abc", "line 1:/a (2)=def", "line 2:/a=ghi"}},
 		{"escaped blob", []string{"/a"}, `{"a":"\u0059\u0057J\u006A"}`, []string{"/a=abc"}},
 		{"blob with line breaks", []string{"/a"}, `{"a":"YW\nJj\n"}`, []string{"/a=abc"}},

@@ -32,8 +32,8 @@ var byteOrderMark = []byte("\ufeff")
 // valid base64 is broken, never taken for bytes. [Envelope.Format] says which
 // it was, "raw-binary" or "raw-base64".
 //
-// Foreign are items that are empty, and those larger than any wrapped key: 8
-// KiB, as text 12 KiB (KMS API Reference, ReEncrypt: CiphertextBlob has at
+// Foreign are items with nothing but white space, if any, and those larger than
+// any wrapped key: 8 KiB, as text 12 KiB (KMS API Reference, ReEncrypt: CiphertextBlob has at
 // most 6144 bytes).
 //
 // Raw claims nearly every small item, so it is of no use in [Auto]. References

@@ -3,7 +3,7 @@
 //
 // One directory holds one job. A process that has it [Open] calls, for each
 // item, [Journal.Append] before it changes the item, and [State.Audit] or
-// [State.Owe] when the item has ended; and about once a second [State.Cut]
+// [State.Owe] when the item has ended; and several times a second [State.Cut]
 // together with a [Snapshot] of its counts and watermarks, and
 // [State.Commit]. After a kill, a power loss or a full disk at any moment the
 // next Open finds the last snapshot that was committed, exactly the lines

@@ -233,7 +233,7 @@ func readOwed(dir string, r Retry, otherJournal bool) iter.Seq2[OwedAt, error] {
 			off += int64(len(line))
 			o.Next = off
 			if otherJournal {
-				o.Journal = -1
+				o.Journal, o.Known = -1, 0
 			}
 			if !yield(o, nil) {
 				return

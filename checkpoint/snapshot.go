@@ -218,6 +218,9 @@ type Owed struct {
 	// when the item is tried again.
 	Keys    KeyCounts `json:"keys"`
 	Journal int64     `json:"journal"` // offset of the undo journal's newest frame about it, if that edit may have landed unnoticed; -1: none
+	// Known is the offset up to which the account knows of the undo journal's
+	// other frames about it; 0: none.
+	Known int64 `json:"known,omitempty"`
 }
 
 // OwedAt is an [Owed] and its place in a retry file.

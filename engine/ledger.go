@@ -161,12 +161,8 @@ func (l *ledger) readmit(p checkpoint.Parked) *item {
 func (l *ledger) earlier(it *item) iter.Seq2[checkpoint.Entry, error] {
 	return func(yield func(checkpoint.Entry, error) bool) {
 		l.mu.Lock()
-		at := slices.Clone(l.tried[it.ref.ID])
+		at := l.unknown(it)
 		l.mu.Unlock()
-		if it.owed != nil && it.owed.Journal >= 0 {
-			at = append(at, it.owed.Journal)
-		}
-		slices.Sort(at)
 		for _, off := range slices.Backward(at) {
 			e, err := l.state.Journal().At(off)
 			if err != nil {
@@ -178,6 +174,21 @@ func (l *ledger) earlier(it *item) iter.Seq2[checkpoint.Entry, error] {
 			}
 		}
 	}
+}
+
+// unknown is where the undo journal holds the edits of earlier sessions that may
+// be in the item and not in the account, ascending. A snapshot may name more: it
+// has every entry behind one that is being written.
+func (l *ledger) unknown(it *item) []int64 {
+	at := slices.Clone(l.tried[it.ref.ID])
+	if o := it.owed; o != nil {
+		at = slices.DeleteFunc(at, func(off int64) bool { return off <= o.Known })
+		if o.Journal >= 0 {
+			at = append(at, o.Journal)
+		}
+	}
+	slices.Sort(at)
+	return at
 }
 
 // intent is the undo journal as the worker of one item writes it: the ledger
@@ -288,7 +299,7 @@ func (l *ledger) account(it *item) {
 		retract(t, it.owed)
 	}
 	under, keys := add(t, ev, l.how)
-	before := l.tried[it.ref.ID]
+	before := l.unknown(it)
 	delete(l.tried, it.ref.ID)
 	if l.state == nil {
 		return
@@ -304,6 +315,10 @@ func (l *ledger) account(it *item) {
 	if it.owed != nil {
 		o.Attempts += it.owed.Attempts
 		o.Cursor = it.owed.Cursor
+		o.Known = it.owed.Known
+	}
+	for _, off := range slices.Concat(before, it.intents) {
+		o.Known = max(o.Known, off)
 	}
 	// An earlier edit whose fate is still not known stays so, unless this
 	// reading found it in the item: then its changes are in the account.
@@ -311,8 +326,6 @@ func (l *ledger) account(it *item) {
 	case o.Journal >= 0 || len(ev.Changes) > 0:
 	case len(before) > 0:
 		o.Journal = before[len(before)-1]
-	case it.owed != nil:
-		o.Journal = it.owed.Journal
 	}
 	l.note(l.state.Owe(o))
 }

@@ -3,11 +3,13 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +18,7 @@ import (
 
 	"rewrap/checkpoint"
 	"rewrap/engine"
+	"rewrap/engine/envelope"
 	"rewrap/sources"
 )
 
@@ -152,6 +155,173 @@ func TestDamagedJournal(t *testing.T) {
 				t.Errorf("%+v", i)
 			}
 		})
+	}
+}
+
+// TestCountedOnce: a snapshot names an edit whose item is in the account
+// already, since it stands behind one that was being written for long. Where the
+// item is owed for another key, its next try finds that edit and knows it.
+func TestCountedOnce(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/i": {"k1": "v1/a", "k2": "rubbish"}})
+	dir := t.TempDir()
+	for range 3 {
+		st := openState(t, dir)
+		rep, err := engine.Run(t.Context(), job(m, st))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(audit(t, dir)); rep.Keys.Rewrapped != 1 || n != 1 {
+			t.Errorf("%d keys rewrapped, %d lines of audit, of one that was", rep.Keys.Rewrapped, n)
+		}
+		st = again(t, st, dir)
+		cut, err := st.Cut()
+		if err != nil {
+			t.Fatal(err)
+		}
+		snap := st.Snapshot()
+		snap.JournalFrom = 0
+		if err := st.Commit(snap, cut); err != nil {
+			t.Fatal(err)
+		}
+		_ = st.Close()
+	}
+}
+
+func again(t *testing.T, st *checkpoint.State, dir string) *checkpoint.State {
+	t.Helper()
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return openState(t, dir)
+}
+
+// TestLandedAndMore: an edit landed and nobody was told, and another writer
+// added an old key before the item was read again. All keys that the job
+// changed are in the account.
+func TestLandedAndMore(t *testing.T) {
+	keys := map[string]string{"k1": "v1/a", "k2": "v1/b", "k3": "v1/c"}
+	add := func(m *memory) {
+		meta := map[string]string{"k4": "v1/new"}
+		for k := range keys {
+			meta[k] = m.get("b/i", k)
+		}
+		m.put("b/i", meta)
+	}
+	want := func(t *testing.T, m *memory, dir string, rep engine.Report, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := audit(t, dir)
+		if len(lines) != 4 || rep.Keys.Rewrapped != 4 || rep.Items.Rewrapped != 1 {
+			t.Errorf("%+v, %+v, %d lines of audit", rep.Items, rep.Keys, len(lines))
+		}
+		for _, l := range lines {
+			if l.SHA256After != fmt.Sprintf("%x", sha256.Sum256([]byte(m.get("b/i", l.Locator)))) {
+				t.Errorf("%s: what the audit log says is not in the item", l.Locator)
+			}
+		}
+	}
+	t.Run("killed", func(t *testing.T) {
+		m := newMemory(map[string]map[string]string{"b/i": keys})
+		m.after = func(string) error {
+			m.mu.Lock()
+			m.frozen = true
+			m.mu.Unlock()
+			return errDied
+		}
+		dir, _ := live(t, m, t.TempDir(), "")
+		m = m.thaw()
+		add(m)
+		rep, err := engine.Run(t.Context(), job(m, openState(t, dir)))
+		want(t, m, dir, rep, err)
+	})
+	t.Run("no answer", func(t *testing.T) {
+		m := newMemory(map[string]map[string]string{"b/i": keys})
+		var once sync.Once
+		m.after = func(string) (err error) {
+			once.Do(func() {
+				add(m)
+				err = errors.New("connection reset")
+			})
+			return err
+		}
+		dir := t.TempDir()
+		rep, err := engine.Run(t.Context(), job(m, openState(t, dir)))
+		want(t, m, dir, rep, err)
+	})
+}
+
+// TestErrorThenStop: what ended a run is told, also where it was told to stop at
+// once while its last writes ended.
+func TestErrorThenStop(t *testing.T) {
+	m := newMemory(stale(50))
+	ctx, cancel := context.WithCancel(t.Context())
+	writing, calling := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	m.before = func(string) error {
+		once.Do(func() { close(writing) })
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	j := job(m, openState(t, t.TempDir()))
+	j.Worker.Rewrapper = rewrapper(func(calls context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error) {
+		switch string(k.Blob) {
+		case "v1/7":
+			<-writing
+			<-calling
+			return envelope.Rewrapped{}, &sources.RunError{Err: errors.New("the key is disabled"), Hint: "Enable it"}
+		case "v1/8":
+			close(calling)
+			<-calls.Done() // the run has ended on the error
+			cancel()
+			return envelope.Rewrapped{}, calls.Err()
+		}
+		return (&versions{}).Rewrap(calls, k)
+	})
+	rep, err := engine.Run(ctx, j)
+	if rep.Result != engine.ResultFailed || !errors.As(err, new(*sources.RunError)) {
+		t.Errorf("result %q, error %v", rep.Result, err)
+	}
+}
+
+type rewrapper func(ctx context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error)
+
+func (f rewrapper) Rewrap(ctx context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error) {
+	return f(ctx, k)
+}
+
+// TestStoppedWhileJournalled: a run that is told to stop at once begins no write,
+// also not of what is in the undo journal already.
+func TestStoppedWhileJournalled(t *testing.T) {
+	m := newMemory(stale(1))
+	ctx, cancel := context.WithCancel(t.Context())
+	w := job(m, nil).Worker
+	w.Journal = journalThen(cancel)
+	for id := range m.items {
+		if ev := w.Do(ctx, sources.Ref{ID: id}); ev.Outcome != engine.Unsettled || len(m.writes) != 0 {
+			t.Errorf("%+v, %d writes", ev, len(m.writes))
+		}
+	}
+}
+
+type journalThen func()
+
+func (f journalThen) Append(context.Context, checkpoint.Entry) (int64, error) { f(); return 16, nil }
+
+// TestMoreProcessors: the bound on keys in memory does not change during a run.
+func TestMoreProcessors(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	meta := make(map[string]string)
+	for i := range 1<<16*runtime.GOMAXPROCS(0) + 10 {
+		meta[fmt.Sprintf("k%06d", i)] = "v2/x"
+	}
+	m := newMemory(map[string]map[string]string{"b/big": meta})
+	m.onRead = func(string) error { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1); return nil }
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if rep, err := engine.Run(ctx, job(m, nil)); err != nil || rep.Items.Current != 1 {
+		t.Errorf("%+v, %v", rep.Items, err)
 	}
 }
 

@@ -48,7 +48,9 @@ const (
 
 // manyMax is how many keys of items that hold many are in memory at once; one
 // item at least. Enough for every processor to have an item of its own.
-func manyMax() int64 { return 1 << 16 * int64(runtime.GOMAXPROCS(0)) }
+// Asked once: GOMAXPROCS follows the limit of a container, and a semaphore does
+// not.
+var manyMax = 1 << 16 * int64(runtime.GOMAXPROCS(0))
 
 // Job is what a run is made of.
 type Job struct {
@@ -115,7 +117,7 @@ func Run(ctx context.Context, j Job) (Report, error) {
 	r := &run{job: j, ledger: newLedger(j.State, j.Worker.How), worker: j.Worker, halt: make(chan struct{})}
 	r.worker.Keys = semaphore.NewWeighted(int64(j.Workers))
 	r.worker.Heads = semaphore.NewWeighted(headsMax)
-	r.worker.Many = semaphore.NewWeighted(manyMax())
+	r.worker.Many = semaphore.NewWeighted(manyMax)
 	resumed := r.ledger.snap.Session > 1 && r.ledger.snap.Spans != nil
 
 	r.calls, r.drop = context.WithCancel(ctx)
@@ -190,7 +192,7 @@ func (r *run) result(ctx context.Context, err error) (result, why string) {
 	switch {
 	case errors.Is(err, sources.ErrCredentials):
 		return ResultStopped, sources.ErrCredentials.Error()
-	case err != nil && ctx.Err() == nil:
+	case err != nil && (ctx.Err() == nil || !errors.Is(err, ctx.Err())):
 		return ResultFailed, ""
 	case r.stopped(): // only then is why written
 		return ResultStopped, r.why

@@ -57,6 +57,8 @@ type KeyEvent struct {
 	From, To     envelope.KeyVersion
 	Newer        bool // To is newer key material than the target
 	Deduplicated bool
+
+	landed bool // by an edit whose answer nobody got
 }
 
 // Event is the whole fate of an item.

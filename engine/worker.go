@@ -169,10 +169,10 @@ func (j *job) failures() error {
 func (j *job) end(o Outcome, reason string, err error) Event {
 	j.ev.Outcome, j.ev.Reason, j.ev.Err = o, reason, err
 	if o == Gone {
-		j.ev.Keys = nil
+		j.ev.Keys, j.ev.Changes = nil, nil
 	}
 	for i := range j.ev.Keys {
-		if k := &j.ev.Keys[i]; k.Outcome == Rewrapped && !j.wrote {
+		if k := &j.ev.Keys[i]; k.Outcome == Rewrapped && !k.landed && !j.wrote {
 			k.Outcome = Skipped
 		}
 	}
@@ -209,20 +209,19 @@ func (j *job) once(ctx context.Context) error {
 		}
 	}
 
-	landed := false
-	if stale == 0 {
-		if landed, err = j.landed(keys, view.Rev); err != nil {
-			return err
-		}
+	landed, err := j.landed(keys, view.Rev)
+	if err != nil {
+		return err
 	}
 	switch {
-	case landed:
 	case stale > 0 && j.w.ReadOnly:
 		j.end(Skipped, ReasonOldKey, errors.New("not on target"))
 	case stale > 0:
 		if done, err := j.write(ctx, view, env, keys, answers); !done {
 			return err
 		}
+	case landed:
+		j.end(Rewrapped, "", nil)
 	default:
 		j.end(worst(j.ev.Keys), "", nil)
 	}
@@ -308,7 +307,7 @@ func (j *job) holdMany(ctx context.Context, n int) error {
 	if j.w.Many == nil || n <= fewKeys {
 		return nil
 	}
-	weight := min(int64(n), manyMax())
+	weight := min(int64(n), manyMax)
 	if err := j.w.Many.Acquire(ctx, weight); err != nil {
 		return context.Cause(ctx)
 	}
@@ -418,37 +417,34 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 // the edit changed is in the item, byte for byte. Then the item was rewrapped
 // by this job, though it is current now.
 func (j *job) landed(keys []envelope.WrappedKey, rev string) (bool, error) {
-	var present map[string]string
+	if !slices.ContainsFunc(j.ev.Keys, func(k KeyEvent) bool { return k.Outcome == Current }) {
+		return false, nil // so that no entry has to be read
+	}
+	var present map[string]int // by locator, which of the keys
 	for e, err := range j.mayHaveLanded {
 		if err != nil {
 			return false, err
 		}
 		if present == nil {
-			present = make(map[string]string, len(keys))
-			for _, k := range keys {
-				present[k.Locator] = digest(k.Blob)
+			present = make(map[string]int, len(keys))
+			for i, k := range keys {
+				present[k.Locator] = i
 			}
 		}
-		if !holds(present, e.Keys) {
+		if !holds(keys, present, e.Keys) {
 			continue
 		}
-		j.wrote = true
-		j.end(Rewrapped, "", nil)
-		j.ev.Changes, j.ev.RevBefore, j.ev.RevAfter = e.Keys, e.Rev, rev
-		j.ev.Recovered, j.ev.Intent = true, -1
-		changed := make(map[string]checkpoint.KeyChange, len(e.Keys))
 		for _, c := range e.Keys {
-			changed[c.Locator] = c
-		}
-		for i, k := range keys {
-			if c, ok := changed[k.Locator]; ok && j.ev.Keys[i].Outcome == Current {
-				j.ev.Keys[i].Outcome = Rewrapped
-				j.ev.Keys[i].From = envelope.KeyVersion{ARN: c.KeyFrom, Material: c.MaterialFrom}
+			if k := &j.ev.Keys[present[c.Locator]]; k.Outcome == Current { // not of a newer one, with the same answer
+				k.Outcome, k.landed = Rewrapped, true
+				k.From = envelope.KeyVersion{ARN: c.KeyFrom, Material: c.MaterialFrom}
+				j.ev.Changes = append(j.ev.Changes, c)
 			}
 		}
-		return true, nil
+		j.ev.RevBefore, j.ev.RevAfter = e.Rev, rev
+		j.ev.Recovered, j.ev.Intent = true, -1
 	}
-	return false, nil
+	return j.ev.Recovered, nil
 }
 
 // mayHaveLanded yields the edits that may be in the item, newest first.
@@ -461,9 +457,9 @@ func (j *job) mayHaveLanded(yield func(checkpoint.Entry, error) bool) {
 	j.earlier(yield)
 }
 
-func holds(present map[string]string, changes []checkpoint.KeyChange) bool {
+func holds(keys []envelope.WrappedKey, present map[string]int, changes []checkpoint.KeyChange) bool {
 	for _, c := range changes {
-		if present[c.Locator] != c.SHA256After {
+		if i, ok := present[c.Locator]; !ok || digest(keys[i].Blob) != c.SHA256After {
 			return false
 		}
 	}
@@ -542,7 +538,8 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 	j.end(Rewrapped, "", nil)
 	j.ev.Intent = -1
 	j.ev.Way, j.ev.Unconditional = plan.Way, plan.Unconditional
-	j.ev.Changes, j.ev.RevAfter = entry.Keys, res.Rev
+	j.ev.Changes, j.ev.RevAfter = append(j.ev.Changes, entry.Keys...), res.Rev
+	j.ev.Recovered = false
 	return true, nil
 }
 

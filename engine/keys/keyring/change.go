@@ -3,6 +3,8 @@ package keyring
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,7 +62,7 @@ func Create(ctx context.Context, path, template string, w Wrapping) (id uint32, 
 		if f != nil {
 			return nil, fmt.Errorf("%s %w", path, ErrExists)
 		}
-		k, err := generate(t)
+		k, err := newFor(&tinkpb.Keyset{}, func() (*tinkpb.Keyset_Key, error) { return generate(t) })
 		if err != nil {
 			return nil, err
 		}
@@ -85,16 +87,14 @@ func Rotate(ctx context.Context, path, template string, w Wrapping) (id uint32, 
 		}
 	}
 	err = change(ctx, path, w, func(ks *tinkpb.Keyset) error {
-		var k *tinkpb.Keyset_Key
-		for k == nil || find(ks, k.KeyId) != nil { // ids are random, and each must be the keyring's only one
+		k, err := newFor(ks, func() (*tinkpb.Keyset_Key, error) {
 			if t == nil {
-				k, err = generateLike(find(ks, ks.PrimaryKeyId))
-			} else {
-				k, err = generate(t)
+				return generateLike(find(ks, ks.PrimaryKeyId))
 			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", path, err)
-			}
+			return generate(t)
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
 		}
 		ks.Key = append(ks.Key, k)
 		ks.PrimaryKeyId, id = k.KeyId, k.KeyId
@@ -200,6 +200,23 @@ func templateOf(name string) (*tinkpb.KeyTemplate, error) {
 		kt.OutputPrefixType = tinkpb.OutputPrefixType_RAW
 	}
 	return kt, nil
+}
+
+// newFor makes keys until one has an id that suits the keyring. Ids are random,
+// and each must be the keyring's only one. All that a key wraps begins with its
+// id, which must not need + or /, nor - or _, in base64: else nothing under the
+// key could be written without knowing the alphabet.
+func newFor(ks *tinkpb.Keyset, generate func() (*tinkpb.Keyset_Key, error)) (*tinkpb.Keyset_Key, error) {
+	for {
+		k, err := generate()
+		if err != nil {
+			return nil, err
+		}
+		prefix := binary.BigEndian.AppendUint32([]byte{tinkStart}, k.KeyId)
+		if find(ks, k.KeyId) == nil && !strings.ContainsAny(base64.StdEncoding.EncodeToString(prefix), "+/") {
+			return k, nil
+		}
+	}
 }
 
 // generate makes a key from a template, with tink-go.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -261,6 +262,29 @@ func alone(t *testing.T, path string) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
 		t.Errorf("the folder holds %v, %v", entries, err)
+	}
+}
+
+// TestIDs: no id takes a letter of base64 that tells the alphabet.
+func TestIDs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.json")
+	try := func(with func(ctx context.Context, path, template string, w keyring.Wrapping) (uint32, error)) {
+		t.Helper()
+		id, err := with(t.Context(), path, "AES128_GCM", keyring.Wrapping{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32([]byte{1}, id)); strings.ContainsAny(text, "+/") {
+			t.Errorf("%d: what it wraps begins with %s", id, text)
+		}
+	}
+	for range 40 {
+		try(keyring.Create)
+		try(keyring.Rotate)
+		try(keyring.Rotate)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

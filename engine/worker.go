@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -469,6 +470,9 @@ func holds(keys []envelope.WrappedKey, present map[string]int, changes []checkpo
 // write makes the edit. It returns true when the event is complete.
 func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelope, keys []envelope.WrappedKey, answers []*envelope.Rewrapped) (bool, error) {
 	edit, err := j.replace(ctx, env, keys, answers)
+	if err != nil && (ctx.Err() != nil || errors.As(err, new(*sources.RunError))) {
+		return false, err
+	}
 	if err != nil {
 		j.end(Failed, ReasonFormat, err)
 		return true, nil
@@ -548,6 +552,9 @@ const (
 	// how its keys are written: they are in work beside it.
 	soon      = 50 * time.Millisecond
 	soonTimes = 20
+	// trials is how often a local rewrapper makes a new key until one can be
+	// written: of short ones every tenth to hundredth can.
+	trials = 1000
 )
 
 // replace makes the edit. Keys that it leaves have failed; their answers are
@@ -559,6 +566,11 @@ func (j *job) replace(ctx context.Context, env envelope.Envelope, keys []envelop
 		switch {
 		case !errors.As(err, &left):
 			return edit, err
+		case j.w.Local && times == 0:
+			if err := j.again(ctx, left.Keys, keys, answers); err != nil {
+				return edit, err
+			}
+			continue
 		case left.Soon && times < soonTimes && ctx.Err() == nil:
 			select {
 			case <-time.After(soon):
@@ -573,6 +585,27 @@ func (j *job) replace(ctx context.Context, env envelope.Envelope, keys []envelop
 		}
 		return edit, nil
 	}
+}
+
+// again re-wraps keys whose new ones cannot be written, until one can: with a
+// local rewrapper each is another one, and costs next to nothing.
+func (j *job) again(ctx context.Context, left []envelope.LeftKey, keys []envelope.WrappedKey, answers []*envelope.Rewrapped) error {
+	var failure error
+	err := j.w.eachKey(ctx, len(left), func(i int) bool {
+		l := left[i]
+		for n := 0; l.Fits != nil && n < trials; n++ {
+			var a envelope.Rewrapped
+			if a, failure = j.w.Rewrapper.Rewrap(ctx, keys[l.Index]); failure != nil {
+				return false
+			}
+			if l.Fits(a.Blob) {
+				*answers[l.Index] = a
+				break
+			}
+		}
+		return true
+	})
+	return cmp.Or(failure, err)
 }
 
 func changes(keys []envelope.WrappedKey, answers []*envelope.Rewrapped) []checkpoint.KeyChange {

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -416,4 +417,94 @@ func TestLeft(t *testing.T) {
 			t.Errorf("%+v", ev)
 		}
 	})
+}
+
+// picky is a format that writes no new key but one, if it can be asked which.
+type picky struct {
+	tags
+	likes string
+	asks  bool
+}
+
+func (f picky) Parse(v sources.View) (envelope.Envelope, error) {
+	e, err := f.tags.Parse(v)
+	if err != nil {
+		return nil, err
+	}
+	return picking{e.(tagged), f}, nil
+}
+
+type picking struct {
+	tagged
+	f picky
+}
+
+func (p picking) Replace(new []*envelope.Rewrapped) (sources.Edit, error) {
+	likes := func(blob []byte) bool { return string(blob) == p.f.likes }
+	if likes(new[0].Blob) {
+		return p.tagged.Replace(new)
+	}
+	left := envelope.LeftKey{Err: errors.New("no letters for it")}
+	if p.f.asks {
+		left.Fits = likes
+	}
+	return sources.Edit{}, &envelope.LeftError{Keys: []envelope.LeftKey{left}}
+}
+
+// TestAgain: a local rewrapper is asked again until what it makes can be
+// written, and no other one is.
+func TestAgain(t *testing.T) {
+	broken := &sources.RunError{Err: errors.New("broken memory")}
+	for _, c := range []struct {
+		name  string
+		local bool
+		f     picky
+		fails int // the call that does
+		stops bool
+		want  engine.Outcome
+		calls int
+	}{
+		{"the first", true, picky{likes: "v2/1#1", asks: true}, 0, false, engine.Rewrapped, 1},
+		{"a later one", true, picky{likes: "v2/1#30", asks: true}, 0, false, engine.Rewrapped, 30},
+		{"none", true, picky{asks: true}, 0, false, engine.Failed, 1001},
+		{"none would do", true, picky{}, 0, false, engine.Failed, 1},
+		{"not local", false, picky{likes: "v2/1#30", asks: true}, 0, false, engine.Failed, 1},
+		{"broken", true, picky{likes: "v2/1#30", asks: true}, 7, false, engine.Unsettled, 7},
+		{"stopped", true, picky{likes: "v2/1#30", asks: true}, 7, true, engine.Unsettled, 7},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			m := newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}})
+			r := new(versions)
+			r.on = func(string) error {
+				switch {
+				case r.calls != c.fails:
+					return nil
+				case c.stops:
+					stop()
+					return errors.New("stopped")
+				}
+				return broken
+			}
+			w := engine.Worker{Source: m, Format: c.f, Rewrapper: r, Local: c.local}
+			ev := w.Do(ctx, ref("b/item"))
+			if ev.Outcome != c.want || r.calls != c.calls {
+				t.Errorf("%v, %v after %d calls", ev.Outcome, ev.Err, r.calls)
+			}
+			want := "v1/1"
+			if c.want == engine.Rewrapped {
+				want = c.f.likes
+				if sum := fmt.Sprintf("%x", sha256.Sum256([]byte(want))); ev.Changes[0].SHA256After != sum {
+					t.Errorf("%+v, want the digest %s", ev.Changes, sum)
+				}
+			}
+			if is := m.get("b/item", "k"); is != want {
+				t.Errorf("%q, want %q", is, want)
+			}
+			if c.fails > 0 && !c.stops && !errors.Is(ev.Err, broken) {
+				t.Errorf("%v", ev.Err)
+			}
+		})
+	}
 }

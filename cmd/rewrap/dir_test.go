@@ -92,7 +92,7 @@ func TestDirectoryRaw(t *testing.T) {
 	root := w.tree(in)
 	material := w.rotate(arn)
 	args := []string{"run", "vault", "--format", "raw", "--from", "alias/a", "--context", "file={name}", "--context", "app=test",
-		"--exclude", "*.txt", "--yes", "--json", "--kms-rps", "max", "--workers", "1"}
+		"--exclude", "*.txt", "--yes", "--json", "--kms-rps", "max", "--workers", "1", "--base64", "std"}
 	kills := 0
 	for kills < 20 {
 		e, killed := w.killAfter("kms:ReEncrypt", 80, args...)
@@ -352,7 +352,7 @@ func TestBase64Auto(t *testing.T) {
 
 	// Nobody shows it here: what needs to know is left, and told how to go on.
 	args := []string{"run", "vault/bare", "--format", "raw", "--from", alias, "--yes", "--json"}
-	s := w.run(args...).want(t, exitRemaining, "name the alphabet with --base64").summary(t)
+	s := w.run(args...).want(t, exitRemaining, "say it with --base64 std, raw-std, url or raw-url").summary(t)
 	unchanged := int64(0)
 	for name, text := range files(t, filepath.Join(root, "bare")) {
 		if text == string(bare["bare/"+name]) {

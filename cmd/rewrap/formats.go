@@ -36,7 +36,7 @@ var knownFormats = []formatInfo{
 	},
 	{
 		Name:     "raw",
-		What:     "items that are one wrapped key and nothing else: its bytes, or base64 of any usual spelling, which stays as it was found; what it does not show, the other items of the run do, or --base64 says",
+		What:     "items that are one wrapped key and nothing else: its bytes, or base64 of any usual spelling, which stays as it was found; what it does not show, a keyring does without, many other items of the run tell, or --base64 says",
 		Found:    "only if it is named: nearly any small item could be one. Items that are empty, or larger than 8 KiB (as base64 12 KiB), are foreign",
 		Variants: []string{"raw-binary", "raw-base64"},
 		Records:  "no, name the keys with --from, or a --keyring",
@@ -46,7 +46,7 @@ var knownFormats = []formatInfo{
 	},
 	{
 		Name:     "json",
-		What:     "JSON documents, or one document a line, with wrapped keys as base64 in strings; nothing but the blobs' characters changes. What a blob does not show of its base64, others of its field do, or --base64 says",
+		What:     "JSON documents, or one document a line, with wrapped keys as base64 in strings; nothing but the blobs' characters changes. What a blob does not show of its base64, others of its field tell, or --base64 says",
 		Found:    "where --json-field points, which implies the format; * stands for any index or name, and '' is the document itself. Items with nothing there are foreign, those over 64 MiB are skipped",
 		Variants: []string{"json", "json-lines"},
 		Records:  "no, name the keys with --from, or a --keyring",

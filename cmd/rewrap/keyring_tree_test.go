@@ -14,6 +14,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
+	"github.com/tink-crypto/tink-go/v2/tink"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -68,8 +69,8 @@ func (r ring) edit(edit func(*tinkpb.Keyset)) {
 	}
 }
 
-// wrap is what tink-go writes with key i.
-func (r ring) wrap(i int, secret, ad string) []byte {
+// aead is tink-go's with key i alone.
+func (r ring) aead(i int) tink.AEAD {
 	r.w.t.Helper()
 	k := proto.CloneOf(r.read().Key[i])
 	k.Status = tinkpb.KeyStatusType_ENABLED
@@ -85,7 +86,13 @@ func (r ring) wrap(i int, secret, ad string) []byte {
 	if err != nil {
 		r.w.t.Fatal(err)
 	}
-	blob, err := a.Encrypt([]byte(secret), []byte(ad))
+	return a
+}
+
+// wrap is what tink-go writes with key i.
+func (r ring) wrap(i int, secret, ad string) []byte {
+	r.w.t.Helper()
+	blob, err := r.aead(i).Encrypt([]byte(secret), []byte(ad))
 	if err != nil {
 		r.w.t.Fatal(err)
 	}

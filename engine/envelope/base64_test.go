@@ -19,7 +19,7 @@ var variants = map[string]*base64.Encoding{
 
 // Of many small blobs by one writer each is readable by that writer's reader
 // afterwards, or was left as it was with an error that says what to do; and as
-// few are left as came before the first that showed how it is written.
+// few are left as came before enough had shown how it is written.
 func TestBase64Auto(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	for name, e := range variants {
@@ -38,7 +38,7 @@ func TestBase64Auto(t *testing.T) {
 					if !strings.ContainsAny(e.EncodeToString(old), "+/-_") {
 						bare++
 					}
-					v := view("o", nil, text)
+					v := view(fmt.Sprint(i), nil, text)
 					env := must[envelope.Envelope](t)(f.Parse(v))
 					edit, err := env.Replace([]*envelope.Rewrapped{{Blob: new}})
 					var undecided *envelope.LeftError
@@ -55,7 +55,7 @@ func TestBase64Auto(t *testing.T) {
 						}
 					}
 				}
-				if bare < 100 || left > 10 {
+				if bare < 100 || left > 30 {
 					t.Errorf("%d of 2000 do not show their alphabet, %d were left", bare, left)
 				}
 			})
@@ -67,35 +67,45 @@ func TestBase64Auto(t *testing.T) {
 func TestBase64Witnesses(t *testing.T) {
 	const bare = "YWJj"                                                                                           // shows nothing
 	std, url := base64.StdEncoding.EncodeToString(all255[:64]), base64.RawURLEncoding.EncodeToString(all255[:64]) // show all
-	type item struct {
-		doc string
-		new string // one letter a key: r to replace, any other to leave
+	type items struct {
+		first, n int // their names
+		doc      string
+		new      string // one letter a key: r to replace, any other to leave
 	}
+	a := func(text string) string { return `{"a":"` + text + `"}` }
+	many := strings.Repeat(`{"a":"`+url+"\"}\n", 40)
 	for _, c := range []struct {
 		name   string
 		said   envelope.Base64
-		before []item
+		before []items
 		want   string // "": left
 		soon   bool
 	}{
 		{name: "nobody", soon: true},
-		{name: "another item", before: []item{{`{"a":"` + url + `"}`, "r"}}, want: "url"},
-		{name: "one that was not opened is none", before: []item{{`{"a":"` + url + `"}`, "-"}}, soon: true},
-		{name: "nor is one of another field", before: []item{{`{"b":"` + url + `"}`, "r"}}, soon: true},
-		{name: "two that disagree tell nothing", before: []item{{`{"a":"` + url + `"}`, "r"}, {`{"a":"` + std + `"}`, "r"}}},
-		{name: "what is said counts more", said: envelope.Base64Std, before: []item{{`{"a":"` + url + `"}`, "r"}}, want: "std"},
+		{name: "enough items", before: []items{{0, 16, a(url), "r"}}, want: "url"},
+		{name: "one too few", before: []items{{0, 15, a(url), "r"}}, soon: true},
+		{name: "an item counts once", before: []items{{0, 15, a(url), "r"}, {3, 1, a(url), "r"}, {3, 1, a(url), "r"}}, soon: true},
+		{name: "so do its keys", before: []items{{0, 15, many, strings.Repeat("r", 40)}}, soon: true},
+		{name: "one that was not opened is none", before: []items{{0, 20, a(url), "-"}}, soon: true},
+		{name: "nor is one of another field", before: []items{{0, 20, `{"b":"` + url + `"}`, "r"}}, soon: true},
+		{name: "one that disagrees is enough", before: []items{{0, 20, a(url), "r"}, {20, 1, a(std), "r"}}},
+		{name: "whenever it came", before: []items{{0, 1, a(std), "r"}, {1, 20, a(url), "r"}}},
+		{name: "what is said counts more", said: envelope.Base64Std, before: []items{{0, 20, a(url), "r"}}, want: "std"},
+		{name: "who need not guess does not", said: envelope.Base64Own, before: []items{{0, 20, a(url), "r"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := must[envelope.Format](t)(envelope.JSON([]string{"/a", "/b"}, envelope.Binding{}, c.said))
 			for _, b := range c.before {
-				e := must[envelope.Envelope](t)(f.Parse(view("o", nil, b.doc)))
-				new := make([]*envelope.Rewrapped, len(b.new))
-				for i := range b.new {
-					if b.new[i] == 'r' {
-						new[i] = &envelope.Rewrapped{Blob: all255[:61]}
+				for i := range b.n {
+					e := must[envelope.Envelope](t)(f.Parse(view(fmt.Sprint(b.first+i), nil, b.doc)))
+					new := make([]*envelope.Rewrapped, len(b.new))
+					for i := range b.new {
+						if b.new[i] == 'r' {
+							new[i] = &envelope.Rewrapped{Blob: all255[:61]}
+						}
 					}
+					must[sources.Edit](t)(e.Replace(new))
 				}
-				must[sources.Edit](t)(e.Replace(new))
 			}
 			e := must[envelope.Envelope](t)(f.Parse(view("o", nil, `{"a":"`+bare+`","b":"`+std+`"}`)))
 			edit, err := e.Replace([]*envelope.Rewrapped{{Blob: all255[:64]}, {Blob: all255[:61]}})
@@ -121,10 +131,54 @@ func TestBase64Witnesses(t *testing.T) {
 
 	// An item that contradicts itself is not outvoted by the run.
 	f := jsonFormat(t, "/*")
-	e := must[envelope.Envelope](t)(f.Parse(view("o", nil, `["`+std+`"]`)))
-	must[sources.Edit](t)(e.Replace([]*envelope.Rewrapped{{Blob: all255[:61]}}))
+	for i := range 20 {
+		e := must[envelope.Envelope](t)(f.Parse(view(fmt.Sprint(i), nil, `["`+std+`"]`)))
+		must[sources.Edit](t)(e.Replace([]*envelope.Rewrapped{{Blob: all255[:61]}}))
+	}
+	e := must[envelope.Envelope](t)(f.Parse(view("o", nil, `["`+bare+`"]`)))
+	must[sources.Edit](t)(e.Replace([]*envelope.Rewrapped{{Blob: all255[:64]}}))
 	e = must[envelope.Envelope](t)(f.Parse(view("o", nil, `["`+bare+`","-A==","+A=="]`)))
 	if _, err := e.Replace([]*envelope.Rewrapped{{Blob: all255[:64]}, nil, nil}); err == nil {
 		t.Error("no error where two blobs of the item disagree")
+	}
+}
+
+// Who need not guess is told of which keys another blob would do, and which; of
+// an item's other keys many count, and few do not.
+func TestBase64Own(t *testing.T) {
+	const bare = `"YWJj"`
+	url := `"` + base64.URLEncoding.EncodeToString(all255[:61]) + `"`
+	plain, letters := []byte("abcabcabc"), all255[:66]
+	for _, c := range []struct {
+		name   string
+		others string
+		n      int
+		blob   []byte
+		left   bool // with letters
+		fits   bool // plain
+	}{
+		{"alone", "", 0, letters, true, true},
+		{"few others", url, 15, letters, true, true},
+		{"many others", url, 16, letters, false, false},
+		{"padding that nobody shows", bare, 20, letters[:64], true, false},
+		{"padding that one shows", url, 1, letters[:64], true, true},
+	} {
+		f := must[envelope.Format](t)(envelope.JSON([]string{"/*"}, envelope.Binding{}, envelope.Base64Own))
+		doc := "[" + bare + strings.Repeat(","+c.others, c.n) + "]"
+		e := must[envelope.Envelope](t)(f.Parse(view("o", nil, doc)))
+		new := make([]*envelope.Rewrapped, c.n+1)
+		new[0] = &envelope.Rewrapped{Blob: c.blob}
+		_, err := e.Replace(new)
+		var left *envelope.LeftError
+		if errors.As(err, &left) != c.left || !c.left && err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if !c.left {
+			continue
+		}
+		fits := left.Keys[0].Fits
+		if left.Soon || (fits != nil) != c.fits || c.fits && (!fits(plain) || fits(c.blob)) {
+			t.Errorf("%s: %+v", c.name, left)
+		}
 	}
 }

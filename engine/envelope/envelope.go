@@ -122,6 +122,8 @@ type LeftError struct {
 type LeftKey struct {
 	Index int // in Keys
 	Err   error
+	// Fits says whether another new blob could be written; nil: none could.
+	Fits func(blob []byte) bool
 }
 
 func (e *LeftError) Error() string {

@@ -126,12 +126,12 @@ func tooLarge(format string, a ...any) error {
 
 // jsonEnvelope remembers where the strings are, and nothing of the document.
 type jsonEnvelope struct {
+	id       string
 	format   string
 	keys     []WrappedKey
-	at       []jsonString     // of each key
-	layouts  map[int]layout   // of those keys that have one
-	shows    map[uint32]style // of each field: what its blobs show together
-	writings []writing        // of each field
+	at       []jsonString   // of each key
+	layouts  map[int]layout // of those keys that have one
+	writings []writing      // of each field
 }
 
 // jsonString is a string that holds a wrapped key.
@@ -148,13 +148,17 @@ func (e *jsonEnvelope) Replace(new []*Rewrapped) (sources.Edit, error) {
 	if len(new) != len(e.keys) {
 		return sources.Edit{}, fmt.Errorf("%d new keys for the item's %d", len(new), len(e.keys))
 	}
-	changes := 0
+	changes, opened := 0, make([]style, len(e.writings))
 	for i, r := range new {
 		if r != nil {
 			changes++
-			e.writings[e.at[i].field].seen.learn(e.at[i].style)
+			opened[e.at[i].field] |= e.at[i].style
 		}
 	}
+	for field, s := range opened {
+		e.writings[field].learn(e.id, s)
+	}
+	others := e.others()
 	var left LeftError
 	edit := sources.Edit{Splices: make([]sources.Splice, 0, changes)}
 	for i, r := range new {
@@ -165,16 +169,33 @@ func (e *jsonEnvelope) Replace(new []*Rewrapped) (sources.Edit, error) {
 			return sources.Edit{}, fmt.Errorf("%s: %w", e.keys[i].Locator, errEmptyBlob)
 		}
 		at := e.at[i]
-		text, soon, err := e.writings[at.field].encode(r.Blob, at.style, e.shows[at.field])
+		text, soon, err := e.writings[at.field].encode(r.Blob, at.style, others[at.field])
 		if err != nil {
-			left.Keys, left.Soon = append(left.Keys, LeftKey{i, err}), left.Soon || soon
+			left.Keys = append(left.Keys, e.writings[at.field].left(i, err, at.style, others[at.field]))
+			left.Soon = left.Soon || soon
 			continue
 		}
-		text = quoteBase64(e.layouts[i].wrap(text), at.style, e.shows[at.field])
+		text = quoteBase64(e.layouts[i].wrap(text), at.style, others[at.field])
 		edit.Splices = append(edit.Splices, sources.Splice{Off: int64(at.start), Del: int64(at.end - at.start), Ins: text})
 	}
 	if len(left.Keys) > 0 {
 		return edit, &left
 	}
 	return edit, nil
+}
+
+// others is, for each field, what its blobs in the item show on behalf of those
+// that do not.
+func (e *jsonEnvelope) others() []style {
+	styles, tallies := make([]style, len(e.writings)), make([]tally, len(e.writings))
+	for _, at := range e.at {
+		styles[at.field] |= at.style
+		tallies[at.field].add(at.style)
+	}
+	for field := range styles {
+		if e.writings[field].said == Base64Own {
+			styles[field] = styles[field]&^alphabets | tallies[field].style()&alphabets
+		}
+	}
+	return styles
 }

@@ -20,7 +20,6 @@ type jsonFound struct {
 	places  []jsonPlace
 	paths   []byte // the pointers, one after another
 	layouts map[int]layout
-	shows   map[uint32]style
 	memory  []byte // from which blobs are cut
 
 	bound  bool // by a binding that is the same for the whole item
@@ -124,10 +123,6 @@ func (s *jsonScanner) key(field uint32, start, end int) {
 		}
 		s.layouts[len(s.at)] = l
 	}
-	if s.shows == nil {
-		s.shows = map[uint32]style{}
-	}
-	s.shows[field] |= shows
 	s.at = append(s.at, jsonString{uint32(start + 1 + s.mark), uint32(end - 1 + s.mark), field, shows})
 	s.wrapped = append(s.wrapped, WrappedKey{Blob: blob, Err: err})
 	s.paths = append(s.paths, s.path...)
@@ -291,5 +286,5 @@ func (s *jsonScanner) envelope() *jsonEnvelope {
 		s.wrapped[i].Locator = locators[from:ends[i]]
 		from = ends[i]
 	}
-	return &jsonEnvelope{format, s.wrapped, s.at, s.layouts, s.shows, s.f.writings}
+	return &jsonEnvelope{s.id, format, s.wrapped, s.at, s.layouts, s.f.writings}
 }

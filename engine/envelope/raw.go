@@ -64,7 +64,7 @@ func (r *raw) Parse(v sources.View) (Envelope, error) {
 		return nil, &ShortError{Need: maxRawText}
 	}
 	body := v.Head[:v.Size]
-	e := &rawEnvelope{size: v.Size, writing: &r.writing}
+	e := &rawEnvelope{id: v.ID, size: v.Size, writing: &r.writing}
 	blob := body
 	if text := bytes.TrimPrefix(body, byteOrderMark); isBase64Text(text) {
 		e.text = true
@@ -122,6 +122,7 @@ func isBase64Text(b []byte) bool {
 }
 
 type rawEnvelope struct {
+	id      string
 	key     WrappedKey
 	size    int64
 	text    bool
@@ -151,10 +152,10 @@ func (e *rawEnvelope) Replace(new []*Rewrapped) (sources.Edit, error) {
 	case len(body) == 0:
 		return sources.Edit{}, errEmptyBlob
 	case e.text:
-		e.writing.seen.learn(e.style)
+		e.writing.learn(e.id, e.style)
 		text, soon, err := e.writing.encode(body, e.style, 0)
 		if err != nil {
-			return sources.Edit{}, &LeftError{Keys: []LeftKey{{0, err}}, Soon: soon}
+			return sources.Edit{}, &LeftError{Keys: []LeftKey{e.writing.left(0, err, e.style, 0)}, Soon: soon}
 		}
 		body = e.layout.wrap(text)
 	default:

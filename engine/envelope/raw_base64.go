@@ -5,7 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"sync"
 )
 
 // Base64 names a variant of base64 (RFC 4648, sections 3.2, 4 and 5) for the
@@ -15,16 +15,20 @@ import (
 // other wrapped keys of its field in the item tell.
 type Base64 uint8
 
-// Base64Shown, the zero value, takes nothing for granted: what the item leaves
-// open, other items that the format was given new keys for tell, if they agree.
-// Where not even they do and a new wrapped key cannot be written without
-// knowing more, that key is left ([LeftError]).
 const (
+	// Base64Shown, the zero value, takes nothing for granted: what the item
+	// leaves open, other items that the format was given new keys for tell, if
+	// many do and none says otherwise. Where not even they do and a new wrapped
+	// key cannot be written without knowing more, that key is left ([LeftError]).
 	Base64Shown Base64 = iota
 	Base64Std
 	Base64RawStd // without padding
 	Base64URL
 	Base64RawURL // without padding
+	// Base64Own is Base64Shown for whoever can make new wrapped keys until one
+	// fits ([LeftKey.Fits]), and so need not guess: other items tell nothing, and
+	// of the item's other keys only many that agree tell the alphabet.
+	Base64Own
 )
 
 // ParseBase64 reads "auto" (Base64Shown), "std", "raw-std", "url" or "raw-url".
@@ -45,22 +49,71 @@ func ParseBase64(name string) (Base64, error) {
 }
 
 func (b Base64) style() style {
-	return [...]style{0, showsStd | showsPadding, showsStd | showsNone, showsURL | showsPadding, showsURL | showsNone}[b]
+	return [...]style{0, showsStd | showsPadding, showsStd | showsNone, showsURL | showsPadding, showsURL | showsNone, 0}[b]
 }
 
-// memory is the one thing that a format remembers of the items that went
-// through it: the set of all that their wrapped keys have shown. Only such
-// count as a new key was made for, which the key service had to open: other
-// texts in a folder may look like base64 and show anything.
-type memory struct{ bits atomic.Uint32 }
+// witnesses is how many have to show the same, and none something else, before
+// they are believed about those that do not show it.
+const witnesses = 16
 
-func (m *memory) learn(s style) {
-	if s &= alphabets | paddings; style(m.bits.Load())&s != s {
-		m.bits.Or(uint32(s))
+// tally counts who shows each of the first bits of a style.
+type tally [4]int
+
+func (t *tally) add(s style) {
+	for i := range t {
+		t[i] += int(s >> i & 1)
 	}
 }
 
-func (m *memory) style() style { return style(m.bits.Load()) }
+// style is what the counted tell: one bit of two if there are witnesses enough
+// and none for the other, both where they disagree.
+func (t *tally) style() (s style) {
+	for i := 0; i < len(t); i += 2 {
+		switch a, b := t[i], t[i+1]; {
+		case a > 0 && b > 0:
+			s |= 3 << i
+		case a >= witnesses:
+			s |= 1 << i
+		case b >= witnesses:
+			s |= 2 << i
+		}
+	}
+	return s
+}
+
+// memory is the one thing that a format remembers of the items that went
+// through it: how many of them show what. Only such wrapped keys count as a new
+// key was made for, which the key service had to open: other texts in a folder
+// may look like base64 and show anything.
+type memory struct {
+	mu    sync.Mutex
+	tally tally
+	items map[string]style // that are counted, and for what: an item may be read again
+}
+
+func (m *memory) learn(item string, s style) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, n := range m.tally {
+		if n >= witnesses { // which more of do not tell more
+			s &^= 1 << i
+		}
+	}
+	if s &= (alphabets | paddings) &^ m.items[item]; s == 0 {
+		return
+	}
+	if m.items == nil {
+		m.items = make(map[string]style)
+	}
+	m.items[item] |= s
+	m.tally.add(s)
+}
+
+func (m *memory) style() style {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.tally.style()
+}
 
 // style is what a text shows of the way it was written. It is a set of bits,
 // so that what several texts show is their union.
@@ -90,8 +143,8 @@ func first(mask style, of ...style) style {
 }
 
 var (
-	errAlphabet = errors.New("the wrapped key has none of the letters + / - _ that tell its base64 alphabet, the new one needs them, and no other shows which are right; name the alphabet with --base64")
-	errPadding  = errors.New("the wrapped key has a length that does not tell whether its base64 is padded, the new one's depends on it, and no other shows it; say so with --base64")
+	errAlphabet = errors.New("the wrapped key has none of the letters + / - _ that tell its base64 alphabet, the new one needs them, and no others tell which are right; say it with --base64 std, raw-std, url or raw-url")
+	errPadding  = errors.New("the wrapped key has a length that does not tell whether its base64 is padded, the new one's depends on it, and no others tell; say it with --base64 std, raw-std, url or raw-url")
 )
 
 // writing is how new keys are written where the old ones do not tell: as
@@ -99,6 +152,13 @@ var (
 type writing struct {
 	said Base64
 	seen memory
+}
+
+// learn counts what the wrapped keys of an item show.
+func (w *writing) learn(item string, s style) {
+	if w.said == Base64Shown {
+		w.seen.learn(item, s)
+	}
 }
 
 // encode writes a blob in the style of the text that it replaces, as far as
@@ -112,7 +172,7 @@ func (w *writing) encode(blob []byte, own, others style) (text []byte, soon bool
 	alphabet := first(alphabets, own, others, rest)
 	padding := first(paddings, own, others, rest)
 	if padding == 0 && len(blob)%3 != 0 {
-		return nil, rest&paddings == 0, errPadding
+		return nil, w.said == Base64Shown && rest&paddings == 0, errPadding
 	}
 	e := base64.StdEncoding
 	switch {
@@ -125,9 +185,21 @@ func (w *writing) encode(blob []byte, own, others style) (text []byte, soon bool
 	}
 	text = e.AppendEncode(nil, blob)
 	if alphabet == 0 && bytes.ContainsAny(text, "+/") {
-		return nil, rest&alphabets == 0, errAlphabet
+		return nil, w.said == Base64Shown && rest&alphabets == 0, errAlphabet
 	}
 	return text, false, nil
+}
+
+// left is the key i for whose new blob encode has no text.
+func (w *writing) left(i int, err error, own, others style) LeftKey {
+	l := LeftKey{Index: i, Err: err}
+	if err == errAlphabet {
+		l.Fits = func(blob []byte) bool {
+			_, _, err := w.encode(blob, own, others)
+			return err == nil
+		}
+	}
+	return l
 }
 
 const (

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"rewrap/bench/emulator"
+)
+
+// spellings are the variants of base64, strict so that they read nothing that
+// they would not have written.
+var spellings = []*base64.Encoding{
+	base64.StdEncoding.Strict(), base64.RawStdEncoding.Strict(), base64.URLEncoding.Strict(), base64.RawURLEncoding.Strict(),
+}
+
+// spelling is a folder of wrapped keys in base64.
+type spelling struct {
+	root    string
+	quoted  string // how an item holds its blob
+	variant func(i int) int
+}
+
+func (w *world) spelled(folder, quoted string, blobs [][]byte, variant func(i int) int) spelling {
+	w.t.Helper()
+	in := make(map[string][]byte)
+	for i, blob := range blobs {
+		in[fmt.Sprintf("%s/%04d", folder, i)] = fmt.Appendf(nil, quoted, spellings[variant(i)].EncodeToString(blob))
+	}
+	return spelling{filepath.Join(w.tree(in), folder), quoted, variant}
+}
+
+// read reads each item in the variant in which it was written.
+func (s spelling) read(t *testing.T) [][]byte {
+	t.Helper()
+	var blobs [][]byte
+	before, after, _ := strings.Cut(s.quoted, "%s")
+	all := files(t, s.root)
+	for i, name := range slices.Sorted(maps.Keys(all)) {
+		text := strings.TrimSuffix(strings.TrimPrefix(all[name], before), after)
+		blob, err := spellings[s.variant(i)].DecodeString(text)
+		if err != nil {
+			t.Fatalf("%s %s is not as it was found: %v: %s", s.root, name, err, text)
+		}
+		blobs = append(blobs, blob)
+	}
+	return blobs
+}
+
+func cycle(i int) int { return i % len(spellings) }
+
+func isBare(blob []byte) bool {
+	return !strings.ContainsAny(base64.StdEncoding.EncodeToString(blob), "+/")
+}
+
+// TestBase64Keyring: where all variants lie in one folder, a keyring writes
+// each blob back in its own, also the one blob of an item that does not show it.
+func TestBase64Keyring(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	w := newWorld(t, emulator.Options{})
+	r := w.ring("ring.json", "AES256_GCM")
+	secret := func(i int) string { return strings.Repeat("s", 31+i%3) } // of blobs that are padded, with one = or two, or have no need to be
+	blobs, bare := make([][]byte, n), 0
+	for i := range blobs {
+		if blobs[i] = r.wrap(0, secret(i), ""); isBare(blobs[i]) {
+			bare++
+		}
+	}
+	if bare < n/60 {
+		t.Fatalf("only %d of %d blobs do not show their alphabet", bare, n)
+	}
+	w.run("keyring", "rotate", "ring.json").want(t, exitOK, "")
+	primary := r.aead(1)
+	misleading := func(i int) int { // all that show an alphabet show the standard one
+		if isBare(blobs[i]) {
+			return cycle(i)
+		}
+		return 0
+	}
+	for quoted, format := range map[string][]string{"%s": {"--format", "raw"}, `{"k":"%s"}`: {"--json-field", "/k"}} {
+		for name, variant := range map[string]func(int) int{"cycle": cycle, "misleading": misleading} {
+			folder := name + strings.ReplaceAll(format[1], "/", "-")
+			s := w.spelled(folder, quoted, blobs, variant)
+			args := append([]string{"run", "vault/" + folder, "--keyring", "ring.json", "--yes"}, format...)
+			w.run(args...).want(t, exitOK, "")
+			for i, blob := range s.read(t) {
+				if got, err := primary.Decrypt(blob, nil); err != nil || string(got) != secret(i) {
+					t.Errorf("%s %d: %q, %v", folder, i, got, err)
+				}
+			}
+		}
+	}
+}
+
+// TestBase64Mixed: of blobs in all variants whose new ones cannot be made until
+// one is right in all, those that do not show theirs are left rather than
+// guessed at.
+func TestBase64Mixed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	var arn, alias string
+	var blobs, bare [][]byte
+	for k := 0; len(bare) < 24; k++ { // blobs hold what belongs to the key, and of some keys all show the alphabet
+		alias = fmt.Sprint("alias/", k)
+		arn = w.key(alias)
+		blobs, bare = nil, nil
+		for i := 0; i < 400 || len(bare) > 0 && len(bare) < 24; i++ {
+			blob := w.encrypt(alias, "secret", nil)
+			if len(blobs) < 400 {
+				blobs = append(blobs, blob)
+			}
+			if isBare(blob) && len(bare) < 24 {
+				bare = append(bare, blob)
+			}
+		}
+	}
+	blobs = append(blobs, bare...)
+	material := w.rotate(arn)
+	mixed := w.spelled("mixed", "%s", blobs, cycle)
+	args := []string{"run", "vault/mixed", "--format", "raw", "--from", alias, "--yes", "--json", "--kms-rps", "max"}
+	s := w.run(args...).want(t, exitRemaining, "--base64 std, raw-std, url or raw-url").summary(t)
+	moved := int64(0)
+	for i, blob := range mixed.read(t) {
+		if string(blob) != string(blobs[i]) {
+			w.opens(blob, arn, "secret", material, nil)
+			moved++
+		}
+	}
+	if s.Items.Rewrapped != moved || s.Items.Failed != int64(len(blobs))-moved || s.Items.Failed == 0 {
+		t.Errorf("%d of %d have changed: %+v", moved, len(blobs), s.Items)
+	}
+}

@@ -181,4 +181,42 @@ func TestBase64Own(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, left)
 		}
 	}
+	// Where new ones came and none fits, as under a key whose id takes such a
+	// letter, other items tell.
+	for _, n := range []int{15, 16} {
+		for _, c := range []struct {
+			f    envelope.Format
+			item string
+		}{
+			{must[envelope.Format](t)(envelope.JSON([]string{"/*"}, envelope.Binding{}, envelope.Base64Own)), "[%s]"},
+			{rawFormat(t, envelope.Base64Own), "%s"},
+		} {
+			quote := func(s string) string {
+				if c.item == "%s" {
+					s = strings.Trim(s, `"`)
+				}
+				return fmt.Sprintf(c.item, s)
+			}
+			for i := range n {
+				e := must[envelope.Envelope](t)(c.f.Parse(view(fmt.Sprint(i), nil, quote(url))))
+				must[sources.Edit](t)(e.Replace([]*envelope.Rewrapped{{Blob: all255[1:62]}}))
+			}
+			e := must[envelope.Envelope](t)(c.f.Parse(view("o", nil, quote(bare))))
+			new := []*envelope.Rewrapped{{Blob: letters}}
+			var left *envelope.LeftError
+			if _, err := e.Replace(new); !errors.As(err, &left) || left.Soon || left.Keys[0].Fits == nil {
+				t.Errorf("%s: %v, want one that fits to be asked for", c.item, err)
+			}
+			edit, err := e.Replace(new)
+			if n < 16 {
+				if !errors.As(err, &left) || !left.Soon {
+					t.Errorf("%s: %v, want others to be waited for", c.item, err)
+				}
+				continue
+			}
+			if want := base64.URLEncoding.EncodeToString(letters); err != nil || !strings.Contains(string(edit.Splices[0].Ins), want) {
+				t.Errorf("%s: %v, %v, want %s", c.item, err, edit, want)
+			}
+		}
+	}
 }

@@ -132,6 +132,7 @@ type jsonEnvelope struct {
 	at       []jsonString   // of each key
 	layouts  map[int]layout // of those keys that have one
 	writings []writing      // of each field
+	asked    bool           // for new keys that fit
 }
 
 // jsonString is a string that holds a wrapped key.
@@ -169,9 +170,10 @@ func (e *jsonEnvelope) Replace(new []*Rewrapped) (sources.Edit, error) {
 			return sources.Edit{}, fmt.Errorf("%s: %w", e.keys[i].Locator, errEmptyBlob)
 		}
 		at := e.at[i]
-		text, soon, err := e.writings[at.field].encode(r.Blob, at.style, others[at.field])
+		w := &e.writings[at.field]
+		text, soon, err := w.encode(r.Blob, at.style, others[at.field], e.asked || w.said == Base64Shown)
 		if err != nil {
-			left.Keys = append(left.Keys, e.writings[at.field].left(i, err, at.style, others[at.field]))
+			left.Keys = append(left.Keys, w.left(i, err, at.style, others[at.field]))
 			left.Soon = left.Soon || soon
 			continue
 		}
@@ -179,6 +181,7 @@ func (e *jsonEnvelope) Replace(new []*Rewrapped) (sources.Edit, error) {
 		edit.Splices = append(edit.Splices, sources.Splice{Off: int64(at.start), Del: int64(at.end - at.start), Ins: text})
 	}
 	if len(left.Keys) > 0 {
+		e.asked = true
 		return edit, &left
 	}
 	return edit, nil

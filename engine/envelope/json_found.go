@@ -286,5 +286,5 @@ func (s *jsonScanner) envelope() *jsonEnvelope {
 		s.wrapped[i].Locator = locators[from:ends[i]]
 		from = ends[i]
 	}
-	return &jsonEnvelope{s.id, format, s.wrapped, s.at, s.layouts, s.f.writings}
+	return &jsonEnvelope{id: s.id, format: format, keys: s.wrapped, at: s.at, layouts: s.layouts, writings: s.f.writings}
 }

@@ -129,6 +129,7 @@ type rawEnvelope struct {
 	style   style
 	layout  layout
 	writing *writing
+	asked   bool // for a new key that fits
 }
 
 func (e *rawEnvelope) Format() string {
@@ -153,8 +154,9 @@ func (e *rawEnvelope) Replace(new []*Rewrapped) (sources.Edit, error) {
 		return sources.Edit{}, errEmptyBlob
 	case e.text:
 		e.writing.learn(e.id, e.style)
-		text, soon, err := e.writing.encode(body, e.style, 0)
+		text, soon, err := e.writing.encode(body, e.style, 0, e.asked || e.writing.said == Base64Shown)
 		if err != nil {
+			e.asked = true
 			return sources.Edit{}, &LeftError{Keys: []LeftKey{e.writing.left(0, err, e.style, 0)}, Soon: soon}
 		}
 		body = e.layout.wrap(text)

@@ -26,8 +26,9 @@ const (
 	Base64URL
 	Base64RawURL // without padding
 	// Base64Own is Base64Shown for whoever can make new wrapped keys until one
-	// fits ([LeftKey.Fits]), and so need not guess: other items tell nothing, and
-	// of the item's other keys only many that agree tell the alphabet.
+	// fits ([LeftKey.Fits]), and so need not guess: of the item's other keys only
+	// many that agree tell the alphabet, and other items only where new ones were
+	// asked for already, and came, and none fits.
 	Base64Own
 )
 
@@ -156,23 +157,23 @@ type writing struct {
 
 // learn counts what the wrapped keys of an item show.
 func (w *writing) learn(item string, s style) {
-	if w.said == Base64Shown {
+	if w.said.style() == 0 {
 		w.seen.learn(item, s)
 	}
 }
 
 // encode writes a blob in the style of the text that it replaces, as far as
-// that shows; others, of the same item, and then w answer what it leaves open.
-// soon: not yet, but other items may still show it.
-func (w *writing) encode(blob []byte, own, others style) (text []byte, soon bool, err error) {
+// that shows; others, of the same item, and then w answer what it leaves open,
+// with what other items tell if guess is set. soon: not yet, but they may still.
+func (w *writing) encode(blob []byte, own, others style, guess bool) (text []byte, soon bool, err error) {
 	rest := w.said.style()
-	if w.said == Base64Shown {
+	if guess = guess && rest == 0; guess {
 		rest = w.seen.style() | others // an item that contradicts itself is not outvoted
 	}
 	alphabet := first(alphabets, own, others, rest)
 	padding := first(paddings, own, others, rest)
 	if padding == 0 && len(blob)%3 != 0 {
-		return nil, w.said == Base64Shown && rest&paddings == 0, errPadding
+		return nil, guess && rest&paddings == 0, errPadding
 	}
 	e := base64.StdEncoding
 	switch {
@@ -185,7 +186,7 @@ func (w *writing) encode(blob []byte, own, others style) (text []byte, soon bool
 	}
 	text = e.AppendEncode(nil, blob)
 	if alphabet == 0 && bytes.ContainsAny(text, "+/") {
-		return nil, w.said == Base64Shown && rest&alphabets == 0, errAlphabet
+		return nil, guess && rest&alphabets == 0, errAlphabet
 	}
 	return text, false, nil
 }
@@ -195,7 +196,7 @@ func (w *writing) left(i int, err error, own, others style) LeftKey {
 	l := LeftKey{Index: i, Err: err}
 	if err == errAlphabet {
 		l.Fits = func(blob []byte) bool {
-			_, _, err := w.encode(blob, own, others)
+			_, _, err := w.encode(blob, own, others, false)
 			return err == nil
 		}
 	}

@@ -129,8 +129,9 @@ func byKMS(t *testing.T, w *world) *wrapper {
 // command moves every key, and changes and leaves nothing else.
 func TestKilledFiles(t *testing.T) {
 	files, keys := size(t, "INTEROP_FILES", 1000), size(t, "INTEROP_LINES", 10_000)
-	// Both alphabets are in one folder, where what shows neither is to be named.
-	rawFlags := []string{"--format", "raw", "--base64", "std"}
+	// Both alphabets are in one folder, which a keyring can do with. With KMS what
+	// shows neither is to be named; what is URL-safe is so long that it shows it.
+	rawFlags, rawKMS := []string{"--format", "raw"}, []string{"--format", "raw", "--base64", "std"}
 	// A killed run loses the calls for the items in work: few, here.
 	lineFlags := []string{"--json-field", "/key", "--workers", "4"}
 	for _, c := range []struct {
@@ -141,8 +142,8 @@ func TestKilledFiles(t *testing.T) {
 		bound   string
 		flags   []string
 	}{
-		{"raw by tink-go", byTink, files / 2, raw, "{name}", rawFlags},
-		{"raw by KMS", byKMS, files / 2, raw, "{name}", rawFlags},
+		{"raw by tink-go", byTink, files / 2, raw(0), "{name}", rawFlags},
+		{"raw by KMS", byKMS, files / 2, raw(600), "{name}", rawKMS},
 		{"lines by tink-go", byTink, keys - keys/10, lines, "{field:id}", lineFlags},
 		{"lines by KMS", byKMS, keys / 10, lines, "{field:id}", lineFlags},
 	} {

@@ -52,23 +52,26 @@ var (
 	}
 )
 
-// raw is a file that is one wrapped key.
-func raw(rng *rand.Rand, name string) version {
-	v := version{around: []string{"", ""}}
-	width := 32 + rng.IntN(3)
-	switch v.style = asBytes; rng.IntN(6) {
-	case 0:
-		v.style = asStd
-	case 1:
-		v.style, v.around[1] = asStd, "\n"
-	case 2:
-		v.style, v.around[1] = asMIME, "\r\n"
-	case 3:
-		v.style = asURL
-		width += 600 // so that the letters show which base64 it is
+// raw is a file that is one wrapped key, of something that is longer by so much
+// where its base64 is URL-safe.
+func raw(more int) func(*rand.Rand, string) version {
+	return func(rng *rand.Rand, name string) version {
+		v := version{around: []string{"", ""}}
+		width := 32 + rng.IntN(3)
+		switch v.style = asBytes; rng.IntN(6) {
+		case 0:
+			v.style = asStd
+		case 1:
+			v.style, v.around[1] = asStd, "\n"
+		case 2:
+			v.style, v.around[1] = asMIME, "\r\n"
+		case 3:
+			v.style = asURL
+			width += more
+		}
+		v.keys = []secret{{plain: fmt.Sprintf("%*d", width, rng.Uint64()), bound: name}}
+		return v
 	}
-	v.keys = []secret{{plain: fmt.Sprintf("%*d", width, rng.Uint64()), bound: name}}
-	return v
 }
 
 // shapes are lines that a careless program writes in another way. KEY stands

@@ -57,7 +57,7 @@ type standing struct {
 func newProgress(se *session, s streams, earlier checkpoint.Tally) *progress {
 	p := &progress{kms: se.cloud.kms, items: earlier.Items, since: earlier.Items.Seen, began: time.Now()}
 	mode := se.job.progress
-	if mode == "auto" {
+	if mode == "auto" || mode == "bar" { // which redraws itself, and a file keeps every drawing
 		mode = "log"
 		if f, ok := s.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 			mode = "bar"

@@ -4,15 +4,15 @@ import (
 	"rewrap/checkpoint"
 )
 
-// howUnknown: nobody found out what a wrapped key is under, whatever it says of
-// itself.
-const howUnknown = "unknown"
+// HowUnknown, in a census: nobody found out what a wrapped key is under, whatever
+// it says of itself.
+const HowUnknown = "unknown"
 
 // Under is where a census puts the key as it was found; how is how the rewrapper
 // knows.
 func (k *KeyEvent) Under(how string) checkpoint.Holder {
 	if k.Outcome != Rewrapped && k.Outcome != Current && k.Outcome != Skipped {
-		how = howUnknown
+		how = HowUnknown
 	}
 	return checkpoint.Holder{Key: k.From.ARN, Material: k.From.Material, How: how}
 }

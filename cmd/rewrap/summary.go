@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -102,32 +104,25 @@ func tallyTable(w io.Writer, s checkpoint.Tally) {
 	if s.Newer > 0 {
 		fmt.Fprintf(t, "  newer\t%s keys are under newer material than the target: the key was rotated during the run\n", count(s.Newer))
 	}
-	holders := make([]checkpoint.Holder, 0, len(s.Census))
-	for h := range s.Census {
-		holders = append(holders, h)
-	}
-	sort.Slice(holders, func(a, b int) bool { return s.Census[holders[a]] > s.Census[holders[b]] })
-	for _, h := range holders {
-		at := "an unknown key"
-		if h.Key != "" {
-			at = h.Key
-		}
+	for _, h := range slices.SortedFunc(maps.Keys(s.Census), func(a, b checkpoint.Holder) int {
+		return cmp.Or(cmp.Compare(s.Census[b], s.Census[a]), strings.Compare(a.Key, b.Key), strings.Compare(a.Material, b.Material), strings.Compare(a.How, b.How))
+	}) {
+		at := h.Key
 		if h.Material != "" {
 			at += " material " + short(h.Material)
+		}
+		switch {
+		case at == "":
+			at = "an unknown key"
+		case h.How == engine.HowUnknown:
+			at = "an unknown key (" + at + " is named, and not confirmed)"
 		}
 		fmt.Fprintf(t, "  census\t%s under %s\n", count(s.Census[h]), at)
 	}
 	_ = t.Flush()
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for k := range m {
-		names = append(names, k)
-	}
-	sort.Strings(names)
-	return names
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // count writes 1234567 as 1,234,567.
 // itemsAre is [items] where a sentence goes on.

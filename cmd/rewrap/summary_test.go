@@ -1,0 +1,43 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"rewrap/checkpoint"
+)
+
+// The census says no more than was found out, and the same each time.
+func TestCensusTable(t *testing.T) {
+	t.Parallel()
+	tally := checkpoint.Tally{Census: checkpoint.Census{
+		{Key: "keyring:a.json", Material: "7", How: "unknown"}: 3,
+		{How: "unknown"}: 3,
+		{Key: "arn:b", Material: "m", How: "kms"}:     3,
+		{Key: "arn:b", Material: "n", How: "kms"}:     3,
+		{Key: "arn:b", Material: "m", How: "unknown"}: 3,
+		{Key: "arn:c", Material: "m", How: "kms"}:     1234,
+	}}
+	want := []string{
+		"1,234 under arn:c material m",
+		"3 under an unknown key",
+		"3 under arn:b material m",
+		"3 under an unknown key (arn:b material m is named, and not confirmed)",
+		"3 under arn:b material n",
+		"3 under an unknown key (keyring:a.json material 7 is named, and not confirmed)",
+	}
+	for range 20 {
+		var b strings.Builder
+		tallyTable(&b, tally)
+		var got []string
+		for line := range strings.Lines(b.String()) {
+			if row, ok := strings.CutPrefix(strings.TrimSpace(line), "census"); ok {
+				got = append(got, strings.TrimSpace(row))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}

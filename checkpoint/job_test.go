@@ -59,6 +59,11 @@ func TestOpenOtherJob(t *testing.T) {
 				mustCommit(t, s, func(s *Snapshot) { s.Ended = ended })
 				s.Close()
 				before := readAll(t, dir)
+				// Without a run there is no pass to go on with.
+				var other *OtherJobError
+				if err := MakeDir(dir, c.is); errors.As(err, &other) != (c.anew != nil) || other != nil && !slices.Equal(other.Differences, c.anew) {
+					t.Errorf("%s: without a run: %v", c.name, err)
+				}
 				s, err = Open(dir, Options{Job: c.is, Restart: restart})
 				if want == nil {
 					if err != nil {

@@ -282,13 +282,28 @@ func (s *State) sweep(keep []Retry) error {
 	return nil
 }
 
-// MakeDir makes a state directory, for callers that keep something in it
-// without a run: [WriteFile]. A *NotOursError says that it is somebody else's.
-func MakeDir(dir string) error {
+// MakeDir makes a state directory of the job, for callers that keep something in
+// it without a run: [WriteFile]. A *NotOursError or an *OtherJobError says that it
+// is somebody else's; what the job's own words mean may have moved. The others
+// are those of [Open].
+func MakeDir(dir string, job []Field) error {
 	if err := makeDir(osFS{}, dir); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}
-	return refuseOthers(dir)
+	if err := refuseOthers(dir); err != nil {
+		return err
+	}
+	last, err := readSnapshot(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	if d := differences(last.Job, job, false); d != nil {
+		return &OtherJobError{dir, d}
+	}
+	return nil
 }
 
 // refuseOthers returns a *NotOursError for a directory that holds files of

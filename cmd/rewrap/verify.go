@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -85,7 +87,7 @@ func (j *job) runVerify(s streams) error {
 	if j.planned != nil {
 		j.planned.vouch(se.say)
 	}
-	if err := checkpoint.MakeDir(se.dir); err != nil {
+	if err := checkpoint.MakeDir(se.dir, se.identity()); err != nil {
 		return err
 	}
 	found, err := newFindings(se.dir, se.worker.How)
@@ -113,9 +115,6 @@ func (j *job) runVerify(s streams) error {
 	case err != nil:
 		return fmt.Errorf("%w; no attestation was written", err)
 	}
-	if err := found.keep(); err != nil {
-		return err
-	}
 	i := rep.Items
 	a := attestation{
 		Tool: "rewrap " + version(), Job: se.identity(), Targets: se.targets(),
@@ -136,13 +135,16 @@ func (j *job) runVerify(s streams) error {
 	if err != nil {
 		return err
 	}
-	if err := checkpoint.WriteFile(se.dir, "attestation.json", append(data, '\n')); err != nil {
+	if err := found.keep(); err != nil {
+		return err
+	}
+	if err := checkpoint.WriteFile(se.dir, attestationFile, append(data, '\n')); err != nil {
 		return err
 	}
 	if err := sum.print(s.out, j.json, se.dir); err != nil {
 		return err
 	}
-	se.say("%s Written to %s", a.Statement, filepath.Join(se.dir, "attestation.json"))
+	se.say("%s Written to %s", a.Statement, filepath.Join(se.dir, attestationFile))
 	switch {
 	case rep.Result == engine.ResultFailed:
 		return se.ending(rep, nil)
@@ -152,7 +154,10 @@ func (j *job) runVerify(s streams) error {
 	return nil
 }
 
-const findingsFile = "findings.jsonl"
+const (
+	attestationFile = "attestation.json"
+	findingsFile    = "findings.jsonl"
+)
 
 // findings lists what is not on target, on disk, since it may be a lot. The
 // file takes its name only when the scan has reached its end.
@@ -196,11 +201,16 @@ func (f *findings) observe(ev engine.Event) {
 	}
 }
 
+// keep puts the list in the place of the one before. The attestation before goes
+// first, since it speaks of that one.
 func (f *findings) keep() error {
 	if f.err != nil {
 		return f.err
 	}
 	if err := f.file.Sync(); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(f.dir, attestationFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return os.Rename(f.file.Name(), filepath.Join(f.dir, findingsFile))

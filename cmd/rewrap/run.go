@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -170,19 +171,24 @@ func orElse(s, other string) string {
 // describe says what will be done, before it is asked whether it shall.
 func (se *session) describe(w io.Writer) {
 	j := se.job
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "  %-9s %s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(t, "  %s\t%s\n", name, oneLine(fmt.Sprintf(format, args...)))
 	}
 	fmt.Fprintln(w, "rewrap will change wrapped keys:")
-	row("source", "%s", j.source)
+	for _, f := range j.scope() {
+		row(f.Name, "%s", f.Value)
+	}
 	if e := se.cloud.endpoint(); e != "" {
 		row("endpoint", "%s", e)
 	}
 	for _, r := range se.describeKeys() {
 		row(r[0], "%s", r[1])
 	}
+	row("verify", "%s", j.verify)
 	row("pace", "%d key calls at once, KMS %s requests/s, store %s requests/s", j.workers, j.kms.String(), j.store.String())
 	row("state", "%s (%s)", se.dir, se.before())
+	_ = t.Flush()
 }
 
 // before says what the state directory already knows.

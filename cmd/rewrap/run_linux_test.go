@@ -33,3 +33,15 @@ func TestSummaryThatNobodyGot(t *testing.T) {
 		}
 	}
 }
+
+// TestRunAsks: who answers the question sees all that the answer is about.
+func TestRunAsks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	arn := w.key("alias/a")
+	args := []string{"run", src, "--from", "alias/a", "--format", "raw", "--context", "file={name}", "--context", "a=b\nc", "--include", "*.key",
+		"--exclude", "old/*", "--verify", "open", "--state", "a\nb"}
+	e := w.asked(t, nothing, "n\n", args...).want(t, exitFailed, "rewrap: not confirmed; nothing was changed\n")
+	wants(t, e.errors, "\n  source    "+src+"\n", "\n  format    raw\n", "\n  context   file={name}\n", "\n  context   a=b\\nc\n", "\n  include   *.key\n",
+		"\n  exclude   old/*\n", "\n  endpoint  "+w.url+"\n", "\n  from      alias/a = "+arn+", ", "\n  verify    open\n", "\n  state     a\\nb (new)\n")
+}

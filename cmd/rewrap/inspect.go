@@ -138,7 +138,7 @@ func (j *job) parseFile(given, path, root string) (id string, err error) {
 		return "", usage("ITEM %q is not below --root %q", given, root)
 	// Such names have another spelling as the names of items.
 	case !utf8.ValidString(id) || strings.Contains(id, `\x`):
-		return "", usage(`ITEM %q: names that are not UTF-8, or hold \x, cannot be inspected; make a hard link with another name`, given)
+		return "", usage(`ITEM %q: names that are not UTF-8, or hold \x, cannot be inspected; look at a copy with another name`, given)
 	}
 	return id, j.parse([]string{folder})
 }
@@ -230,7 +230,11 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 	case errors.Is(err, sources.ErrGone):
 		return nil, fmt.Errorf("there is no item %s", in.Item)
 	case errors.Is(err, envelope.ErrForeign):
-		return nil, fmt.Errorf("foreign: %s holds no wrapped key that --format %s looks for%s", in.Item, j.format, foreignDetail(err))
+		where := "in the format " + se.worker.Format.Name()
+		if se.worker.Format.Name() == "auto" {
+			where = "in any format that is looked for"
+		}
+		return nil, fmt.Errorf("foreign: %s holds no wrapped key %s%s", in.Item, where, foreignDetail(err))
 	case errors.As(err, &skip):
 		return nil, fmt.Errorf("%s is not re-wrapped (%s): %w", in.Item, skip.Reason, err)
 	case err != nil:

@@ -148,7 +148,7 @@ func TestInspectNothing(t *testing.T) {
 	w.put("odd\x1b[31m\u202ename", nil, map[string]string{
 		"x-amz-key-v2": "AAAA", "x-amz-iv": "AAAA", "x-amz-wrap-alg": "kms", "x-amz-matdesc": `{"kms_cmk_id":"alias/\u001b[2J","a\nb":"c\u202ed"}`,
 	})
-	root := w.tree(map[string][]byte{"empty": nil, "doc.json": []byte(`{"k":7}`), "broken.json": []byte(`{"k":`), "d/x": []byte("AAAA")})
+	root := w.tree(map[string][]byte{"empty": nil, "doc.json": []byte(`{"k":7}`), "broken.json": []byte(`{"k":`), "d/x": []byte("AAAA"), `a\x0a`: nil})
 	if err := os.Symlink("empty", filepath.Join(root, "link")); err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestInspectNothing(t *testing.T) {
 	}{
 		{[]string{s3url + "none"}, exitFailed, "there is no item s3://bucket/none"},
 		{[]string{s3url + "none\x1b[0m\n"}, exitFailed, `there is no item s3://bucket/none\x1b[0m\n`},
-		{[]string{s3url + "plain"}, exitFailed, "foreign: s3://bucket/plain holds no wrapped key"},
+		{[]string{s3url + "plain"}, exitFailed, "foreign: s3://bucket/plain holds no wrapped key in any format that is looked for (see rewrap formats)"},
 		{[]string{s3url + "rsa", "--format", "s3ec"}, exitFailed, "the data key was wrapped by a key of the owner's"},
 		{[]string{s3url + "rsa"}, exitFailed, "the data key was wrapped by a key of the owner's"},
 		{[]string{s3url + "damaged"}, exitFailed, "x-amz-key-v2 is not standard base64"},
@@ -170,8 +170,9 @@ func TestInspectNothing(t *testing.T) {
 		{[]string{"vault/none", "--format", "raw"}, exitFailed, "there is no file vault/none"},
 		{[]string{"vault/link", "--format", "raw"}, exitFailed, "symbolic link"},
 		{[]string{"vault/empty", "--format", "raw"}, exitFailed, "the item is empty"},
-		{[]string{"vault/doc.json", "--json-field", "/none"}, exitFailed, "no wrapped key at any of the given JSON Pointers"},
+		{[]string{"vault/doc.json", "--json-field", "/none"}, exitFailed, "doc.json holds no wrapped key in the format json: no wrapped key at any of the given JSON Pointers"},
 		{[]string{"vault/broken.json", "--json-field", "/k"}, exitFailed, "broken.json"},
+		{[]string{`vault/a\x0a`, "--format", "raw"}, exitUsage, "look at a copy"},
 		{[]string{"vault/d/x"}, exitUsage, "--format raw"},
 		{[]string{"vault/d/x", "--format", "raw", "--root", "vault/e"}, exitUsage, "not below --root"},
 		{[]string{"vault", "--format", "raw"}, exitUsage, "is a directory"},

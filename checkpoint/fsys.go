@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // fsys is every operation that changes a state directory, and so everything
@@ -70,7 +71,7 @@ func makeDir(fs fsys, dir string) error {
 	case err == nil && info.IsDir():
 		return nil
 	case err == nil:
-		return fmt.Errorf("%s is not a directory", dir)
+		return &os.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
 	case !errors.Is(err, os.ErrNotExist):
 		return err
 	}

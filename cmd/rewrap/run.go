@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -88,11 +87,8 @@ func (j *job) run(s streams) (err error) {
 		}
 	}
 	state, err := checkpoint.Open(se.dir, checkpoint.Options{Job: se.identity(), Restart: j.restart, Version: version()})
-	switch {
-	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: make room for the state directory, or name one elsewhere with --state; nothing was changed", err)
-	case err != nil:
-		return err
+	if err != nil {
+		return stateError(err)
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
 	for _, w := range state.Warnings() {

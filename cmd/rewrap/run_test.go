@@ -275,9 +275,11 @@ func TestBadInput(t *testing.T) {
 		{"run s3://bucket/p/ --yes --from not/a/key", exitFailed, "not/a/key"},
 		{"run s3://no-such-bucket/ --yes --from alias/a", exitFailed, "no-such-bucket"},
 		{"verify s3://no-such-bucket/ --from alias/a", exitFailed, "no-such-bucket"},
-		{"run s3://bucket/p/ --yes --from alias/a --state documents", exitFailed, "documents"},
+		{"run s3://bucket/p/ --yes --from alias/a --state documents", exitFailed, "documents/checkpoint.json: not a directory: name a state directory elsewhere with --state; nothing was changed"},
+		{"run s3://bucket/p/ --yes --from alias/a --restart --state documents", exitFailed, "documents: not a directory: name a state directory elsewhere with --state; nothing was changed"},
+		{"verify s3://bucket/p/ --from alias/a --state documents", exitFailed, "documents: not a directory: name a state directory elsewhere with --state; nothing was changed"},
 		{"run s3://bucket/p/ --yes --from alias/a --state full", exitFailed, "full"},
-		{"run s3://bucket/p/ --yes --from alias/a --state /proc/none/x", exitFailed, "/proc/none"},
+		{"run s3://bucket/p/ --yes --from alias/a --state /proc/none/x", exitFailed, "elsewhere with --state"},
 		{"status", exitFailed, "--state"},
 		{"status --state nowhere", exitFailed, "nowhere"},
 	} {

@@ -67,7 +67,7 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 		case err == nil && !st.Snapshot.Ended:
 			pinned = st.Snapshot.Targets
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			return nil, err
+			return nil, stateError(err)
 		}
 	}
 	if se.source, err = se.openSource(ctx); err != nil {
@@ -93,6 +93,18 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	}
 	se.worker.Rewrapper, se.worker.How = se.kms, "kms"
 	return se, nil
+}
+
+// stateError says what to do about a state directory that cannot be read or
+// written. Nothing in the source was changed then.
+func stateError(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: make room for the state directory, or name one elsewhere with --state; nothing was changed", err)
+	case errors.As(err, new(syscall.Errno)): // the other errors say so themselves
+		return fmt.Errorf("%w: name a state directory elsewhere with --state; nothing was changed", err)
+	}
+	return err
 }
 
 // openCurrent is for commands that vouch for what they see: a prefix says which

@@ -88,11 +88,11 @@ func (j *job) runVerify(s streams) error {
 		j.planned.vouch(se.say)
 	}
 	if err := checkpoint.MakeDir(se.dir, se.identity()); err != nil {
-		return err
+		return stateError(err)
 	}
 	found, err := newFindings(se.dir, se.worker.How)
 	if err != nil {
-		return err
+		return stateError(err)
 	}
 	defer found.discard()
 	p, why := newProgress(se, s, checkpoint.Tally{}), left{}
@@ -135,11 +135,12 @@ func (j *job) runVerify(s streams) error {
 	if err != nil {
 		return err
 	}
-	if err := found.keep(); err != nil {
-		return err
+	err = found.keep()
+	if err == nil {
+		err = checkpoint.WriteFile(se.dir, attestationFile, append(data, '\n'))
 	}
-	if err := checkpoint.WriteFile(se.dir, attestationFile, append(data, '\n')); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("no attestation was written: %w", stateError(err))
 	}
 	if err := sum.print(s.out, j.json, se.dir); err != nil {
 		return err

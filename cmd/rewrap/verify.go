@@ -69,18 +69,15 @@ var notCovered = []string{
 }
 
 func (j *job) runVerify(s streams) error {
-	hard, stop, _, release := interruptible(speak(s.err))
-	defer release()
 	// Reading has nothing to finish: the first signal ends it.
-	ctx, cancel := context.WithCancelCause(hard)
-	defer context.AfterFunc(stop, func() { cancel(context.Cause(stop)) })()
-
+	_, ctx, _, release := interruptible(func(string, ...any) {})
+	defer release()
 	j.openCurrent()
 	began := time.Now().UTC()
 	se, err := openSession(ctx, j, s, true)
 	if err != nil {
-		if stop.Err() != nil {
-			return &exitError{exitStopped, context.Cause(stop)}
+		if ctx.Err() != nil {
+			return &exitError{exitStopped, context.Cause(ctx)}
 		}
 		return err
 	}
@@ -110,8 +107,8 @@ func (j *job) runVerify(s streams) error {
 	se.warnEmpty(rep)
 	se.warnUnmet(rep, err, "no item")
 	switch {
-	case stop.Err() != nil:
-		return &exitError{exitStopped, fmt.Errorf("%w; no attestation was written", context.Cause(stop))}
+	case ctx.Err() != nil:
+		return &exitError{exitStopped, fmt.Errorf("%w; no attestation was written", context.Cause(ctx))}
 	case err != nil:
 		return fmt.Errorf("%w; no attestation was written", err)
 	}

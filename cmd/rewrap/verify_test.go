@@ -2,15 +2,31 @@ package main
 
 import (
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"rewrap/bench/emulator"
 )
+
+// TestVerifyInterrupted: the first signal ends it, and does not speak of another.
+func TestVerifyInterrupted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{KMSLatency: 200 * time.Millisecond})
+	w.key("alias/a")
+	w.fill("alias/a", 20)
+	r := w.begin("verify", src, "--from", "alias/a", "--workers", "1", "--progress", "none")
+	r.until("kms:ReEncrypt", 4) // some are of the opening
+	must(t)(nil, r.cmd.Process.Signal(os.Interrupt))
+	if e := r.wait().want(t, exitStopped, ""); e.errors != "rewrap: interrupted by SIGINT; no attestation was written\n" || e.out != "" {
+		t.Errorf("%s%s", e.out, e.errors)
+	}
+}
 
 // TestVerifyOfAnotherJob: what verify finds is not put into the state directory
 // of another job. What the job's own words mean may have moved.

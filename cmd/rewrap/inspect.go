@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,11 +92,11 @@ func (j *job) parseItem(args []string, root string) (id string, err error) {
 	case !ok:
 		return j.parseFile(item, item, root)
 	case scheme == "file":
-		u, err := url.Parse(item)
-		if err != nil || u.Host != "" && u.Host != "localhost" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" || u.Fragment != "" {
+		path, ok := filePath(item)
+		if !ok {
 			return "", usage("ITEM %q: a file is file:///path, or the path alone", item)
 		}
-		return j.parseFile(item, u.Path, root)
+		return j.parseFile(item, path, root)
 	case scheme != "s3":
 		return "", usage("ITEM %q: unknown scheme %q; it is s3://bucket/key or a file", item, scheme+"://")
 	case root != "":

@@ -43,13 +43,3 @@ func (l left) say(say func(format string, args ...any)) {
 		say("left: %s for the reason %q, for example %s: %v", items(r.items), r.reason, r.id, r.err)
 	}
 }
-
-func items(n int64) string { return many(n, "item") }
-
-// many is a number of what has a plural in s.
-func many(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return count(n) + " " + what + "s"
-}

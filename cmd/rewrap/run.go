@@ -113,10 +113,8 @@ func (j *job) run(s streams) (err error) {
 		Notice: func(msg string) { se.say("%s", msg) },
 	})
 	p.close()
-	why.say(se.say)
+	se.remarks(rep, runErr, why)
 	sum := se.summary(rep)
-	se.warnEmpty(rep)
-	se.warnUnmet(rep, runErr, "no item")
 	if err := writeSummary(state.WriteFile, sum); err != nil && runErr == nil {
 		runErr = err
 	}
@@ -133,10 +131,13 @@ func (j *job) run(s streams) (err error) {
 // ending is the exit code of a run, and the last line that goes with it.
 func (se *session) ending(rep engine.Report, err error) error {
 	switch {
-	case rep.Result == engine.ResultStopped && err != nil && rep.Why != "" && !errors.Is(err, context.Canceled):
-		return &exitError{exitStopped, fmt.Errorf("%w; run the same command again to go on", err)}
 	case rep.Result == engine.ResultStopped:
-		return &exitError{exitStopped, fmt.Errorf("%s; run the same command again to go on", orElse(rep.Why, "stopped"))}
+		// An error says more than a few words do: what to do about credentials, or
+		// what could not be written besides. That a context was canceled does not.
+		if err == nil || errors.Is(err, context.Canceled) {
+			err = errors.New(orElse(rep.Why, "stopped"))
+		}
+		return &exitError{exitStopped, fmt.Errorf("%w; run the same command again to go on", err)}
 	case err != nil:
 		return &exitError{exitFailed, err}
 	case rep.Result == engine.ResultFailed:
@@ -155,13 +156,6 @@ func (j *job) nothingHint() string {
 		return "the blobs name keys that the keyring does not hold, or they are no Tink ciphertexts; rewrap inspect says which of an item. Check --keyring, --format and --json-field"
 	}
 	return "check the prefix, --from (s3ec kms+context does not record its key), --format and --json-field"
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // describe says what will be done, before it is asked whether it shall.

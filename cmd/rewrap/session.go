@@ -238,12 +238,15 @@ func keyLine(given, arn, material string) string {
 	return line + ", key material " + short(material)
 }
 
-// warnEmpty says loudly that nothing was there: a misspelled prefix is as
-// complete as an empty one.
-func (se *session) warnEmpty(rep engine.Report) {
+// remarks are for people, before the summary: why items were left, and what
+// looks like a slip.
+func (se *session) remarks(rep engine.Report, err error, why left) {
+	why.say(se.say)
+	// A misspelled prefix is as complete as an empty one.
 	if rep.Items.Seen == 0 && rep.Result == engine.ResultComplete {
 		se.say("no item at all in %s: is that the right name?", se.job.source)
 	}
+	se.warnUnmet(rep, err, "no item")
 }
 
 // warnUnmet says which of the places that were named were in no item, or in

@@ -53,11 +53,11 @@ func parseSource(s string) (source, error) {
 	case !ok:
 		return parseDir(s, s)
 	case scheme == "file":
-		u, err := url.Parse(s)
-		if err != nil || u.Host != "" && u.Host != "localhost" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" || u.Fragment != "" {
+		path, ok := filePath(s)
+		if !ok {
 			return source{}, usage("SOURCE %q: a directory is file:///path, or the path alone", s)
 		}
-		return parseDir(s, u.Path)
+		return parseDir(s, path)
 	case scheme != "s3":
 		return source{}, usage("SOURCE %q: unknown scheme %q; it is s3://bucket/prefix or a directory", s, scheme+"://")
 	}
@@ -71,6 +71,15 @@ func parseSource(s string) (source, error) {
 		return source{}, usage("SOURCE %q: the prefix is not valid UTF-8, as keys of S3 are", s)
 	}
 	return source{bucket: bucket, prefix: prefix}, nil
+}
+
+// filePath is the path in the URL of a file of this machine.
+func filePath(s string) (path string, ok bool) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host != "" && u.Host != "localhost" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" || u.Fragment != "" {
+		return "", false
+	}
+	return u.Path, true
 }
 
 // parseDir takes a directory that is there: a bucket's name without its scheme

@@ -102,10 +102,8 @@ func (j *job) runVerify(s streams) error {
 		},
 	})
 	p.close()
-	why.say(se.say)
+	se.remarks(rep, err, why)
 	sum := se.summary(rep)
-	se.warnEmpty(rep)
-	se.warnUnmet(rep, err, "no item")
 	switch {
 	case ctx.Err() != nil:
 		return &exitError{exitStopped, fmt.Errorf("%w; no attestation was written", context.Cause(ctx))}
@@ -117,14 +115,13 @@ func (j *job) runVerify(s streams) error {
 		Tool: "rewrap " + version(), Job: se.identity(), Targets: se.targets(),
 		Began: began, Ended: time.Now().UTC(), Summary: sum, Limits: notCovered,
 	}
-	left := rep.Left
 	switch {
 	case i.Seen == 0:
 		a.Statement = fmt.Sprintf("There is no item in %s.", j.source)
 	case rep.Result == engine.ResultFailed:
 		a.Statement = fmt.Sprintf("Nothing was found under a source key or on target in %s of %s.", items(i.Seen), j.source)
-	case left > 0:
-		a.Statement = fmt.Sprintf("Not shown to be on target: %s of %s in %s.", count(left), items(i.Seen), j.source)
+	case rep.Left > 0:
+		a.Statement = fmt.Sprintf("Not shown to be on target: %s of %s in %s.", count(rep.Left), items(i.Seen), j.source)
 	default:
 		a.Statement = fmt.Sprintf("Every listing of %s reached its end, and nothing found there under a source key is off target.", j.source)
 	}
@@ -146,8 +143,8 @@ func (j *job) runVerify(s streams) error {
 	switch {
 	case rep.Result == engine.ResultFailed:
 		return se.ending(rep, nil)
-	case left > 0:
-		return &exitError{exitNotOn, fmt.Errorf("%s not on target, as listed in %s", itemsAre(left), filepath.Join(se.dir, findingsFile))}
+	case rep.Left > 0:
+		return &exitError{exitNotOn, fmt.Errorf("%s not on target, as listed in %s", are(rep.Left, "item"), filepath.Join(se.dir, findingsFile))}
 	}
 	return nil
 }

@@ -560,6 +560,18 @@ func TestStatusOfMany(t *testing.T) {
 	}
 }
 
+// TestNamesOnOneLine: names hold anything, and each stays on its line.
+func TestNamesOnOneLine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	w.run("keyring", "create", "ring\n.json").want(t, exitOK, "")
+	w.tree(map[string][]byte{"key": w.sealed("ring\n.json", "secret", "")})
+	e := w.run("run", "vault", "--format", "raw", "--keyring", "ring\n.json", "--include", "k*", "--exclude", "a\nb", "--state", "s\nt", "--yes").want(t, exitOK, "")
+	wants(t, e.out, "  1 under keyring:ring\\n.json material ", "  state  s\\nt\n")
+	e = w.run("status", "--state", "s\nt").want(t, exitOK, "")
+	wants(t, e.out, "s\\nt: complete\n", "  exclude: a\\nb\n", "/ring\\n.json\n", "  1 under keyring:ring\\n.json material ")
+}
+
 // TestDisabledKey: the run stops with its state safe, and goes on when the key
 // is enabled again.
 func TestDisabledKey(t *testing.T) {

@@ -121,9 +121,9 @@ func (o status) print(w io.Writer) error {
 	case "interrupted", "stopped":
 		head += "; the same command goes on"
 	}
-	fmt.Fprintf(&b, "%s: %s\n", o.State, head)
+	fmt.Fprintf(&b, "%s: %s\n", oneLine(o.State), head)
 	for _, f := range o.Job {
-		fmt.Fprintf(&b, "  %s: %s\n", f.Name, f.Value)
+		fmt.Fprintf(&b, "  %s: %s\n", oneLine(f.Name), oneLine(f.Value))
 	}
 	fmt.Fprintf(&b, "  pass %d, run %d, begun %s, saved %s; %d of %d spans done\n", o.Pass, o.Runs,
 		o.Began.Local().Format(time.DateTime), o.Saved.Local().Format(time.DateTime), o.Done, o.Spans)

@@ -70,7 +70,7 @@ func (s summary) print(w io.Writer, asJSON bool, dir string) error {
 	if s.Why != "" {
 		head += ": " + s.Why
 	}
-	fmt.Fprintf(&b, "%s\n", head)
+	fmt.Fprintf(&b, "%s\n", oneLine(head))
 	tallyTable(&b, s.Tally)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if s.KMS.Requests > 0 {
@@ -80,7 +80,7 @@ func (s summary) print(w io.Writer, asJSON bool, dir string) error {
 		fmt.Fprintf(t, "  store\t%s requests, %s throttled, %s in, %s out\n", count(s.Store.Requests), count(s.Store.Throttled), size(s.Store.BytesIn), size(s.Store.BytesOut))
 	}
 	fmt.Fprintf(t, "  time\t%s\n", time.Duration(s.Elapsed*float64(time.Second)).Round(100*time.Millisecond))
-	fmt.Fprintf(t, "  state\t%s\n", filepath.Clean(dir))
+	fmt.Fprintf(t, "  state\t%s\n", oneLine(filepath.Clean(dir)))
 	if err := t.Flush(); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func tallyTable(w io.Writer, s checkpoint.Tally) {
 		case h.How == engine.HowUnknown:
 			at = "an unknown key (" + at + " is named, and not confirmed)"
 		}
-		fmt.Fprintf(t, "  census\t%s under %s\n", count(s.Census[h]), at)
+		fmt.Fprintf(t, "  census\t%s under %s\n", count(s.Census[h]), oneLine(at))
 	}
 	_ = t.Flush()
 }

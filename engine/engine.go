@@ -201,7 +201,7 @@ func (r *run) result(ctx context.Context, err error) (result, why string) {
 	case t.Left > 0:
 		return ResultRemaining, ""
 	case i.Foreign > 0 && i.Rewrapped+i.Current == 0:
-		return ResultFailed, fmt.Sprintf("none of the items seen (%d) is under a source key or on target", i.Seen)
+		return ResultFailed, "none of the items seen is under a source key or on target"
 	}
 	return ResultComplete, ""
 }

@@ -277,6 +277,14 @@ func TestDirectoryJSONUnmet(t *testing.T) {
 	says(w.run(do("run", "--yes")...).want(t, exitOK, ""), "") // resumed: others were seen before
 	says(w.run(do("run", "--yes")...).want(t, exitOK, ""), "no item")
 	says(w.run(do("verify")...).want(t, exitOK, ""), "no item")
+	// One that is refused unseen may hold it. Not so one that is not on target.
+	w.rotate(arn)
+	says(w.run(do("verify")...).want(t, exitNotOn, ""), "no item")
+	large := filepath.Join(w.tree(map[string][]byte{"large": nil}), "large")
+	must(t)(nil, os.Truncate(large, 65<<20))
+	says(w.run(do("verify")...).want(t, exitNotOn, "too-large"), "")
+	says(w.run(do("run", "--yes")...).want(t, exitRemaining, "too-large"), "")
+	must(t)(nil, os.Remove(large))
 	for _, command := range []string{"run", "plan", "verify"} {
 		args := []string{command, "vault", "--json-field", "/cache/kye", "--from", "alias/a"}
 		if command == "run" {

@@ -226,6 +226,8 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 	view, env, err := parseWhole(ctx, se.worker.Source, se.worker.Format, sources.Ref{ID: id})
 	var skip *envelope.SkipError
 	switch {
+	case errors.As(err, new(*sources.NotYetError)): // a run waits
+		return nil, fmt.Errorf("%w; look again in a moment", err)
 	case errors.Is(err, sources.ErrGone):
 		return nil, fmt.Errorf("there is no item %s", in.Item)
 	case errors.Is(err, envelope.ErrForeign):

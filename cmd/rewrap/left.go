@@ -15,6 +15,7 @@ type left map[string]*leftFor
 type leftFor struct {
 	reason string
 	items  int64
+	unseen bool // one of them was not looked into
 	id     string
 	err    error
 }
@@ -30,6 +31,17 @@ func (l left) observe(ev engine.Event) {
 		l[ev.Reason] = &leftFor{reason: ev.Reason, id: ev.Ref.ID, err: ev.Err}
 	}
 	l[ev.Reason].items++
+	l[ev.Reason].unseen = l[ev.Reason].unseen || len(ev.Keys) == 0
+}
+
+// unseen says whether an item was left before its wrapped keys were seen.
+func (l left) unseen() bool {
+	for _, r := range l {
+		if r.unseen {
+			return true
+		}
+	}
+	return false
 }
 
 func (l left) say(say func(format string, args ...any)) {

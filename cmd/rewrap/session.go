@@ -246,7 +246,9 @@ func (se *session) remarks(rep engine.Report, err error, why left) {
 	if rep.Items.Seen == 0 && rep.Result == engine.ResultComplete {
 		se.say("no item at all in %s: is that the right name?", se.job.source)
 	}
-	se.warnUnmet(rep, err, "no item")
+	if !why.unseen() {
+		se.warnUnmet(rep, err, "no item")
+	}
 }
 
 // warnUnmet says which of the places that were named were in no item, or in

@@ -74,10 +74,10 @@ func (s summary) print(w io.Writer, asJSON bool, dir string) error {
 	tallyTable(&b, s.Tally)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if s.KMS.Requests > 0 {
-		fmt.Fprintf(t, "  kms\t%s requests, %s throttled\n", count(s.KMS.Requests), count(s.KMS.Throttled))
+		fmt.Fprintf(t, "  kms\t%s, %s throttled\n", many(s.KMS.Requests, "request"), count(s.KMS.Throttled))
 	}
 	if s.Store.Requests > 0 { // of a directory there are none
-		fmt.Fprintf(t, "  store\t%s requests, %s throttled, %s in, %s out\n", count(s.Store.Requests), count(s.Store.Throttled), size(s.Store.BytesIn), size(s.Store.BytesOut))
+		fmt.Fprintf(t, "  store\t%s, %s throttled, %s in, %s out\n", many(s.Store.Requests, "request"), count(s.Store.Throttled), size(s.Store.BytesIn), size(s.Store.BytesOut))
 	}
 	fmt.Fprintf(t, "  time\t%s\n", time.Duration(s.Elapsed*float64(time.Second)).Round(100*time.Millisecond))
 	fmt.Fprintf(t, "  state\t%s\n", oneLine(filepath.Clean(dir)))
@@ -102,7 +102,7 @@ func tallyTable(w io.Writer, s checkpoint.Tally) {
 	}
 	fmt.Fprintf(t, "  keys\t%s rewrapped, %s current, %s needed no call\n", count(s.Keys.Rewrapped), count(s.Keys.Current), count(s.Keys.Deduplicated))
 	if s.Newer > 0 {
-		fmt.Fprintf(t, "  newer\t%s keys are under newer material than the target: the key was rotated during the run\n", count(s.Newer))
+		fmt.Fprintf(t, "  newer\t%s under newer material than the target: the key was rotated during the run\n", are(s.Newer, "key"))
 	}
 	for _, h := range slices.SortedFunc(maps.Keys(s.Census), func(a, b checkpoint.Holder) int {
 		return cmp.Or(cmp.Compare(s.Census[b], s.Census[a]), strings.Compare(a.Key, b.Key), strings.Compare(a.Material, b.Material), strings.Compare(a.How, b.How))

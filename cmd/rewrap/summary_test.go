@@ -8,6 +8,15 @@ import (
 	"rewrap/checkpoint"
 )
 
+// One of a kind is said in the singular.
+func TestSummaryTable(t *testing.T) {
+	t.Parallel()
+	s := summary{Tally: checkpoint.Tally{Newer: 1}, KMS: requests{Requests: 1}, Store: transfer{requests: requests{Requests: 1000}}}
+	var b strings.Builder
+	must(t)(nil, s.print(&b, false, "state"))
+	wants(t, b.String(), "  1 key is under newer material", "  1 request, 0 throttled\n", "  1,000 requests, 0 throttled, ")
+}
+
 // The census says no more than was found out, and the same each time.
 func TestCensusTable(t *testing.T) {
 	t.Parallel()

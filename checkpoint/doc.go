@@ -15,7 +15,8 @@
 //	file             what it holds                      what its loss costs; what Open does
 //	lock             who has the directory open         nothing
 //	checkpoint.json  counts, watermarks                 the pass begins again at the first item. Missing:
-//	                                                    it does. Damaged: refused, but for Options.Restart
+//	                                                    it does, with a warning. Damaged: refused, but for
+//	                                                    Options.Restart
 //	journal          how to take back every change      undo. Begun anew, with a warning
 //	audit.jsonl      a line per wrapped key changed     request ids and hashes, for auditors. Kept up to
 //	                                                    its last whole line, with a warning

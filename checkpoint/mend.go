@@ -120,6 +120,8 @@ func (s *State) auditEnd(last *Snapshot, used bool) (int64, error) {
 	return end, nil
 }
 
+const snapshotCost = "its counts and watermarks are lost, so pass 1 begins at the first item, and whether the directory was of this job could not be told"
+
 // keepSnapshot keeps a copy of an unreadable checkpoint.json. The file itself
 // stays until the first commit replaces it, so that there is no moment in
 // which the directory is nobody's.
@@ -146,7 +148,6 @@ func (s *State) keepSnapshot(damage *CorruptError) error {
 			kept = name
 		}
 	}
-	s.warn("%s was damaged at byte %d and is kept as %s; "+
-		"its counts and watermarks are lost, so pass 1 begins at the first item, and whether the directory was of this job could not be told", damage.File, damage.Offset, kept)
+	s.warn("%s was damaged at byte %d and is kept as %s; "+snapshotCost, damage.File, damage.Offset, kept)
 	return nil
 }

@@ -88,6 +88,7 @@ var (
 		{file: auditFile, how: "missing", journal: allEdits, says: "is gone"},
 		{file: auditFile, how: "empty", journal: allEdits, says: "byte 0 of"},
 		{file: auditFile, how: "short", journal: allEdits, audit: []string{"a1"}, says: "goes no further than byte"},
+		{file: snapshotFile, how: "missing", restart: true, journal: allEdits, audit: allAudit, says: "is gone"},
 		{file: snapshotFile, how: "empty", restart: true, kept: "checkpoint.json.damaged-1", journal: allEdits, audit: allAudit, says: "pass 1"},
 		{file: snapshotFile, how: "garbled", restart: true, kept: "checkpoint.json.damaged-1", journal: allEdits, audit: allAudit, says: "could not be told"},
 	}

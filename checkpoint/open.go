@@ -61,8 +61,8 @@ type Options struct {
 // the pass goes on in a new session.
 //
 // A journal or an audit log that is lost or damaged costs undo or request
-// ids, and nothing else: Open goes on with what is there, and
-// [State.Warnings] says so. With Options.Restart it also goes on without a
+// ids, a checkpoint.json that is gone costs the counts, and nothing else: Open
+// goes on with what is there, and [State.Warnings] says so. With Options.Restart it also goes on without a
 // readable checkpoint.json, and without the lists of what is owed.
 //
 // Its errors are a *LockedError, *OtherJobError, *NotOursError,
@@ -144,6 +144,9 @@ func (s *State) restore(last *Snapshot, o Options) (err error) {
 
 	if cut.audit, err = s.auditEnd(last, used); err != nil {
 		return err
+	}
+	if !used && (cut.journal > headerLen || cut.audit > 0) { // or else an Open of a new directory was killed
+		s.warn("%s is gone; "+snapshotCost, filepath.Join(s.dir, snapshotFile))
 	}
 	if err := cutFile(s.fs, filepath.Join(s.dir, auditFile), cut.audit); err != nil {
 		return err

@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -75,20 +72,6 @@ func exitCode(err error) int {
 		return exitUsage
 	}
 	return exitFailed
-}
-
-// oneLine keeps a message on one line and the terminal in order: names of items
-// may hold anything.
-func oneLine(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if r == utf8.RuneError || !strconv.IsPrint(r) {
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }
 
 // speak is how lines for people are written: one at a time, each one line.

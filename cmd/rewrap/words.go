@@ -1,6 +1,11 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
 
 func items(n int64) string { return many(n, "item") }
 
@@ -48,4 +53,18 @@ func orElse(s, other string) string {
 		return other
 	}
 	return s
+}
+
+// oneLine keeps a message on one line and the terminal in order: names of items
+// may hold anything.
+func oneLine(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == utf8.RuneError || !strconv.IsPrint(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }

@@ -143,7 +143,7 @@ func (se *session) ending(rep engine.Report, err error) error {
 	case rep.Result == engine.ResultFailed:
 		return &exitError{exitFailed, fmt.Errorf("%s: %s", rep.Why, se.job.nothingHint())}
 	case rep.Result == engine.ResultRemaining:
-		return &exitError{exitRemaining, fmt.Errorf("%s failed or skipped under an old key, as listed in %s; the same command tries again what does not say otherwise there",
+		return &exitError{exitRemaining, fmt.Errorf("%s failed or skipped under an old key, as listed in %s; do what it asks for there, and run the same command again",
 			items(rep.Left), filepath.Join(se.dir, "failures.jsonl"))}
 	}
 	return nil

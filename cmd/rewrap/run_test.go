@@ -335,7 +335,7 @@ func TestRemaining(t *testing.T) {
 	bad["x-amz-key-v2"] = "AQID" + good[4:]
 	w.putMeta(name(3), bad)
 
-	e := w.run("run", src, "--from", "alias/a", "--yes", "--json").want(t, exitRemaining, "failures.jsonl; the same command tries again what does not say otherwise there\n")
+	e := w.run("run", src, "--from", "alias/a", "--yes", "--json").want(t, exitRemaining, "failures.jsonl; do what it asks for there, and run the same command again\n")
 	e.want(t, exitRemaining, `left: 1 item for the reason "key", for example `+name(3)+": ")
 	s := e.summary(t)
 	if s.Items.Failed != 1 || s.Items.Rewrapped != n-1 || s.Result != "remaining" {

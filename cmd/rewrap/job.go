@@ -91,6 +91,11 @@ func (j *job) planFlag(f *pflag.FlagSet) {
 	f.StringVar(&j.fromPlan, "from-plan", "", "take the source keys from this `FILE`, which rewrap plan --out wrote of the same job")
 }
 
+// verifyFlag declares --verify, for run and for who says what run would do.
+func (j *job) verifyFlag(f *pflag.FlagSet) {
+	f.StringVar(&j.verify, "verify", "answer", "none; answer: the key and material that KMS names must be the target; open: also open old and new and compare (needs kms:Decrypt)")
+}
+
 // parse checks what can be checked without asking anybody.
 func (j *job) parse(args []string) error {
 	if j.file != "" {

@@ -62,6 +62,7 @@ source was under a source key or on target; 2 wrong usage; 75 stopped.`,
 		},
 	}
 	j.jobFlags(cmd.Flags())
+	j.verifyFlag(cmd.Flags())
 	cmd.Flags().Lookup("json").Usage = "the plan as one JSON object on standard output"
 	cmd.Flags().IntVar(&size, "sample", 200, "how many items to look into; the others are listed only")
 	cmd.Flags().StringVar(&out, "out", "", "also write the plan as JSON to this `FILE`, for run --from-plan")
@@ -456,6 +457,7 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 	}
 	add(kms, opOpening, opened.kms+max(looked.kms-reencrypts, 0))
 	add(kms, "ReEncrypt", scale(reencrypts-learned)+learned)
+	add(kms, "Decrypt", scale(r.decrypts.Load()))
 	if j.source.dir == "" {
 		add(store, opOpening, opened.store)
 		add(store, "ListObjectsV2", listed.store)
@@ -555,7 +557,7 @@ func (r *rehearsal) notes(p *plan) []string {
 		add("Items would fail, for example %v", r.failure)
 	}
 	if r.se.kms != nil {
-		add("Keys and key material are what KMS ReEncrypt named; its answers were thrown away. With --verify open a run makes two calls of Decrypt more for each wrapped key that it moves.")
+		add("Keys and key material are what KMS ReEncrypt named; its answers were thrown away.")
 	}
 	if p.WaysAssumed {
 		add("This endpoint is not AWS's: what it honours, a canary object finds out when the run begins (some 25 requests more). The ways are assumed; objects that cannot be written safely will be skipped.")

@@ -33,7 +33,7 @@ type rehearsal struct {
 	candidates     int64 // keys that a blob may be under
 	assumed        bool  // by [s3source.Source.Assume]
 
-	heads, gets, reencrypts, learning, repeats, unconditional, bodies, fetched atomic.Int64
+	heads, gets, reencrypts, decrypts, learning, repeats, unconditional, bodies, fetched atomic.Int64
 
 	mu   sync.Mutex
 	ways map[string]int64
@@ -160,6 +160,9 @@ func (a asker) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewr
 		// it in the edit that is planned and never made.
 		got.Blob = slices.Clone(w.Blob)
 		got.Blob[len(got.Blob)-1] ^= 1
+		if a.r.se.job.verify == "open" && !got.Deduplicated {
+			a.r.decrypts.Add(2) // a run opens the old and the new
+		}
 	}
 	return got, err
 }

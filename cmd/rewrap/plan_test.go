@@ -86,6 +86,7 @@ func TestPlanAgrees(t *testing.T) {
 			"x-amz-wrap-alg": "kms+context", "x-amz-cek-alg": "AES/GCM/NoPadding", "x-amz-tag-len": "128",
 		}}
 	}
+	var twin []byte
 	for _, tc := range []struct {
 		name   string
 		bucket func(*world)
@@ -158,6 +159,18 @@ func TestPlanAgrees(t *testing.T) {
 				w.rotate(w.arn("alias/b"))
 			}
 			return raw(w, []string{"alias/a", "alias/b", "alias/c", "alias/d"}[i%4], i)
+		}},
+		{name: "opened", args: []string{"--format", "raw", "--verify", "open"}, ways: map[string]int64{s3source.WayPutRead: n - 3}, item: func(w *world, i int) *s3.PutObjectInput {
+			switch {
+			case i%8 == 0:
+				return raw(w, "alias/b", i) // foreign
+			case i%8 == 1 && twin == nil:
+				twin = w.encrypt("alias/a", "same", nil)
+				fallthrough
+			case i%8 == 1:
+				return &s3.PutObjectInput{Body: bytes.NewReader(twin)}
+			}
+			return raw(w, "alias/a", i)
 		}},
 		{name: "to, and foreign keys", args: []string{"--format", "raw", "--to", "alias/b"}, ways: map[string]int64{s3source.WayPutRead: n / 2}, item: func(w *world, i int) *s3.PutObjectInput {
 			return raw(w, []string{"alias/a", "alias/c"}[i%2], i)

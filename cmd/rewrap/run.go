@@ -48,7 +48,7 @@ on target; 2 wrong usage; 3 reached the end, but items failed or were skipped;
 	f := cmd.Flags()
 	j.jobFlags(f)
 	j.planFlag(f)
-	f.StringVar(&j.verify, "verify", "answer", "none; answer: the key and material that KMS names must be the target; open: also open old and new and compare (needs kms:Decrypt)")
+	j.verifyFlag(f)
 	f.Int64Var(&j.maxItems, "max-items", 0, "stop cleanly after `N` items; 0: no limit")
 	f.DurationVar(&j.maxDuration, "max-duration", 0, "stop cleanly after this time, for example 7h30m; 0: no limit")
 	f.BoolVar(&j.yes, "yes", false, "do not ask")

@@ -63,6 +63,7 @@ source was under a source key or on target; 2 wrong usage; 75 stopped.`,
 	}
 	j.jobFlags(cmd.Flags())
 	j.verifyFlag(cmd.Flags())
+	cmd.Flags().Lookup("progress").Usage = "of looking into the sample: auto, bar, log, json or none; on standard error. A run with none makes no requests for its progress, and is planned so"
 	cmd.Flags().Lookup("json").Usage = "the plan as one JSON object on standard output"
 	cmd.Flags().IntVar(&size, "sample", 200, "how many items to look into; the others are listed only")
 	cmd.Flags().StringVar(&out, "out", "", "also write the plan as JSON to this `FILE`, for run --from-plan")
@@ -276,10 +277,18 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	}
 	before := se.asked()
 	opened = before.minus(drawn).minus(page)
+	shown := *se
+	shown.source, shown.match = r, nil
+	prog := newProgress(&shown, s, checkpoint.Tally{})
 	rep, err := engine.Run(ctx, engine.Job{
 		Worker:  engine.Worker{Source: r, Format: variants{se.worker.Format}, Rewrapper: asker{se.worker.Rewrapper, r}},
-		Workers: j.workers, Observe: r.observe,
+		Workers: j.workers,
+		Observe: func(ev engine.Event) {
+			prog.observe(ev)
+			r.observe(ev)
+		},
 	})
+	prog.close()
 	if err != nil {
 		return nil, err
 	}

@@ -27,11 +27,11 @@ const reasonRehearsed = "would-be-rewrapped"
 // it but writes, and counts. The engine takes the items the same way as in a
 // run, so that what it waits for, tries again and gives up is the same.
 type rehearsal struct {
-	sources.Source // never asked to Apply
-	se             *session
-	items          []sources.Ref
-	candidates     int64 // keys that a blob may be under
-	assumed        bool  // by [s3source.Source.Assume]
+	opened     // never asked to Apply
+	se         *session
+	items      []sources.Ref
+	candidates int64 // keys that a blob may be under
+	assumed    bool  // by [s3source.Source.Assume]
 
 	heads, gets, reencrypts, decrypts, learning, repeats, unconditional, bodies, fetched atomic.Int64
 
@@ -46,7 +46,7 @@ type rehearsal struct {
 
 func newRehearsal(se *session, items []sources.Ref) *rehearsal {
 	r := &rehearsal{
-		Source: se.source, se: se, items: items, ways: make(map[string]int64),
+		opened: se.source, se: se, items: items, ways: make(map[string]int64),
 		outcomes: make(map[string]int64), reasons: make(map[string]int64), keys: make(map[planKeys]int64),
 	}
 	if se.kms == nil {
@@ -83,7 +83,7 @@ func (r *rehearsal) Read(ctx context.Context, ref sources.Ref, w sources.Want) (
 	} else {
 		r.heads.Add(1)
 	}
-	v, err := r.Source.Read(ctx, ref, w)
+	v, err := r.opened.Read(ctx, ref, w)
 	if err == nil && w.Head > 0 && v.Size == 0 {
 		r.heads.Add(1) // no range fits an empty object, so S3 was asked once more
 	}
@@ -92,7 +92,7 @@ func (r *rehearsal) Read(ctx context.Context, ref sources.Ref, w sources.Want) (
 
 // Plan learns the way, and refuses the write.
 func (r *rehearsal) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
-	p, err := r.Source.Plan(ctx, v, e)
+	p, err := r.opened.Plan(ctx, v, e)
 	if err != nil {
 		return p, err
 	}

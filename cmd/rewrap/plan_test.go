@@ -406,6 +406,11 @@ func TestPlanSample(t *testing.T) {
 	if got := w.emu.Counters()["s3:HeadObject"]; got != 30 {
 		t.Errorf("%d items were looked into", got)
 	}
+	last := standing{}
+	lines := strings.Split(strings.TrimSpace(w.run(append(args, "--json", "--progress", "json")...).want(t, exitOK, "").errors), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Items.Seen != 30 || last.Total != 30 {
+		t.Errorf("the last line of the progress: %v %+v", err, last)
+	}
 	if p.Items != n || p.Sampled != 30 || p.Whole || p.Outcomes["rewrapped"] != n || p.KMS.By["ReEncrypt"] != n || p.Store.By["CopyObject"] != n {
 		t.Errorf("%+v", p)
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -440,8 +441,8 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 	p.SkippedByReason = apportion(r.reasons, p.Outcomes[engine.Skipped.String()])
 	p.Ways = apportion(r.ways, scale(total(r.ways)))
 	p.WaysAssumed, p.Unconditional = r.assumed && len(p.Ways) > 0, scale(r.unconditional.Load())
-	for k, n := range r.keys {
-		k.Keys = scale(n)
+	for k, n := range apportion(r.keys, scale(total(r.keys))) {
+		k.Keys = n
 		p.Keys = append(p.Keys, k)
 	}
 	slices.SortFunc(p.Keys, func(a, b planKeys) int {
@@ -489,7 +490,7 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 	return p
 }
 
-func total(m map[string]int64) (sum int64) {
+func total[K comparable](m map[K]int64) (sum int64) {
 	for _, n := range m {
 		sum += n
 	}
@@ -498,17 +499,18 @@ func total(m map[string]int64) (sum int64) {
 
 // apportion scales the parts of a sample up so that they add up to the whole:
 // what rounding down leaves goes to the largest remainders.
-func apportion(m map[string]int64, whole int64) map[string]int64 {
-	sum, left, out := total(m), whole, make(map[string]int64, len(m))
+func apportion[K comparable](m map[K]int64, whole int64) map[K]int64 {
+	sum, left, out := total(m), whole, make(map[K]int64, len(m))
 	if sum == 0 {
 		return out
 	}
-	names := sortedKeys(m)
-	for _, name := range names {
-		out[name] = m[name] * whole / sum
+	for name, n := range m {
+		out[name] = n * whole / sum
 		left -= out[name]
 	}
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(m[b]*whole%sum, m[a]*whole%sum) })
+	names := slices.SortedFunc(maps.Keys(m), func(a, b K) int {
+		return cmp.Or(cmp.Compare(m[b]*whole%sum, m[a]*whole%sum), strings.Compare(fmt.Sprint(a), fmt.Sprint(b)))
+	})
 	for _, name := range names[:left] {
 		out[name]++
 	}

@@ -70,7 +70,9 @@ func (p *plan) print(w io.Writer) error {
 	if p.BytesIn+p.BytesOut > 0 {
 		row("bytes", "%s%s in, %s out", about, size(p.BytesIn), size(p.BytesOut))
 	}
-	row("cost", "%s (%s)", amount(about, p.Dollars), p.Prices)
+	if p.KMS.Requests+p.Store.Requests > 0 { // a directory and a keyring cost nothing
+		row("cost", "%s (%s)", amount(about, p.Dollars), p.Prices)
+	}
 	for _, f := range p.From {
 		row("from", "%s", f)
 	}

@@ -246,15 +246,19 @@ func TestPlanAgrees(t *testing.T) {
 // often as the plan says, and the bytes of that go with the names.
 func TestPlanOfPages(t *testing.T) {
 	t.Parallel()
-	const n = pageOfKeys + 100
+	const n = pageOfKeys + 101
 	o, age := aged()
 	w := newWorld(t, o)
-	w.key("alias/a")
-	w.fill("alias/a", n)
+	for i, key := range []string{"alias/a", "alias/b", "alias/c"} {
+		w.key(key)
+		if err := w.bucket(key).Fill(t.Context(), n/3, func(k int) string { return name(3*k + i) }, payload); err != nil {
+			t.Fatal(err)
+		}
+	}
 	age()
 	for _, progress := range []string{"log", "none"} { // a run lists once more for its progress
 		source := func(prefix string) []string {
-			return []string{"s3://" + bucket + "/" + prefix, "--from", "alias/a", "--json", "--progress", progress}
+			return []string{"s3://" + bucket + "/" + prefix, "--from", "alias/a", "--from", "alias/b", "--from", "alias/c", "--json", "--progress", progress}
 		}
 		planned := func(prefix string) plan {
 			return w.run(append([]string{"plan", "--sample", "20"}, source(prefix)...)...).want(t, exitOK, "").plan(t)
@@ -265,6 +269,13 @@ func TestPlanOfPages(t *testing.T) {
 		nothing, begun, p, s := planned("none/"), ran("none/"), planned("p/"), ran("p/")
 		if p.Items != n || s.Items.Current != n {
 			t.Fatalf("plan: %d items, run: %+v", p.Items, s.Items)
+		}
+		keys := int64(0)
+		for _, k := range p.Keys {
+			keys += k.Keys
+		}
+		if keys != n || len(p.Keys) != 3 {
+			t.Errorf("the keys of the plan add up to %d: %+v", keys, p.Keys)
 		}
 		if d := s.Store.Requests - begun.Store.Requests - (p.Store.Requests - nothing.Store.Requests); d != 0 {
 			t.Errorf("--progress %s: the run made %d requests more than forecast: %+v", progress, d, p.Store)
@@ -540,6 +551,9 @@ func TestPlanKeyring(t *testing.T) {
 	if p.Dollars != 0 || p.KMS.Requests != 0 || p.Outcomes["foreign"] != 1 {
 		t.Errorf("%+v", p)
 	}
+	if e := w.run("plan", "vault", "--format", "raw", "--keyring", "ring.json").want(t, exitFailed, ""); strings.Contains(e.out, "$") {
+		t.Errorf("nothing is billed:\n%s", e.out)
+	}
 }
 
 // TestPlanDirectory: files are planned by their own ways, a JSON document has
@@ -663,7 +677,7 @@ func TestScaling(t *testing.T) {
 	if want := map[string]int64{"a": 15, "b": 14, "c": 14, "d": 57}; !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if got := apportion(nil, 5); len(got) != 0 {
+	if got := apportion(map[string]int64(nil), 5); len(got) != 0 {
 		t.Errorf("%v out of nothing", got)
 	}
 	for dollars, want := range map[float64]string{0: "about $0.0000", 0.00003: "under $0.0001", 0.0001: "about $0.0001", 12.5: "about $12.5000"} {

@@ -101,7 +101,7 @@ func (k *KMS) resolve(ctx context.Context) error {
 	for _, given := range k.cfg.From {
 		name, only, cut := strings.Cut(given, "@")
 		if name == "" || cut && !material.MatchString(only) {
-			return &UsageError{fmt.Sprintf("--from %q: it is KEY or KEY@MATERIAL, where MATERIAL is the 64 lower-case hexadecimal digits of a key material id, as aws kms list-key-rotations shows it", given)}
+			return &UsageError{fmt.Sprintf("--from %q: it is KEY or KEY@MATERIAL, where MATERIAL is the 64 lower-case hexadecimal digits of a key material id, as rewrap keys KEY --json shows it", given)}
 		}
 		f, err := k.named(ctx, name)
 		if err != nil {

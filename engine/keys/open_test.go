@@ -64,7 +64,7 @@ func TestUsageErrors(t *testing.T) {
 		"same key":            {keys.Config{From: []string{b, "alias/a"}, To: a}, []string{"leave --to out", a}},
 		"same key, material":  {keys.Config{From: []string{a + "@" + m}, To: a}, []string{"leave --to out"}},
 		"target material":     {keys.Config{From: []string{a}, To: b + "@" + m}, []string{"--to"}},
-		"no material":         {keys.Config{From: []string{a + "@"}}, []string{"KEY@MATERIAL"}},
+		"no material":         {keys.Config{From: []string{a + "@"}}, []string{"KEY@MATERIAL", "rewrap keys KEY --json"}},
 		"short material":      {keys.Config{From: []string{a + "@abc"}}, []string{"KEY@MATERIAL"}},
 		"upper-case material": {keys.Config{From: []string{a + "@" + strings.Repeat("A", 64)}}, []string{"KEY@MATERIAL"}},
 		"no key":              {keys.Config{From: []string{""}}, []string{"KEY@MATERIAL"}},

@@ -12,11 +12,12 @@ import (
 var (
 	progressModes = []string{"auto", "bar", "log", "json", "none"}
 	valuesOf      = map[string][]string{
-		"format":   {"s3ec", "raw", "json", "auto"},
-		"base64":   {"std", "raw-std", "url", "raw-url"},
-		"verify":   {"none", "answer", "open"},
-		"progress": progressModes,
-		"template": keyring.Templates(),
+		"format":     {"s3ec", "raw", "json", "auto"},
+		"base64":     {"auto", "std", "raw-std", "url", "raw-url"},
+		"verify":     {"none", "answer", "open"},
+		"progress":   progressModes,
+		"template":   keyring.Templates(),
+		"kms-window": {"second", "bucket"},
 	}
 	filesIn = map[string]cobra.ShellCompDirective{
 		"file": cobra.ShellCompDirectiveDefault, "keyring": cobra.ShellCompDirectiveDefault,

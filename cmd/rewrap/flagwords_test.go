@@ -68,7 +68,8 @@ func TestCompletion(t *testing.T) {
 	w := newWorld(t, emulator.Options{})
 	for args, want := range map[string]string{
 		"run s3://b/ --format ":     "s3ec\nraw\njson\nauto\n:4\n",
-		"verify s3://b/ --base64 ":  "std\nraw-std\nurl\nraw-url\n:4\n",
+		"verify s3://b/ --base64 ":  "auto\nstd\nraw-std\nurl\nraw-url\n:4\n",
+		"emulator --kms-window ":    "second\nbucket\n:4\n",
 		"run s3://b/ --verify ":     "none\nanswer\nopen\n:4\n",
 		"plan s3://b/ --progress ":  "auto\nbar\nlog\njson\nnone\n:4\n",
 		"run s3://b/ --from ":       ":4\n",
@@ -83,6 +84,24 @@ func TestCompletion(t *testing.T) {
 		words := append(strings.Fields("__complete "+args), "")
 		if e := w.run(words...); e.code != exitOK || e.out != want {
 			t.Errorf("%s: %q, want %q", args, e.out, want)
+		}
+	}
+}
+
+// TestHelpFits: what flags are for is folded for a terminal of 80 columns.
+func TestHelpFits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	for _, cmd := range []string{"run", "plan", "verify", "keys", "keyring create", "inspect", "emulator"} {
+		out := w.run(append(strings.Fields(cmd), "--help")...).want(t, exitOK, "").out
+		_, flags, _ := strings.Cut(out, "\nFlags:\n")
+		if flags == "" {
+			t.Errorf("%s: no flags in %s", cmd, out)
+		}
+		for line := range strings.Lines(flags) {
+			if len(line) > 81 {
+				t.Errorf("%s: %d columns: %s", cmd, len(line)-1, line)
+			}
 		}
 	}
 }

@@ -125,15 +125,12 @@ func (j *job) runPlan(s streams, size int, out string) error {
 		return err
 	}
 	defer file.discard()
-	hard, stop, _, release := interruptible(speak(s.err))
-	defer release()
 	// Reading has nothing to finish: the first signal ends it.
-	ctx, cancel := context.WithCancelCause(hard)
-	defer context.AfterFunc(stop, func() { cancel(context.Cause(stop)) })()
-
+	_, ctx, _, release := interruptible(func(string, ...any) {})
+	defer release()
 	p, err := j.plan(ctx, s, size)
-	if stop.Err() != nil {
-		return &exitError{exitStopped, fmt.Errorf("%w; there is no plan", context.Cause(stop))}
+	if ctx.Err() != nil {
+		return &exitError{exitStopped, fmt.Errorf("%w; there is no plan", context.Cause(ctx))}
 	}
 	if err != nil {
 		return err
@@ -280,13 +277,14 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	opened = before.minus(drawn).minus(page)
 	shown := *se
 	shown.source, shown.match = r, nil
-	prog := newProgress(&shown, s, checkpoint.Tally{})
+	prog, why := newProgress(&shown, s, checkpoint.Tally{}), left{}
 	rep, err := engine.Run(ctx, engine.Job{
 		Worker:  engine.Worker{Source: r, Format: variants{se.worker.Format}, Rewrapper: asker{se.worker.Rewrapper, r}},
 		Workers: j.workers,
 		Observe: func(ev engine.Event) {
 			prog.observe(ev)
 			r.observe(ev)
+			why.observe(ev)
 		},
 	})
 	prog.close()
@@ -297,7 +295,9 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	if n := int64(len(r.items)); n < all.seen {
 		looked = "none of the " + items(n) + " that were looked into"
 	}
-	se.warnUnmet(rep, nil, looked)
+	if !why.unseen() {
+		se.warnUnmet(rep, nil, looked)
+	}
 	p := r.plan(opened, listed, se.asked().minus(before), &all)
 	if n := len(r.items); n > 0 && r.outcomes[engine.Failed.String()] == int64(n) {
 		p.failed = fmt.Errorf("all that was looked into failed (%s), for example %w", items(int64(n)), r.failure)

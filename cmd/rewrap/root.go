@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -108,6 +109,7 @@ killed at any moment; the same command goes on where it was.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(flagError)
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
 	root.AddCommand(newRun(s), newPlan(s), newVerify(s), newStatus(s), newKeys(s), newKeyring(s), newInspect(s), newFormats(s), newDemo(s), newEmulator(s), newVersion(s))
 	complete(root)
 	root.InitDefaultCompletionCmd("completion")

@@ -32,9 +32,12 @@ The first Ctrl-C finishes what is in work, the second stops at once.
 Exit codes: 0 complete; 1 could not go on, or nothing was under a source key or
 on target; 2 wrong usage; 3 reached the end, but items failed or were skipped;
 75 stopped before the end, run it again to go on.`,
-		Example: `  rewrap run s3://bucket/prefix --from alias/app                   # after a rotation of the key
-  rewrap run s3://bucket/prefix --from alias/old --to alias/new    # onto another key
-  rewrap run s3://bucket/ --from alias/app --yes --max-duration 8h # overnight; again tomorrow`,
+		Example: `  rewrap run s3://bucket/prefix --from alias/app    # after a rotation of the key
+  rewrap run s3://bucket/prefix --from alias/old --to alias/new
+  rewrap run s3://bucket/ --from alias/app --yes --max-duration 8h # overnight
+  rewrap run ./config --json-field '/db/*/key' --from alias/app    # JSON files
+  rewrap run ./vault --format raw --keyring ring.json              # without KMS
+  rewrap run -f job.yaml`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := j.parse(args); err != nil {
 				return err

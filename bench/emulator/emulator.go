@@ -132,15 +132,23 @@ func (e *Emulator) serve(op string, w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		wait(r, e.o.KMSLatency)
+	} else {
+		if !e.s3Quota.take(now) {
+			e.count("throttled:" + op)
+			Fail(w, r, http.StatusServiceUnavailable, "SlowDown", "Please reduce your request rate.")
+			return
+		}
+		wait(r, e.o.S3Latency)
+	}
+	e.answer(w, r)
+}
+
+// answer has the service answer that a request is for.
+func (e *Emulator) answer(w http.ResponseWriter, r *http.Request) {
+	if _, ok := kms.Operation(r); ok {
 		e.kms.ServeHTTP(w, r)
 		return
 	}
-	if !e.s3Quota.take(now) {
-		e.count("throttled:" + op)
-		Fail(w, r, http.StatusServiceUnavailable, "SlowDown", "Please reduce your request rate.")
-		return
-	}
-	wait(r, e.o.S3Latency)
 	e.s3.ServeHTTP(w, r)
 }
 

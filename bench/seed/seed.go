@@ -72,7 +72,12 @@ func (b Bucket) each(ctx context.Context, n int, f func(context.Context, int) er
 	}
 	g.SetLimit(b.Workers)
 	for i := range n {
-		g.Go(func() error { return f(ctx, i) })
+		g.Go(func() error {
+			if ctx.Err() != nil { // what is left of many would take its time to fail one by one
+				return context.Cause(ctx)
+			}
+			return f(ctx, i)
+		})
 	}
 	return g.Wait()
 }

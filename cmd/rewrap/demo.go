@@ -78,6 +78,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(d.dir)) }()
 
+	d.say("S3 and KMS in process; %s client-side encrypted objects in s3://%s, each with its own data key", count(int64(d.items)), demoBucket)
 	for _, step := range []func(context.Context) error{d.seed, d.rotate, d.kill, d.resume, d.verify, d.readBack} {
 		if err := step(ctx); err != nil {
 			return err
@@ -98,7 +99,7 @@ func (d *demo) seed(ctx context.Context) error {
 		Region:       "us-east-1",
 		Credentials:  credentials.NewStaticCredentialsProvider("demo", "demo", ""),
 		BaseEndpoint: &d.url,
-		HTTPClient:   d.emulator.Client(),
+		HTTPClient:   d.emulator.Backdoor(),
 	}
 	d.bucket = seed.Bucket{
 		S3:   s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }),
@@ -115,7 +116,6 @@ func (d *demo) seed(ctx context.Context) error {
 	if _, err := d.bucket.S3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(demoBucket)}); err != nil {
 		return err
 	}
-	d.say("S3 and KMS in process; %s client-side encrypted objects in s3://%s, each with its own data key", count(int64(d.items)), demoBucket)
 	return d.bucket.Fill(ctx, d.items, d.name, d.payload)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 
@@ -48,8 +49,12 @@ with the number of requests by operation.`,
 				return err
 			}
 			if items > 0 {
-				d := &demo{s: streams{out: s.err, err: s.err}, items: items, emulator: emu, url: srv.URL()}
-				if err := d.seed(stop); err != nil {
+				say("seeding s3://%s with %s", demoBucket, many(int64(items), "object"))
+				err := (&demo{items: items, emulator: emu, url: srv.URL()}).seed(stop)
+				if stop.Err() != nil {
+					return &exitError{exitStopped, context.Cause(stop)}
+				}
+				if err != nil {
 					return err
 				}
 			}

@@ -25,7 +25,7 @@ func newDemo(s streams) *cobra.Command {
 	var items int
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "No set-up: S3 and KMS in process, seed, rotate, run, kill -9, resume, verify",
+		Short: "No set-up: S3 and KMS in process; run, kill -9, resume, verify",
 		Long: `demo serves S3 and KMS on a loopback port, fills a bucket with client-side
 encrypted objects, rotates their KMS key, and then does what you would do: it
 runs this program on the bucket, kills it with SIGKILL half way, runs the same

@@ -16,13 +16,13 @@ func newEmulator(s streams) *cobra.Command {
 	var items int
 	cmd := &cobra.Command{
 		Use:   "emulator --listen ADDR",
-		Short: "S3 and KMS on one loopback port, for trying things out and for benchmarks",
+		Short: "S3 and KMS on one loopback port, for trials and benchmarks",
 		Long: `emulator serves S3 and KMS in memory on one loopback port, with key material,
 rotation, quotas and latency. It takes any credentials, keeps nothing when it
 ends, and listens on loopback addresses only. GET /_emulator/counters answers
 with the number of requests by operation.`,
 		Example: `  rewrap emulator --listen 127.0.0.1:9000 --seed 1000
-  rewrap emulator --listen 127.0.0.1:9000 --kms-quota 1000 --kms-latency 5ms --rotation-delay 2m`,
+  rewrap emulator --listen 127.0.0.1:9000 --kms-quota 1000 --rotation-delay 2m`,
 		Args: argsAre(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			switch {

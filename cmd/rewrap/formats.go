@@ -60,7 +60,7 @@ func newFormats(s streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "formats",
-		Short: "The formats in which items carry wrapped keys, with an example each",
+		Short: "How items carry wrapped keys: the formats, with an example each",
 		Args:  argsAre(cobra.NoArgs),
 		Example: `  rewrap formats
   rewrap formats --json`,

@@ -28,7 +28,7 @@ func newInspect(s streams) *cobra.Command {
 	var root string
 	cmd := &cobra.Command{
 		Use:   "inspect ITEM",
-		Short: "What is inside one item: its format, wrapped keys and encryption contexts",
+		Short: "What is inside one item: format, wrapped keys and their contexts",
 		Long: `inspect reads one item, s3://bucket/key or a file, and shows the wrapped keys in
 it: where each stands, its length and SHA-256, the key that the item records and
 what it is bound to. It shows no plaintext and no wrapped key, and changes
@@ -46,8 +46,10 @@ damaged, or KMS was asked and could not tell, or names none of the given keys;
 2 wrong usage; 75 interrupted.`,
 		Example: `  rewrap inspect s3://bucket/key
   rewrap inspect s3://bucket/key --from alias/app --json
-  rewrap inspect vault/tenant.json --json-field '/keys/*/blob' --context tenant={base}
-  rewrap inspect vault/a/db.key --root vault --format raw --context file={name} --from alias/app`,
+  rewrap inspect vault/tenant.json --json-field '/keys/*/blob' \
+      --context tenant={base}
+  rewrap inspect vault/a/db.key --root vault --format raw \
+      --context file={name} --from alias/app`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			id, err := j.parseItem(args, root)
 			if err != nil {

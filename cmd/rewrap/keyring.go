@@ -26,23 +26,23 @@ import (
 func newKeyring(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keyring",
-		Short: "Make and rotate a local keyring: a Tink keyset that data keys are wrapped with",
-		Long: `A keyring is a Tink keyset in JSON whose primary key is the latest version. It is
-in the clear, with mode 0600, or encrypted by a KMS key; tinkey and every Tink
-library read and write the same file.
+		Short: "Make and rotate a local keyring: a Tink keyset to wrap data keys",
+		Long: `A keyring is a Tink keyset in JSON whose primary key is the latest version. It
+is in the clear, with mode 0600, or encrypted by a KMS key; tinkey and every
+Tink library read and write the same file.
 
 To move data keys onto a new version: rotate a copy of the keyring, give it to
 every reader and then to every writer, re-wrap with it, and disable the old key.
 A key is never removed here, so disabling can be undone with enable.`,
 		Example: `  rewrap keyring create keys.json
   rewrap keyring create keys.json --kms alias/keyrings --context app=vault
-  rewrap keyring rotate keys.json
+  cp -p keys.json new.json && rewrap keyring rotate new.json
   rewrap keyring list keys.json`,
 		Args: onlyCommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newKeyringCreate(s), newKeyringRotate(s), newKeyringList(s),
-		newKeyringStatus(s, "disable", "Disable a key that is not the primary one, so that nothing under it is opened any more", false),
+		newKeyringStatus(s, "disable", "Disable a key but the primary one: it opens nothing any more", false),
 		newKeyringStatus(s, "enable", "Enable a disabled key again", true))
 	return cmd
 }
@@ -52,7 +52,7 @@ func newKeyringCreate(s streams) *cobra.Command {
 	var template string
 	cmd := &cobra.Command{
 		Use:   "create FILE",
-		Short: "Make a keyring with one key; a file that exists is never overwritten",
+		Short: "Make a keyring with one key; no file is ever overwritten",
 		Args:  argsAre(exactly("FILE")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, release := untilSignal(cmd)

@@ -18,7 +18,7 @@ func newKeys(s streams) *cobra.Command {
 	c := &keysCommand{rps: rate{perSecond: keysRPS}}
 	cmd := &cobra.Command{
 		Use:   "keys [KEY...]",
-		Short: "Each customer key: its kind, its rule, its rotation and all its key material",
+		Short: "Each customer key: kind, rule, rotation and all its key material",
 		Long: `keys shows KMS keys: those named (id, ARN or alias), or all customer managed
 keys of the account in this Region. For each: manager, spec, usage, state,
 origin, automatic rotation with its period and next date, how many of its 25
@@ -38,9 +38,9 @@ too, keys that wait for their deletion do not.
 Exit codes: 0 done; 1 a key that was named could not be read, or none could; 2
 wrong usage; 4 with --require-rotation: there is such a key, or one that could
 not be looked at; 75 interrupted.`,
-		Example: `  rewrap keys                              # all customer keys of the account and Region
+		Example: `  rewrap keys                      # all customer keys of the account and Region
   rewrap keys alias/app --json
-  rewrap keys --require-rotation           # for a pipeline: exit 4 if one does not rotate
+  rewrap keys --require-rotation   # for a pipeline: exit 4 if a key does not
   rewrap keys enable-rotation alias/app --period 180
   rewrap keys rotate alias/app --wait
   rewrap keys move-alias alias/app --to 1234abcd-12ab-34cd-56ef-1234567890ab`,

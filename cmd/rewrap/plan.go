@@ -47,7 +47,8 @@ The sample is the same each time, as long as the names are the same.
 Exit codes: 0 here is the plan; 1 could not go on, or nothing in the whole
 source was under a source key or on target; 2 wrong usage; 75 stopped.`,
 		Example: `  rewrap plan s3://bucket/prefix --from alias/app
-  rewrap plan s3://bucket/prefix --from alias/old --to alias/new --sample 5000 --out plan.json
+  rewrap plan s3://bucket/prefix --from alias/old --to alias/new \
+      --sample 5000 --out plan.json
   rewrap run  s3://bucket/prefix --from-plan plan.json --to alias/new`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := j.parse(args); err != nil {

@@ -85,19 +85,22 @@ func speak(w io.Writer) func(format string, args ...any) {
 	}
 }
 
+// helpWidth is how wide help is, in columns.
+const helpWidth = 80
+
 func newRoot(s streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rewrap",
 		Short: "Move every wrapped key onto the latest KMS key version, in bulk, with proof",
-		Long: `rewrap moves every wrapped data key of a source onto the latest key version: onto
-the current key material of its own KMS key after a rotation, or onto another
-key. The payload is not touched and no plaintext key leaves KMS. A run can be
-killed at any moment; the same command goes on where it was.`,
-		Example: `  rewrap run    s3://bucket/prefix --from alias/app              # after a rotation of the key
-  rewrap run    s3://bucket/prefix --from alias/old --to alias/new
-  rewrap plan   s3://bucket/prefix --from alias/app              # what would a run do, and cost?
-  rewrap verify s3://bucket/prefix --from alias/app              # is everything there?
-  rewrap demo                                                    # see it work, without AWS`,
+		Long: `rewrap moves every wrapped data key of a source onto the latest key version:
+onto the current key material of its own KMS key after a rotation, or onto
+another key. The payload is not touched and no plaintext key leaves KMS. A run
+can be killed at any moment; the same command goes on where it was.`,
+		Example: `  rewrap demo                                         # see it work, without AWS
+  rewrap plan   s3://bucket/prefix --from alias/app   # what would a run do?
+  rewrap run    s3://bucket/prefix --from alias/app   # the key was rotated
+  rewrap verify s3://bucket/prefix --from alias/app   # is everything there?
+  rewrap run    s3://bucket/prefix --from alias/old --to alias/new`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          onlyCommands,
@@ -109,7 +112,7 @@ killed at any moment; the same command goes on where it was.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(flagError)
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", helpWidth)))
 	root.AddCommand(newRun(s), newPlan(s), newVerify(s), newStatus(s), newKeys(s), newKeyring(s), newInspect(s), newFormats(s), newDemo(s), newEmulator(s), newVersion(s))
 	complete(root)
 	root.InitDefaultCompletionCmd("completion")

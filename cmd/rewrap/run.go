@@ -32,11 +32,17 @@ The first Ctrl-C finishes what is in work, the second stops at once.
 Exit codes: 0 complete; 1 could not go on, or nothing was under a source key or
 on target; 2 wrong usage; 3 reached the end, but items failed or were skipped;
 75 stopped before the end, run it again to go on.`,
-		Example: `  rewrap run s3://bucket/prefix --from alias/app    # after a rotation of the key
+		Example: `  # after a rotation of the key, or onto another key
+  rewrap run s3://bucket/prefix --from alias/app
   rewrap run s3://bucket/prefix --from alias/old --to alias/new
-  rewrap run s3://bucket/ --from alias/app --yes --max-duration 8h # overnight
-  rewrap run ./config --json-field '/db/*/key' --from alias/app    # JSON files
-  rewrap run ./vault --format raw --keyring ring.json              # without KMS
+  # overnight; again tomorrow
+  rewrap run s3://bucket/ --from alias/app --yes --max-duration 8h
+  # a directory of JSON, whose blobs are bound to the id beside them
+  rewrap run ./config --json-field '/db/*/key' --context tenant={field:id} \
+      --from alias/app
+  # locally, with a keyring that was rotated
+  rewrap run ./vault --format raw --keyring new.json --associated-data {name}
+  # a job that stands in a file
   rewrap run -f job.yaml`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := j.parse(args); err != nil {

@@ -1,42 +1,86 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"rewrap/engine/keys/keyring"
 )
 
-// What the shell offers as the value of a flag, by its name; where it is not
-// here, nothing.
 var (
+	formatNames   = []string{"s3ec", "raw", "json", "auto"}
 	progressModes = []string{"auto", "bar", "log", "json", "none"}
-	valuesOf      = map[string][]string{
-		"format":     {"s3ec", "raw", "json", "auto"},
+	kmsWindows    = []string{"second", "bucket"}
+)
+
+// What the shell offers as the value of a flag, by its name, or as the first
+// argument, by what the usage calls it; where it is not here, nothing.
+var (
+	valuesOf = map[string][]string{
+		"format":     formatNames,
 		"base64":     {"auto", "std", "raw-std", "url", "raw-url"},
 		"verify":     {"none", "answer", "open"},
 		"progress":   progressModes,
+		"kms-window": kmsWindows,
 		"template":   keyring.Templates(),
-		"kms-window": {"second", "bucket"},
 	}
 	filesIn = map[string]cobra.ShellCompDirective{
 		"file": cobra.ShellCompDirectiveDefault, "keyring": cobra.ShellCompDirectiveDefault,
 		"from-plan": cobra.ShellCompDirectiveDefault, "out": cobra.ShellCompDirectiveDefault,
 		"state": cobra.ShellCompDirectiveFilterDirs, "root": cobra.ShellCompDirectiveFilterDirs,
+		"FILE": cobra.ShellCompDirectiveDefault, "ITEM": cobra.ShellCompDirectiveDefault,
+		"SOURCE": cobra.ShellCompDirectiveFilterDirs,
 	}
 )
 
-// complete tells the shell about the flags of a command and all below it.
+// complete tells the shell about a command and all below it.
 func complete(cmd *cobra.Command) {
-	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
-		directive, files := filesIn[f.Name]
-		if !files {
-			directive = cobra.ShellCompDirectiveNoFileComp
+	files := func(name string) cobra.ShellCompDirective {
+		if directive, ok := filesIn[name]; ok {
+			return directive
 		}
+		return cobra.ShellCompDirectiveNoFileComp
+	}
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
 		// The one error is that the flag has its completion already.
-		_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(valuesOf[f.Name], directive))
+		_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(valuesOf[f.Name], files(f.Name)))
 	})
+	rest := cmd.ValidArgsFunction
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		switch usage := strings.Fields(cmd.Use); {
+		case len(args) == 0 && len(usage) > 1:
+			return nil, files(usage[1])
+		case len(args) > 0 && rest != nil:
+			return rest(cmd, args, word)
+		}
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
 	for _, c := range cmd.Commands() {
 		complete(c)
 	}
+}
+
+// completeKeyIDs offers the keys of a keyring, the first argument, that enable or
+// disable would change.
+func completeKeyIDs(enabled bool) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) (ids []string, _ cobra.ShellCompDirective) {
+		info, err := keyring.List(args[0])
+		if err == nil && len(args) == 1 {
+			for _, k := range info.Keys {
+				if !k.Primary && k.Status == map[bool]string{true: "DISABLED", false: "ENABLED"}[enabled] {
+					ids = append(ids, fmt.Sprint(k.ID))
+				}
+			}
+		}
+		return ids, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// oneOf is a list of words for a sentence.
+func oneOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

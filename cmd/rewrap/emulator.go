@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -32,8 +33,8 @@ with the number of requests by operation.`,
 				return usage("--seed %d: 0 to 1000000", items)
 			case o.KMSQuota < 0 || o.S3Quota < 0 || o.KMSLatency < 0 || o.S3Latency < 0 || o.RotationDelay < 0:
 				return usage("quotas and times are 0 or more")
-			case o.KMSWindow != "second" && o.KMSWindow != "bucket":
-				return usage("--kms-window %q: it is second or bucket", o.KMSWindow)
+			case !slices.Contains(kmsWindows, o.KMSWindow):
+				return usage("--kms-window %q: it is %s", o.KMSWindow, oneOf(kmsWindows))
 			}
 			if host, port, err := net.SplitHostPort(listen); err != nil {
 				return usage("--listen %q: it is HOST:PORT, for example 127.0.0.1:9000", listen)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -9,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rewrap/bench/emulator"
+	"rewrap/engine/keys/keyring"
 )
 
 func TestFlagWords(t *testing.T) {
@@ -97,20 +100,40 @@ func TestDistance(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
+	w.run("keyring", "create", "ring.json").want(t, exitOK, "")
+	info, err := keyring.List(filepath.Join(w.dir, "ring.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := fmt.Sprint(info.Primary)
+	w.run("keyring", "rotate", "ring.json").want(t, exitOK, "")
 	for args, want := range map[string]string{
-		"run s3://b/ --format ":     "s3ec\nraw\njson\nauto\n:4\n",
-		"verify s3://b/ --base64 ":  "auto\nstd\nraw-std\nurl\nraw-url\n:4\n",
-		"emulator --kms-window ":    "second\nbucket\n:4\n",
-		"run s3://b/ --verify ":     "none\nanswer\nopen\n:4\n",
-		"plan s3://b/ --progress ":  "auto\nbar\nlog\njson\nnone\n:4\n",
-		"run s3://b/ --from ":       ":4\n",
-		"keys move-alias a --to ":   ":4\n",
-		"run s3://b/ --state ":      ":16\n",
-		"status --state ":           ":16\n",
-		"run -f ":                   ":0\n",
-		"inspect i --keyring ":      ":0\n",
-		"plan s3://b/ --out ":       ":0\n",
-		"verify s3://b/ --context ": ":4\n",
+		"run s3://b/ --format ":                  "s3ec\nraw\njson\nauto\n:4\n",
+		"verify s3://b/ --base64 ":               "auto\nstd\nraw-std\nurl\nraw-url\n:4\n",
+		"run s3://b/ --verify ":                  "none\nanswer\nopen\n:4\n",
+		"plan s3://b/ --progress ":               "auto\nbar\nlog\njson\nnone\n:4\n",
+		"run s3://b/ --from ":                    ":4\n",
+		"keys move-alias a --to ":                ":4\n",
+		"run s3://b/ --state ":                   ":16\n",
+		"status --state ":                        ":16\n",
+		"run -f ":                                ":0\n",
+		"inspect i --keyring ":                   ":0\n",
+		"plan s3://b/ --out ":                    ":0\n",
+		"verify s3://b/ --context ":              ":4\n",
+		"emulator --kms-window ":                 "second\nbucket\n:4\n",
+		"emulator ":                              ":4\n",
+		"formats ":                               ":4\n",
+		"run ":                                   ":16\n",
+		"verify s3://b/ ":                        ":4\n",
+		"plan ":                                  ":16\n",
+		"inspect ":                               ":0\n",
+		"keyring create ":                        ":0\n",
+		"keyring create ring.json ":              ":4\n",
+		"keyring disable ":                       ":0\n",
+		"keyring disable ring.json ":             old + "\n:4\n",
+		"keyring enable ring.json ":              ":4\n",
+		"keyring disable none ":                  ":4\n",
+		"keyring disable ring.json " + old + " ": ":4\n",
 	} {
 		words := append(strings.Fields("__complete "+args), "")
 		if e := w.run(words...); e.code != exitOK || e.out != want {

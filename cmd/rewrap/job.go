@@ -67,7 +67,7 @@ func (j *job) jobFlags(f *pflag.FlagSet) {
 	j.kms, j.store = rate{perSecond: 500}, rate{}
 	f.StringArrayVar(&j.from, "from", nil, "source `KEY`: id, ARN or alias, KEY@MATERIAL for one key material of it; repeatable. Needed where items do not record their key (s3ec kms+context)")
 	f.StringVar(&j.to, "to", "", "`KEY` where everything shall end (default: each wrapped key's own key, its current material)")
-	f.StringVar(&j.format, "format", "auto", "how items carry their wrapped keys: s3ec, raw, json or auto")
+	f.StringVar(&j.format, "format", "auto", "how items carry their wrapped keys: "+oneOf(formatNames))
 	f.StringArrayVar(&j.jsonFields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob, * for any array index or object key, '' for a document that is itself the string; repeatable")
 	f.StringArrayVar(&j.context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name} (in a directory the path below SOURCE, in S3 the whole key), {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
 	f.StringVar(&j.contextField, "context-field", "", "where a JSON object stands that is the whole encryption context: `NAME` beside the blob, or /pointer")
@@ -82,7 +82,7 @@ func (j *job) jobFlags(f *pflag.FlagSet) {
 	f.Var(&j.store, "store-rps", "ceiling of requests a second to the store")
 	f.StringArrayVar(&j.include, "include", nil, "only items whose name matches the `GLOB` (* and ? match any character, also /; [ab]); repeatable")
 	f.StringArrayVar(&j.exclude, "exclude", nil, "no items whose name matches the `GLOB`; repeatable")
-	f.StringVar(&j.progress, "progress", "auto", "auto, bar, log, json or none; on standard error")
+	f.StringVar(&j.progress, "progress", "auto", oneOf(progressModes)+"; on standard error")
 	f.BoolVar(&j.json, "json", false, "the summary as one JSON object on standard output")
 }
 
@@ -157,7 +157,7 @@ func (j *job) parse(args []string) error {
 	case j.maxDuration < 0:
 		return usage("--max-duration %v: 0 (no limit) or more", j.maxDuration)
 	case !slices.Contains(progressModes, j.progress):
-		return usage("--progress %q: it is auto, bar, log, json or none", j.progress)
+		return usage("--progress %q: it is %s", j.progress, oneOf(progressModes))
 	}
 	return nil
 }
@@ -172,8 +172,8 @@ func (j *job) formats() (envelope.Format, error) {
 	binds := len(j.context) > 0 || j.contextField != "" || j.associatedData != ""
 	local := j.keyring != ""
 	switch {
-	case !slices.Contains([]string{"s3ec", "raw", "json", "auto"}, name):
-		return nil, usage("--format %q: it is s3ec, raw, json or auto", j.format)
+	case !slices.Contains(formatNames, name):
+		return nil, usage("--format %q: it is %s", j.format, oneOf(formatNames))
 	case len(j.jsonFields) > 0 && name != "json":
 		return nil, usage("--json-field belongs to --format json, not to %s", j.format)
 	case binds && name != "raw" && name != "json":

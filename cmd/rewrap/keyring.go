@@ -106,9 +106,10 @@ func newKeyringRotate(s streams) *cobra.Command {
 func newKeyringStatus(s streams, verb, short string, enabled bool) *cobra.Command {
 	var w wrapFlags
 	cmd := &cobra.Command{
-		Use:   verb + " FILE KEYID",
-		Short: short,
-		Args:  argsAre(exactly("FILE", "KEYID")),
+		Use:               verb + " FILE KEYID",
+		Short:             short,
+		Args:              argsAre(exactly("FILE", "KEYID")),
+		ValidArgsFunction: completeKeyIDs(enabled),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := strconv.ParseUint(args[1], 10, 32)
 			if err != nil {

@@ -65,7 +65,7 @@ source was under a source key or on target; 2 wrong usage; 75 stopped.`,
 	}
 	j.jobFlags(cmd.Flags())
 	j.verifyFlag(cmd.Flags())
-	cmd.Flags().Lookup("progress").Usage = "of looking into the sample: auto, bar, log, json or none; on standard error. A run with none makes no requests for its progress, and is planned so"
+	cmd.Flags().Lookup("progress").Usage = "of looking into the sample: " + oneOf(progressModes) + "; on standard error. A run with none makes no requests for its progress, and is planned so"
 	cmd.Flags().Lookup("json").Usage = "the plan as one JSON object on standard output"
 	cmd.Flags().IntVar(&size, "sample", 200, "how many items to look into; the others are listed only")
 	cmd.Flags().StringVar(&out, "out", "", "also write the plan as JSON to this `FILE`, for run --from-plan")

@@ -70,7 +70,7 @@ func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
 		}
 		seen[key.Value] = true
 		if key.Value == "source" {
-			if value.Kind != yaml.ScalarNode || value.Value == "" {
+			if value.Kind != yaml.ScalarNode || value.Value == "" || value.Tag == "!!null" {
 				return "", fail(value.Line, "source is one string")
 			}
 			src = value.Value

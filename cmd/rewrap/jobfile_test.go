@@ -63,6 +63,8 @@ func TestJobFile(t *testing.T) {
 		{"source: s3://bucket/p/\nto: a\nto: b\n", "twice"},
 		{"source: s3://bucket/p/\nworkers: 0\n", "1 to 4096"},
 		{"source: [a]\n", "source is one string"},
+		{"source: ~\n", "source is one string"},
+		{"source: null\n", "source is one string"},
 		{"- a\n", "a job is a mapping"},
 		{"a: [\n", "yaml"},
 		{"", "empty"},

@@ -120,7 +120,7 @@ func (c *cloud) keyClient(region string) *kms.Client {
 
 // openBucket makes the S3 client of the bucket's Region.
 func (c *cloud) openBucket(ctx context.Context, bucket string) error {
-	make := func(region string) *s3.Client {
+	client := func(region string) *s3.Client {
 		r := c.retryer("S3", c.store)
 		return s3.NewFromConfig(c.cfg, func(o *s3.Options) {
 			o.Region = region
@@ -132,13 +132,13 @@ func (c *cloud) openBucket(ctx context.Context, bucket string) error {
 			o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		})
 	}
-	c.s3 = make(c.cfg.Region)
+	c.s3 = client(c.cfg.Region)
 	region, err := s3source.BucketRegion(ctx, c.s3, bucket)
 	if err != nil {
 		return err
 	}
 	if region != "" && region != c.cfg.Region && c.endpoint() == "" {
-		c.s3 = make(region)
+		c.s3 = client(region)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"rewrap/engine/envelope"
@@ -94,6 +95,20 @@ func (j *job) planFlag(f *pflag.FlagSet) {
 // verifyFlag declares --verify, for run and for who says what run would do.
 func (j *job) verifyFlag(f *pflag.FlagSet) {
 	f.StringVar(&j.verify, "verify", "answer", "none; answer: the key and material that KMS names must be the target; open: also open old and new and compare (needs kms:Decrypt)")
+}
+
+// command is what a command does with its arguments: the job is understood, and
+// then printed, if that is all that was asked for, or done.
+func (j *job) command(s streams, do func() error) func(*cobra.Command, []string) error {
+	return func(_ *cobra.Command, args []string) error {
+		if err := j.parse(args); err != nil {
+			return err
+		}
+		if j.printJob {
+			return printJob(s.out, j.source, j.flags)
+		}
+		return do()
+	}
 }
 
 // parse checks what can be checked without asking anybody.
@@ -247,11 +262,11 @@ func (j *job) match() (func(name string) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	any := func(res []*regexp.Regexp, name string) bool {
+	matches := func(res []*regexp.Regexp, name string) bool {
 		return slices.ContainsFunc(res, func(re *regexp.Regexp) bool { return re.MatchString(name) })
 	}
 	return func(name string) bool {
-		return (len(in) == 0 || any(in, name)) && !any(out, name)
+		return (len(in) == 0 || matches(in, name)) && !matches(out, name)
 	}, nil
 }
 

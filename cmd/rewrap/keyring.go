@@ -55,15 +55,13 @@ func newKeyringCreate(s streams) *cobra.Command {
 		Short: "Make a keyring with one key; no file is ever overwritten",
 		Args:  argsAre(exactly("FILE")),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, release := untilSignal(cmd)
-			defer release()
-			how, err := w.open(ctx)
+			var id uint32
+			err := w.change(cmd, func(ctx context.Context, how keyring.Wrapping) (err error) {
+				id, err = keyring.Create(ctx, args[0], template, how)
+				return err
+			})
 			if err != nil {
-				return changeError(ctx, err)
-			}
-			id, err := keyring.Create(ctx, args[0], template, how)
-			if err != nil {
-				return changeError(ctx, err)
+				return err
 			}
 			kept := "in the clear"
 			if w.key != "" {
@@ -85,15 +83,13 @@ func newKeyringRotate(s streams) *cobra.Command {
 		Short: "Add a key and make it the primary one; the old keys stay",
 		Args:  argsAre(exactly("FILE")),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, release := untilSignal(cmd)
-			defer release()
-			how, err := w.open(ctx)
+			var id uint32
+			err := w.change(cmd, func(ctx context.Context, how keyring.Wrapping) (err error) {
+				id, err = keyring.Rotate(ctx, args[0], template, how)
+				return err
+			})
 			if err != nil {
-				return changeError(ctx, err)
-			}
-			id, err := keyring.Rotate(ctx, args[0], template, how)
-			if err != nil {
-				return changeError(ctx, err)
+				return err
 			}
 			return came(s, false, nil, "key %d is the primary key of %s", id, args[0])
 		},
@@ -115,14 +111,11 @@ func newKeyringStatus(s streams, verb, short string, enabled bool) *cobra.Comman
 			if err != nil {
 				return usage("%q is no key id: it is a decimal number, as rewrap keyring list shows it", args[1])
 			}
-			ctx, release := untilSignal(cmd)
-			defer release()
-			how, err := w.open(ctx)
+			err = w.change(cmd, func(ctx context.Context, how keyring.Wrapping) error {
+				return keyring.SetStatus(ctx, args[0], uint32(id), enabled, how)
+			})
 			if err != nil {
-				return changeError(ctx, err)
-			}
-			if err := keyring.SetStatus(ctx, args[0], uint32(id), enabled, how); err != nil {
-				return changeError(ctx, err)
+				return err
 			}
 			return came(s, false, nil, "key %d of %s is %sd", id, args[0], verb)
 		},
@@ -181,14 +174,15 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// untilSignal is a context that ends with a signal to stop: a change of a
-// keyring then takes back what it has begun.
-func untilSignal(cmd *cobra.Command) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-}
-
-// changeError is what an error of a change of a keyring means.
-func changeError(ctx context.Context, err error) error {
+// change changes a keyring until a signal to stop; do then takes back what it
+// has begun.
+func (w *wrapFlags) change(cmd *cobra.Command, do func(context.Context, keyring.Wrapping) error) error {
+	ctx, release := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer release()
+	how, err := w.open(ctx)
+	if err == nil {
+		err = do(ctx, how)
+	}
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		return &exitError{exitStopped, errors.New("interrupted, nothing was changed")}
 	}

@@ -50,18 +50,12 @@ source was under a source key or on target; 2 wrong usage; 75 stopped.`,
   rewrap plan s3://bucket/prefix --from alias/old --to alias/new \
       --sample 5000 --out plan.json
   rewrap run  s3://bucket/prefix --from-plan plan.json --to alias/new`,
-		RunE: func(_ *cobra.Command, args []string) error {
-			if err := j.parse(args); err != nil {
-				return err
-			}
+		RunE: j.command(s, func() error {
 			if size < 1 || size > maxSample {
 				return usage("--sample %d: 1 to %d", size, maxSample)
 			}
-			if j.printJob {
-				return printJob(s.out, j.source, j.flags)
-			}
 			return j.runPlan(s, size, out)
-		},
+		}),
 	}
 	j.jobFlags(cmd.Flags())
 	j.verifyFlag(cmd.Flags())

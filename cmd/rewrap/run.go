@@ -44,15 +44,7 @@ on target; 2 wrong usage; 3 reached the end, but items failed or were skipped;
   rewrap run ./vault --format raw --keyring new.json --associated-data {name}
   # a job that stands in a file
   rewrap run -f job.yaml`,
-		RunE: func(_ *cobra.Command, args []string) error {
-			if err := j.parse(args); err != nil {
-				return err
-			}
-			if j.printJob {
-				return printJob(s.out, j.source, j.flags)
-			}
-			return j.run(s)
-		},
+		RunE: j.command(s, func() error { return j.run(s) }),
 	}
 	f := cmd.Flags()
 	j.jobFlags(f)

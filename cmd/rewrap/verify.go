@@ -32,15 +32,7 @@ a source key or on target; 2 wrong usage; 4 something is not on target, or
 could not be told; 75 stopped before the end.`,
 		Example: `  rewrap verify s3://bucket/prefix --from alias/app
   rewrap verify s3://bucket/prefix --from alias/old --to alias/new`,
-		RunE: func(_ *cobra.Command, args []string) error {
-			if err := j.parse(args); err != nil {
-				return err
-			}
-			if j.printJob {
-				return printJob(s.out, j.source, j.flags)
-			}
-			return j.runVerify(s)
-		},
+		RunE: j.command(s, func() error { return j.runVerify(s) }),
 	}
 	j.jobFlags(cmd.Flags())
 	j.planFlag(cmd.Flags())

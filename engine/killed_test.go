@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"rewrap/checkpoint"
 	"rewrap/engine"
@@ -61,6 +63,39 @@ func TestKilledAmongFailures(t *testing.T) {
 			wantAccount(t, m, dir, checkpoint.Items{Seen: n, Rewrapped: n}, n+n/10, n+n/10)
 		})
 	}
+}
+
+// TestKilledParked: an item that took so long that the watermark passed it was
+// written when the machine died, and nobody was told.
+func TestKilledParked(t *testing.T) {
+	const n = 2400 // in two lines, each longer than its window
+	m, dir, disk := newMemory(stale(n)), t.TempDir(), t.TempDir()
+	var one atomic.Bool
+	m.after = func(string) error {
+		if !one.CompareAndSwap(false, true) {
+			return nil
+		}
+		for {
+			st, err := checkpoint.Read(dir)
+			if err == nil && len(st.Snapshot.Parked) == 1 && st.Snapshot.Tally.Items.Seen == n-1 {
+				break
+			}
+			if t.Context().Err() != nil {
+				return t.Context().Err()
+			}
+			time.Sleep(time.Millisecond)
+		}
+		copyDir(t, dir, disk)
+		m.mu.Lock()
+		m.frozen = true
+		m.mu.Unlock()
+		return errDied
+	}
+	st := openState(t, dir)
+	_, _ = engine.Run(t.Context(), job(m, st))
+	_ = st.Close()
+	m, disk = untilDone(t, rand.New(rand.NewPCG(1, 3)), m.thaw(), disk, engine.ResultComplete)
+	wantAccount(t, m, disk, checkpoint.Items{Seen: n, Rewrapped: n}, n, n)
 }
 
 // untilDone lives and dies until a run ends with the result.

@@ -52,8 +52,14 @@ vuln:
 	*"govulncheck: fetching vulnerabilities:"*) echo "SKIPPED govulncheck: its database cannot be reached:"; echo "$$out" | tail -n 1 ;; \
 	*) echo "$$out"; exit 1 ;; esac
 
+# What could not run here, and why, stands at the end: go test keeps it to itself.
 race:
-	go test -race ./...
+	@mkdir -p bin
+	@{ go test -race -v ./... 2>&1; echo $$? >bin/race.code; } | tee bin/race.log | grep --line-buffered -E '^(ok|FAIL|panic:|[?#]) *'; \
+	code=$$(cat bin/race.code); \
+	if [ $$code != 0 ]; then grep -vE '^ *(===|--- (PASS|SKIP))|^(ok|[?]) ' bin/race.log; fi; \
+	grep -h SKIPPED bin/race.log | sort -u; \
+	exit $$code
 
 # The tests against real clients and servers that nobody here wrote. They
 # install what they need with go install, at pinned versions.

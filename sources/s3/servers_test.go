@@ -26,7 +26,7 @@ func missing(t *testing.T, format string, args ...any) {
 	if slices.Contains(strings.Split(os.Getenv("REWRAP_MUST_RUN"), ","), t.Name()) {
 		t.Fatalf("REWRAP_MUST_RUN says that this test must run: "+format, args...)
 	}
-	t.Skipf(format, args...)
+	t.Skipf("SKIPPED: "+format, args...)
 }
 
 func credentials(id, secret, token string) aws.CredentialsProvider {

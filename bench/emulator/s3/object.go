@@ -46,7 +46,7 @@ func (o *object) storageClass() string {
 	return o.class
 }
 
-// archived classes cannot be read without a restore, which is not implemented.
+// archived classes cannot be read without a restore, and nothing here makes one.
 func (o *object) archived() bool { return o.class == "GLACIER" || o.class == "DEEP_ARCHIVE" }
 
 // versionID is the id as the API shows it.

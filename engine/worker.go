@@ -414,9 +414,9 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 	return answers, nil
 }
 
-// landed recognises an edit of ours whose answer nobody got: every key that
-// the edit changed is in the item, byte for byte. Then the item was rewrapped
-// by this job, though it is current now.
+// landed recognises edits of ours whose answer nobody got: every key that such
+// an edit changed is in the item, byte for byte. Then those keys were rewrapped
+// by this job, though they are current now.
 func (j *job) landed(keys []envelope.WrappedKey, rev string) (bool, error) {
 	if !slices.ContainsFunc(j.ev.Keys, func(k KeyEvent) bool { return k.Outcome == Current }) {
 		return false, nil // so that no entry has to be read

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/quick"
 	"time"
+
+	"rewrap/checkpoint/account"
 )
 
 // TestAppendJSON holds the records that are written by hand against
@@ -53,7 +55,7 @@ func TestAppendJSON(t *testing.T) {
 			}
 		}
 	}
-	entry := func(id, rev string, at int64, keys []KeyChange, inverse map[string]int) bool {
+	entry := func(id, rev string, at int64, keys []account.KeyChange, inverse map[string]int) bool {
 		e := Entry{ID: id, Time: time.Unix(at%(1<<35), at%1e9), Rev: rev, Keys: keys}
 		if len(inverse) > 0 {
 			e.Inverse, _ = json.Marshal(inverse)
@@ -64,7 +66,7 @@ func TestAppendJSON(t *testing.T) {
 		}
 		return same(e)
 	}
-	audit := func(a struct{ ID, Before, After string }, at int64, k KeyChange) bool {
+	audit := func(a struct{ ID, Before, After string }, at int64, k account.KeyChange) bool {
 		l := AuditLine{ID: a.ID, Time: time.Unix(at%(1<<35), at%1e9).UTC(), KeyChange: k, RevisionBefore: a.Before, RevisionAfter: a.After}
 		mix(&l)
 		mix(&l.KeyChange)
@@ -86,7 +88,7 @@ func TestAppendJSON(t *testing.T) {
 // TestAppendJSONIsComplete fails when a field is added that nobody writes.
 func TestAppendJSONIsComplete(t *testing.T) {
 	t.Parallel()
-	for v, n := range map[any]int{reflect.TypeFor[Entry](): 5, reflect.TypeFor[AuditLine](): 5, reflect.TypeFor[KeyChange](): 8} {
+	for v, n := range map[any]int{reflect.TypeFor[Entry](): 5, reflect.TypeFor[AuditLine](): 5, reflect.TypeFor[account.KeyChange](): 8} {
 		if got := v.(reflect.Type).NumField(); got != n {
 			t.Errorf("%v has %d fields; appendJSON knows %d", v, got, n)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"rewrap/checkpoint/account"
 )
 
 // BenchmarkJournalAppend is what an edit waits for before it is made, with 64
@@ -13,7 +15,7 @@ func BenchmarkJournalAppend(b *testing.B) {
 	s := mustOpen(b, b.TempDir())
 	e := Entry{
 		ID: "photos/2024/01/0001.jpg", Rev: `"d41d8cd98f00b204e9800998ecf8427e"`,
-		Keys:    []KeyChange{{Locator: "x-amz-key-v2", KeyFrom: "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"}},
+		Keys:    []account.KeyChange{{Locator: "x-amz-key-v2", KeyFrom: "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"}},
 		Inverse: json.RawMessage(`{"meta":{"x-amz-key-v2":"` + fmt.Sprintf("%0256d", 1) + `"}}`),
 	}
 	b.SetParallelism(32) // of GOMAXPROCS, 2 where the numbers are kept
@@ -68,7 +70,7 @@ func BenchmarkAudit(b *testing.B) {
 	sum := fmt.Sprintf("%064x", 1)
 	a := AuditLine{
 		ID: "photos/2024/01/0001.jpg", Time: time.Now().UTC(), RevisionBefore: `"d41d8cd98f00b204e9800998ecf8427e"`, RevisionAfter: `"d41d8cd98f00b204e9800998ecf8427e"`,
-		KeyChange: KeyChange{Locator: "x-amz-key-v2", KeyFrom: "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab", MaterialFrom: sum,
+		KeyChange: account.KeyChange{Locator: "x-amz-key-v2", KeyFrom: "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab", MaterialFrom: sum,
 			KeyTo: "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab", MaterialTo: sum, SHA256Before: sum, SHA256After: sum},
 	}
 	b.ReportAllocs()

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"rewrap/checkpoint/account"
 )
 
 func mustOpen(t testing.TB, dir string) *State {
@@ -83,7 +85,7 @@ func TestJournalKeepsEverything(t *testing.T) {
 		ID:   "a/<b>&\u2028\ufffd é",
 		Time: time.Date(2026, 11, 23, 1, 2, 3, 4, time.UTC),
 		Rev:  `"etag"`,
-		Keys: []KeyChange{{
+		Keys: []account.KeyChange{{
 			Locator: "x-amz-key-v2", KeyFrom: "arn:1", MaterialFrom: "m1", KeyTo: "arn:2", MaterialTo: "m2",
 			RequestID: "r", SHA256Before: "00", SHA256After: "ff",
 		}},

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"rewrap/checkpoint/account"
 )
 
 func TestOpenMakesDirectory(t *testing.T) {
@@ -187,9 +189,9 @@ func TestPasses(t *testing.T) {
 		s.Targets = map[string]string{"k": "m"}
 		s.Spans = []SpanState{{ID: "0", Data: "d", After: "c", Done: true}}
 		s.Parked = []Parked{{"3", "c3"}}
-		s.Tally.Items = Items{Seen: 2, Rewrapped: 1, Failed: 1}
-		s.Tally.SkippedByReason = Reasons{"archived": 1}
-		s.Tally.Census = Census{{"k", "m", "kms"}: 1}
+		s.Tally.Items = account.Items{Seen: 2, Rewrapped: 1, Failed: 1}
+		s.Tally.SkippedByReason = account.Reasons{"archived": 1}
+		s.Tally.Census = account.Census{{Key: "k", Material: "m", How: "kms"}: 1}
 		// What is not the caller's to set.
 		s.Pass, s.Session, s.Job, s.JournalLen, s.JournalFrom = 9, 9, nil, 9, 1<<40
 	})
@@ -200,11 +202,11 @@ func TestPasses(t *testing.T) {
 	s = mustOpen(t, dir)
 	got := s.Snapshot()
 	if got.Pass != 1 || got.Session != 2 || got.Result != "" || got.Targets["k"] != "m" || len(got.Spans) != 1 || len(got.Parked) != 1 ||
-		got.Tally.Items.Seen != 2 || got.Tally.Census[Holder{"k", "m", "kms"}] != 1 || got.JournalFrom != end || got.JournalLen != end ||
+		got.Tally.Items.Seen != 2 || got.Tally.Census[account.Holder{Key: "k", Material: "m", How: "kms"}] != 1 || got.JournalFrom != end || got.JournalLen != end ||
 		!slices.Equal(got.Retries, []Retry{{"failures.2.jsonl", 0, size}}) || !slices.Equal(got.Job, testJob) {
 		t.Errorf("the pass goes on with %+v", got)
 	}
-	got.Tally.Census[Holder{}] = 1
+	got.Tally.Census[account.Holder{}] = 1
 	got.Spans[0].ID = "changed"
 	if again := s.Snapshot(); len(again.Tally.Census) != 1 || again.Spans[0].ID != "0" {
 		t.Error("Snapshot is not a copy")
@@ -218,7 +220,7 @@ func TestPasses(t *testing.T) {
 	s = mustOpen(t, dir)
 	got = s.Snapshot()
 	if got.Pass != 2 || got.Session != 3 || got.Result != "" || got.Ended || got.Targets != nil || got.Spans != nil || got.Parked != nil || got.Retries != nil ||
-		got.Tally.Items != (Items{}) || got.Tally.Census != nil || got.Tally.SkippedByReason != nil || got.JournalFrom != end {
+		got.Tally.Items != (account.Items{}) || got.Tally.Census != nil || got.Tally.SkippedByReason != nil || got.JournalFrom != end {
 		t.Errorf("a new pass begins with %+v", got)
 	}
 	if ids := entryIDs(t, s, 0); !slices.Equal(ids, []string{"1"}) {
@@ -327,7 +329,7 @@ func TestOwedFiles(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir)
 	long := Owed{ID: "long", Error: strings.Repeat("x", 1<<18), Reason: "r", Attempts: 3, Outcome: "failed", Cursor: "c<&>",
-		Under: Census{{"k", "m", "kms"}: 1}, Journal: 77}
+		Under: account.Census{{Key: "k", Material: "m", How: "kms"}: 1}, Journal: 77}
 	for _, o := range []Owed{{ID: "1", Journal: -1}, long, {ID: "3"}} {
 		if err := s.Owe(o); err != nil {
 			t.Fatal(err)
@@ -390,7 +392,7 @@ func TestAuditLines(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir)
 	for i := range 3 {
-		if err := s.Audit(AuditLine{ID: fmt.Sprint(i), Time: time.Unix(0, 0).UTC(), KeyChange: KeyChange{Locator: "l"}}); err != nil {
+		if err := s.Audit(AuditLine{ID: fmt.Sprint(i), Time: time.Unix(0, 0).UTC(), KeyChange: account.KeyChange{Locator: "l"}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,11 +1,12 @@
 package checkpoint
 
 import (
-	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
 	"time"
+
+	"rewrap/checkpoint/account"
 )
 
 // Snapshot is all that a run has to know to go on: what the job is, how far
@@ -37,8 +38,8 @@ type Snapshot struct {
 	Retries []Retry `json:"retries"`
 	// Parked are the items that a watermark has passed though they are not
 	// settled.
-	Parked []Parked `json:"parked"`
-	Tally  Tally    `json:"tally"`
+	Parked []Parked      `json:"parked"`
+	Tally  account.Tally `json:"tally"`
 
 	// Unsettled are the offsets of those frames of the undo journal whose item
 	// is not settled, so that the edit in it may have landed unnoticed; and
@@ -103,121 +104,21 @@ func (s Snapshot) Clone() Snapshot {
 	return s
 }
 
-// Tally counts what became of the items and keys of a pass, over all its
-// sessions. Its JSON is that of the summary of a run.
-type Tally struct {
-	Items           Items   `json:"items"`
-	SkippedByReason Reasons `json:"skipped_by_reason"`
-	Unconditional   int64   `json:"unconditional"` // items changed by a write that the store could not make conditional
-	// Left counts the items that failed, or were skipped though something in
-	// them is under an old or an unknown key: each is among the owed.
-	Left   int64     `json:"left"`
-	Keys   KeyCounts `json:"keys"`
-	Census Census    `json:"census"`
-	Newer  int64     `json:"newer"` // keys that ended on newer key material than the target
-}
-
-// Clone is a deep copy.
-func (t Tally) Clone() Tally {
-	t.SkippedByReason = maps.Clone(t.SkippedByReason)
-	t.Census = maps.Clone(t.Census)
-	return t
-}
-
-// Items counts outcomes: Seen is the sum of all the others.
-type Items struct {
-	Seen      int64 `json:"seen"`
-	Rewrapped int64 `json:"rewrapped"`
-	Current   int64 `json:"current"`
-	Foreign   int64 `json:"foreign"`
-	Skipped   int64 `json:"skipped"`
-	Gone      int64 `json:"gone"`
-	Failed    int64 `json:"failed"`
-}
-
-// KeyCounts counts wrapped keys; Deduplicated of them cost no call of the key
-// service.
-type KeyCounts struct {
-	Rewrapped    int64 `json:"rewrapped"`
-	Current      int64 `json:"current"`
-	Deduplicated int64 `json:"deduplicated"`
-}
-
-// Reasons counts by reason. In JSON it is an object, also when nil.
-type Reasons map[string]int64
-
-// MarshalJSON implements [json.Marshaler].
-func (r Reasons) MarshalJSON() ([]byte, error) {
-	if r == nil {
-		return []byte("{}"), nil
-	}
-	return json.Marshal(map[string]int64(r))
-}
-
-// Holder is what wrapped keys are under: a key, its key material, and how
-// that is known ("kms", "keyring", "head", "date", "unknown").
-type Holder struct {
-	Key      string `json:"key"`
-	Material string `json:"material"`
-	How      string `json:"how"`
-}
-
-// Census counts the wrapped keys under each holder. In JSON it is an array of
-// rows in the order of key, material and how; rows that count nothing are
-// left out.
-type Census map[Holder]int64
-
-type censusRow struct {
-	Holder
-	Keys int64 `json:"keys"`
-}
-
-// MarshalJSON implements [json.Marshaler].
-func (c Census) MarshalJSON() ([]byte, error) {
-	rows := make([]censusRow, 0, len(c))
-	for h, n := range c {
-		if n != 0 {
-			rows = append(rows, censusRow{h, n})
-		}
-	}
-	slices.SortFunc(rows, func(a, b censusRow) int {
-		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Material, b.Material), cmp.Compare(a.How, b.How))
-	})
-	return json.Marshal(rows)
-}
-
-// UnmarshalJSON implements [json.Unmarshaler]. Rows of one holder are added
-// up.
-func (c *Census) UnmarshalJSON(data []byte) error {
-	var rows []censusRow
-	if err := json.Unmarshal(data, &rows); err != nil {
-		return err
-	}
-	*c = nil
-	for _, r := range rows {
-		if *c == nil {
-			*c = make(Census, len(rows))
-		}
-		(*c)[r.Holder] += r.Keys
-	}
-	return nil
-}
-
 // Owed is a line of failures.jsonl: an item that is not done, because it
 // failed, or was skipped while its key is old or unknown. The first four
 // names of its JSON are a contract.
 type Owed struct {
-	ID       string `json:"id"`
-	Error    string `json:"error"`
-	Reason   string `json:"reason"`
-	Attempts int    `json:"attempts"`
-	Outcome  string `json:"outcome"`
-	Cursor   string `json:"cursor"`
-	Under    Census `json:"under,omitempty"` // what its keys are under, as the census counted them
+	ID       string         `json:"id"`
+	Error    string         `json:"error"`
+	Reason   string         `json:"reason"`
+	Attempts int            `json:"attempts"`
+	Outcome  string         `json:"outcome"`
+	Cursor   string         `json:"cursor"`
+	Under    account.Census `json:"under,omitempty"` // what its keys are under, as the census counted them
 	// Keys is what the tally counted of its keys that will be counted anew
 	// when the item is tried again.
-	Keys    KeyCounts `json:"keys"`
-	Journal int64     `json:"journal"` // offset of the undo journal's newest frame about it, if that edit may have landed unnoticed; -1: none
+	Keys    account.KeyCounts `json:"keys"`
+	Journal int64             `json:"journal"` // offset of the undo journal's newest frame about it, if that edit may have landed unnoticed; -1: none
 	// Known is the offset up to which the account knows of the undo journal's
 	// other frames about it; 0: none.
 	Known int64 `json:"known,omitempty"`
@@ -229,23 +130,11 @@ type OwedAt struct {
 	Next int64 // the offset after the line: Retry.Offset once the item is settled
 }
 
-// KeyChange is a wrapped key that is given a new wrapping.
-type KeyChange struct {
-	Locator      string `json:"locator"`
-	KeyFrom      string `json:"key_from"`
-	MaterialFrom string `json:"material_from"`
-	KeyTo        string `json:"key_to"`
-	MaterialTo   string `json:"material_to"`
-	RequestID    string `json:"request_id"`
-	SHA256Before string `json:"sha256_before"` // of the wrapped key, in hex
-	SHA256After  string `json:"sha256_after"`
-}
-
 // AuditLine is a line of audit.jsonl: one wrapped key that changed.
 type AuditLine struct {
 	ID   string    `json:"id"`
 	Time time.Time `json:"time"`
-	KeyChange
+	account.KeyChange
 	RevisionBefore string `json:"revision_before"`
 	RevisionAfter  string `json:"revision_after"`
 }
@@ -253,11 +142,11 @@ type AuditLine struct {
 // Entry is a frame of the undo journal: an edit that is about to be made, and
 // how to take it back.
 type Entry struct {
-	ID      string          `json:"id"`
-	Time    time.Time       `json:"time"`
-	Rev     string          `json:"rev"` // the revision that the edit is made on
-	Keys    []KeyChange     `json:"keys,omitempty"`
-	Inverse json.RawMessage `json:"inverse,omitempty"` // the edit that undoes it; opaque here
+	ID      string              `json:"id"`
+	Time    time.Time           `json:"time"`
+	Rev     string              `json:"rev"` // the revision that the edit is made on
+	Keys    []account.KeyChange `json:"keys,omitempty"`
+	Inverse json.RawMessage     `json:"inverse,omitempty"` // the edit that undoes it; opaque here
 }
 
 // EntryAt is an [Entry] and its place in the journal.

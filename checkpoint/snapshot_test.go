@@ -2,7 +2,6 @@ package checkpoint
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"reflect"
@@ -10,42 +9,9 @@ import (
 	"testing"
 	"testing/quick"
 	"time"
-)
 
-// TestTallyJSON holds the names of the summary, which scripts hold on to.
-func TestTallyJSON(t *testing.T) {
-	t.Parallel()
-	empty := `{"items":{"seen":0,"rewrapped":0,"current":0,"foreign":0,"skipped":0,"gone":0,"failed":0},` +
-		`"skipped_by_reason":{},"unconditional":0,"left":0,"keys":{"rewrapped":0,"current":0,"deduplicated":0},"census":[],"newer":0}`
-	full := `{"items":{"seen":6,"rewrapped":1,"current":1,"foreign":1,"skipped":1,"gone":1,"failed":1},` +
-		`"skipped_by_reason":{"archived":1},"unconditional":2,"left":0,"keys":{"rewrapped":3,"current":4,"deduplicated":5},` +
-		`"census":[{"key":"a","material":"m1","how":"kms","keys":2},{"key":"a","material":"m2","how":"head","keys":3},{"key":"b","material":"","how":"unknown","keys":1}],"newer":7}`
-	tally := Tally{
-		Items:           Items{6, 1, 1, 1, 1, 1, 1},
-		SkippedByReason: Reasons{"archived": 1},
-		Unconditional:   2,
-		Keys:            KeyCounts{3, 4, 5},
-		Census:          Census{{"b", "", "unknown"}: 1, {"a", "m2", "head"}: 3, {"a", "m1", "kms"}: 2, {"z", "", "kms"}: 0},
-		Newer:           7,
-	}
-	for _, c := range []struct {
-		t    Tally
-		want string
-	}{{Tally{}, empty}, {tally, full}} {
-		got, err := json.Marshal(c.t)
-		if err != nil || string(got) != c.want {
-			t.Errorf("got  %s (%v)\nwant %s", got, err, c.want)
-		}
-	}
-	// A summary embeds it, and keeps its own fields beside it.
-	got, err := json.Marshal(struct {
-		Result string `json:"result"`
-		Tally
-	}{"complete", Tally{}})
-	if want := `{"result":"complete",` + empty[1:]; err != nil || string(got) != want {
-		t.Errorf("got  %s (%v)\nwant %s", got, err, want)
-	}
-}
+	"rewrap/checkpoint/account"
+)
 
 func TestOwedJSON(t *testing.T) {
 	t.Parallel()
@@ -71,7 +37,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 			s.Retries[i] = Retry{retryFile(1 + rnd.IntN(99)), rnd.Int64(), rnd.Int64()}
 		}
 		if s.Tally.SkippedByReason == nil {
-			s.Tally.SkippedByReason = Reasons{}
+			s.Tally.SkippedByReason = account.Reasons{}
 		}
 		for h, n := range s.Tally.Census {
 			if n == 0 {
@@ -106,9 +72,9 @@ func TestSnapshotRoundTrip(t *testing.T) {
 			s.Retries = append(s.Retries, Retry{})
 			s.Tally.Items.Seen += int64(n)
 			if s.Tally.Census == nil {
-				s.Tally.Census = Census{}
+				s.Tally.Census = account.Census{}
 			}
-			s.Tally.Census[Holder{x, valid(b), "kms"}] = int64(n)
+			s.Tally.Census[account.Holder{Key: x, Material: valid(b), How: "kms"}] = int64(n)
 		}
 		return check(s, seed)
 	}, nil); err != nil {

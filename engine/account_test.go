@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/engine/envelope"
 	"rewrap/sources"
@@ -37,8 +38,8 @@ func TestNotWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantItems(t, rep.Items, checkpoint.Items{Seen: 20, Rewrapped: 10, Failed: 10})
-	if rep.Keys.Rewrapped != 10 || rep.Census[checkpoint.Holder{Key: "key", Material: "v1", How: "kms"}] != 10 {
+	wantItems(t, rep.Items, account.Items{Seen: 20, Rewrapped: 10, Failed: 10})
+	if rep.Keys.Rewrapped != 10 || rep.Census[account.Holder{Key: "key", Material: "v1", How: "kms"}] != 10 {
 		t.Errorf("keys %+v, census %v", rep.Keys, rep.Census)
 	}
 }
@@ -299,7 +300,7 @@ func TestStoppedWhileJournalled(t *testing.T) {
 	w := job(m, nil).Worker
 	w.Journal = journalThen(cancel)
 	for id := range m.items {
-		if ev := w.Do(ctx, sources.Ref{ID: id}); ev.Outcome != engine.Unsettled || len(m.writes) != 0 {
+		if ev := w.Do(ctx, sources.Ref{ID: id}); ev.Outcome != account.Unsettled || len(m.writes) != 0 {
 			t.Errorf("%+v, %d writes", ev, len(m.writes))
 		}
 	}
@@ -377,7 +378,7 @@ func TestLostThenFailed(t *testing.T) {
 	}
 	m.put("b/item", map[string]string{"k1": m.get("b/item", "k1"), "k2": "v1/2"})
 	rep := session()
-	wantItems(t, rep.Items, checkpoint.Items{Seen: 1, Rewrapped: 1})
+	wantItems(t, rep.Items, account.Items{Seen: 1, Rewrapped: 1})
 	if lines := len(audit(t, dir)); rep.Keys.Rewrapped != 2 || lines != 2 {
 		t.Errorf("keys %+v, %d lines of audit", rep.Keys, lines)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/engine/envelope"
 )
@@ -15,7 +16,7 @@ import (
 type nothing struct{}
 
 func (nothing) Rewrap(_ context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error) {
-	return envelope.Rewrapped{Blob: append([]byte("v2"), k.Blob[2:]...), From: envelope.KeyVersion{ARN: "key", Material: "v1"}, To: envelope.KeyVersion{ARN: "key", Material: "v2"}}, nil
+	return envelope.Rewrapped{Blob: append([]byte("v2"), k.Blob[2:]...), From: account.KeyVersion{ARN: "key", Material: "v1"}, To: account.KeyVersion{ARN: "key", Material: "v2"}}, nil
 }
 
 // BenchmarkRun is the engine on items in memory: with nothing kept, and with

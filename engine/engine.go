@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/sources"
 )
 
@@ -86,7 +87,7 @@ type Job struct {
 // Report is how a run ended. The sums are of the whole pass, over all the
 // runs that share the state directory.
 type Report struct {
-	checkpoint.Tally
+	account.Tally
 	Result  string
 	Why     string // stopped, failed: in a few words
 	Resumed bool
@@ -114,7 +115,7 @@ func Run(ctx context.Context, j Job) (Report, error) {
 		j.Spans = 8
 	}
 	began := time.Now()
-	r := &run{job: j, ledger: newLedger(j.State, j.Worker.How), worker: j.Worker, halt: make(chan struct{})}
+	r := &run{job: j, ledger: newLedger(j.State), worker: j.Worker, halt: make(chan struct{})}
 	r.worker.Keys = semaphore.NewWeighted(int64(j.Workers))
 	r.worker.Heads = semaphore.NewWeighted(headsMax)
 	r.worker.Many = semaphore.NewWeighted(manyMax)
@@ -441,7 +442,7 @@ func (r *run) do(ctx context.Context, it *item) {
 		w.Journal = intent{r.ledger, it}
 	}
 	ev := w.do(r.calls, ctx, ref, earlier)
-	if ev.Outcome == Unsettled {
+	if ev.Outcome == account.Unsettled {
 		var re *sources.RunError
 		if !errors.As(ev.Err, &re) || r.stopped() {
 			return // the run was stopped
@@ -450,7 +451,7 @@ func (r *run) do(ctx context.Context, it *item) {
 			r.stop("", fmt.Errorf("%q: %w", ref.ID, ev.Err))
 			return
 		}
-		ev.Outcome, ev.Reason = Failed, ev.phase.reason()
+		ev.Outcome, ev.Reason = account.Failed, ev.phase.reason()
 	} else {
 		r.succeeded(&ev)
 	}
@@ -483,10 +484,12 @@ func (r *run) succeeded(ev *Event) {
 	if ev.Reason != ReasonRead {
 		delete(r.strikes, reading.String())
 	}
-	if slices.ContainsFunc(ev.Keys, func(k KeyEvent) bool { return k.Outcome != Failed && k.Outcome != Unsettled && !k.Deduplicated }) {
+	if slices.ContainsFunc(ev.Keys, func(k account.KeyEvent) bool {
+		return k.Outcome != account.Failed && k.Outcome != account.Unsettled && !k.Deduplicated
+	}) {
 		delete(r.strikes, rewrapping.String())
 	}
-	if ev.Outcome == Rewrapped && !ev.Recovered {
+	if ev.Outcome == account.Rewrapped && !ev.Recovered {
 		delete(r.strikes, writing.String())
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/sources"
 )
@@ -36,20 +37,20 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantItems(t, rep.Items, checkpoint.Items{Seen: 506, Rewrapped: 501, Current: 1, Foreign: 2, Skipped: 1, Failed: 1})
+	wantItems(t, rep.Items, account.Items{Seen: 506, Rewrapped: 501, Current: 1, Foreign: 2, Skipped: 1, Failed: 1})
 	if rep.Result != engine.ResultRemaining {
 		t.Errorf("result %q", rep.Result)
 	}
 	if seen != 506 {
 		t.Errorf("observed %d items", seen)
 	}
-	if want := (checkpoint.KeyCounts{Rewrapped: 502, Current: 2}); rep.Keys != want {
+	if want := (account.KeyCounts{Rewrapped: 502, Current: 2}); rep.Keys != want {
 		t.Errorf("keys: got %+v, want %+v", rep.Keys, want)
 	}
 	if got := rep.SkippedByReason["archived"]; got != 1 {
 		t.Errorf("skipped by reason: %v", rep.SkippedByReason)
 	}
-	census := checkpoint.Census{{Key: "key", Material: "v2", How: "kms"}: 504, {Key: "key", Material: "v1", How: "kms"}: 1, {How: "unknown"}: 3}
+	census := account.Census{{Key: "key", Material: "v2", How: "kms"}: 504, {Key: "key", Material: "v1", How: "kms"}: 1, {How: "unknown"}: 3}
 	for h, n := range census {
 		if rep.Census[h] != n {
 			t.Errorf("census of %+v: got %d, want %d", h, rep.Census[h], n)
@@ -118,30 +119,30 @@ func TestFaults(t *testing.T) {
 		before func(m *memory) error
 		after  error
 		once   bool
-		want   checkpoint.Items
+		want   account.Items
 		value  string
 		writes int
 	}{
 		{name: "not written, once", before: func(*memory) error { return lost }, once: true,
-			want: checkpoint.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
+			want: account.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
 		{name: "not written, each time", before: func(*memory) error { return lost },
-			want: checkpoint.Items{Seen: 1, Failed: 1}, value: "v1/1"},
+			want: account.Items{Seen: 1, Failed: 1}, value: "v1/1"},
 		{name: "written, answer lost once", after: lost, once: true,
-			want: checkpoint.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
+			want: account.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
 		{name: "written, answer says conflict", after: sources.ErrConflict, once: true,
-			want: checkpoint.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
+			want: account.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
 		{name: "other writer with an old key", once: true,
 			before: func(m *memory) error { m.put(id, map[string]string{"k": "v1/other"}); return nil },
-			want:   checkpoint.Items{Seen: 1, Rewrapped: 1}, value: "v2/other", writes: 1},
+			want:   account.Items{Seen: 1, Rewrapped: 1}, value: "v2/other", writes: 1},
 		{name: "other writer with a new key", once: true,
 			before: func(m *memory) error { m.put(id, map[string]string{"k": "v2/other#0"}); return nil },
-			want:   checkpoint.Items{Seen: 1, Current: 1}, value: "v2/other"},
+			want:   account.Items{Seen: 1, Current: 1}, value: "v2/other"},
 		{name: "other writer, each time",
 			before: func(m *memory) error { m.put(id, map[string]string{"k": "v1/other"}); return nil },
-			want:   checkpoint.Items{Seen: 1, Failed: 1}, value: "v1/other"},
+			want:   account.Items{Seen: 1, Failed: 1}, value: "v1/other"},
 		{name: "deleted before the write", once: true,
 			before: func(m *memory) error { m.mu.Lock(); defer m.mu.Unlock(); delete(m.items, id); return nil },
-			want:   checkpoint.Items{Seen: 1, Gone: 1}},
+			want:   account.Items{Seen: 1, Gone: 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := newMemory(map[string]map[string]string{id: {"k": "v1/1"}})
@@ -195,7 +196,7 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = st.Close()
-		wantItems(t, rep.Items, checkpoint.Items{Seen: n, Rewrapped: n - n/10, Failed: n / 10})
+		wantItems(t, rep.Items, account.Items{Seen: n, Rewrapped: n - n/10, Failed: n / 10})
 		owed := failures(t, dir)
 		if len(owed) != n/10 {
 			t.Fatalf("run %d: %d failures are listed", attempt, len(owed))
@@ -215,11 +216,11 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = st.Close()
-	wantItems(t, rep.Items, checkpoint.Items{Seen: n, Rewrapped: n})
+	wantItems(t, rep.Items, account.Items{Seen: n, Rewrapped: n})
 	if rep.Result != engine.ResultComplete || !rep.Resumed || !rep.Ended {
 		t.Errorf("result %q, resumed %v", rep.Result, rep.Resumed)
 	}
-	if got := rep.Census[checkpoint.Holder{How: "unknown"}]; got != 0 {
+	if got := rep.Census[account.Holder{How: "unknown"}]; got != 0 {
 		t.Errorf("the census still has %d keys under unknown keys", got)
 	}
 	if left := failures(t, dir); len(left) != 0 {
@@ -246,7 +247,7 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantItems(t, rep.Items, checkpoint.Items{Seen: n, Current: n})
+	wantItems(t, rep.Items, account.Items{Seen: n, Current: n})
 	if rep.Resumed {
 		t.Error("a new pass is called resumed")
 	}
@@ -269,14 +270,14 @@ func TestFailedButWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = st.Close()
-	wantItems(t, rep.Items, checkpoint.Items{Seen: 1, Failed: 1})
+	wantItems(t, rep.Items, account.Items{Seen: 1, Failed: 1})
 
 	m.after, m.onRead = nil, nil
 	rep, err = engine.Run(t.Context(), job(m, openState(t, dir)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantItems(t, rep.Items, checkpoint.Items{Seen: 1, Rewrapped: 1})
+	wantItems(t, rep.Items, account.Items{Seen: 1, Rewrapped: 1})
 	if m.writes["b/item"] != 1 || len(audit(t, dir)) != 1 {
 		t.Errorf("%d writes, %d lines of audit", m.writes["b/item"], len(audit(t, dir)))
 	}
@@ -314,7 +315,7 @@ func TestParked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantItems(t, rep.Items, checkpoint.Items{Seen: n, Rewrapped: n})
+	wantItems(t, rep.Items, account.Items{Seen: n, Rewrapped: n})
 	_ = st.Close()
 
 	// The same, with a death while the slow one is parked.
@@ -353,7 +354,7 @@ func TestParked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantItems(t, rep.Items, checkpoint.Items{Seen: n, Rewrapped: n})
+	wantItems(t, rep.Items, account.Items{Seen: n, Rewrapped: n})
 	if m.writes["a/00000"] != 1 {
 		t.Errorf("the slow item was written %d times", m.writes["a/00000"])
 	}
@@ -430,13 +431,13 @@ func TestStops(t *testing.T) {
 			}
 			_ = st.Close()
 			if i < 5 {
-				wantItems(t, rep.Items, checkpoint.Items{Seen: int64(120 * i), Rewrapped: int64(120 * i)})
+				wantItems(t, rep.Items, account.Items{Seen: int64(120 * i), Rewrapped: int64(120 * i)})
 				if rep.Result != engine.ResultStopped {
 					t.Errorf("result %q", rep.Result)
 				}
 				continue
 			}
-			wantItems(t, rep.Items, checkpoint.Items{Seen: 500, Rewrapped: 500})
+			wantItems(t, rep.Items, account.Items{Seen: 500, Rewrapped: 500})
 			if rep.Result != engine.ResultComplete {
 				t.Errorf("result %q", rep.Result)
 			}
@@ -505,7 +506,7 @@ func TestNothingInScope(t *testing.T) {
 	if err != nil || rep.Result != engine.ResultComplete {
 		t.Fatalf("the next run does not look again: result %q, error %v", rep.Result, err)
 	}
-	wantItems(t, rep.Items, checkpoint.Items{Seen: 2, Rewrapped: 1, Foreign: 1})
+	wantItems(t, rep.Items, account.Items{Seen: 2, Rewrapped: 1, Foreign: 1})
 }
 
 func TestEmptySource(t *testing.T) {
@@ -538,14 +539,14 @@ func TestReadOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantItems(t, rep.Items, checkpoint.Items{Seen: 21, Current: 1, Skipped: 20})
+	wantItems(t, rep.Items, account.Items{Seen: 21, Current: 1, Skipped: 20})
 	if rep.SkippedByReason[engine.ReasonOldKey] != 20 || rep.Result != engine.ResultRemaining {
 		t.Errorf("result %q, skipped %v", rep.Result, rep.SkippedByReason)
 	}
 	if len(m.writes) != 0 {
 		t.Errorf("written: %v", m.writes)
 	}
-	if got := rep.Census[checkpoint.Holder{Key: "key", Material: "v1", How: "kms"}]; got != 20 {
+	if got := rep.Census[account.Holder{Key: "key", Material: "v1", How: "kms"}]; got != 20 {
 		t.Errorf("census: %v", rep.Census)
 	}
 }

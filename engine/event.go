@@ -1,42 +1,9 @@
 package engine
 
 import (
-	"rewrap/checkpoint"
-	"rewrap/engine/envelope"
+	"rewrap/checkpoint/account"
 	"rewrap/sources"
 )
-
-// Outcome is how an item, or one wrapped key of it, ended.
-type Outcome int
-
-// The outcomes. An item's is the worst of its keys', in this order.
-const (
-	Unsettled Outcome = iota // the run stopped first; the item is done again
-	Failed
-	Rewrapped
-	Current // on target as it was
-	Foreign // under none of the source keys
-	Skipped // known, and left as it is for a reason
-	Gone    // deleted since it was listed
-)
-
-func (o Outcome) String() string {
-	switch o {
-	case Failed:
-		return "failed"
-	case Rewrapped:
-		return "rewrapped"
-	case Current:
-		return "current"
-	case Foreign:
-		return "foreign"
-	case Skipped:
-		return "skipped"
-	case Gone:
-		return "gone"
-	}
-	return "unsettled"
-}
 
 // Reasons of items that failed or were skipped, for counting. A source's
 // UnsupportedError and a format's SkipError bring their own.
@@ -51,25 +18,15 @@ const (
 	ReasonBusy       = "busy"          // written again and again, or held by another program, while it was waited for
 )
 
-// KeyEvent is what became of one wrapped key.
-type KeyEvent struct {
-	Outcome      Outcome
-	From, To     envelope.KeyVersion
-	Newer        bool // To is newer key material than the target
-	Deduplicated bool
-
-	landed bool // by an edit whose answer nobody got
-}
-
 // Event is the whole fate of an item.
 type Event struct {
 	Ref     sources.Ref
-	Outcome Outcome
+	Outcome account.Outcome
 	Reason  string // failed, skipped: one stable word
 	Err     error  // failed, skipped, unsettled: what happened and what to do
 	Format  string
 	Way     string // rewrapped: how the source made the edit
-	Keys    []KeyEvent
+	Keys    []account.KeyEvent
 
 	Unconditional bool // written without a condition on the revision
 	Nothing       bool // skipped, and it cannot hold a wrapped key
@@ -78,7 +35,7 @@ type Event struct {
 	// Changes are the wrapped keys that this item's write changed, for the
 	// audit log. Recovered says that the write was made by an earlier attempt
 	// whose answer was lost, or by an earlier process that was killed.
-	Changes   []checkpoint.KeyChange
+	Changes   []account.KeyChange
 	RevBefore string
 	RevAfter  string
 	Recovered bool
@@ -110,4 +67,6 @@ func (p phase) reason() string {
 
 // owed says that the item's key is still under an old or an unknown key, so
 // that the item has to be tried again before a run is complete.
-func (e *Event) owed() bool { return e.Outcome == Failed || e.Outcome == Skipped && !e.Nothing }
+func (e *Event) owed() bool {
+	return e.Outcome == account.Failed || e.Outcome == account.Skipped && !e.Nothing
+}

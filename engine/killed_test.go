@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 )
 
@@ -25,7 +26,7 @@ func TestKilled(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			const n = 600
 			m, dir := untilDone(t, rnd, newMemory(stale(n)), t.TempDir(), engine.ResultComplete)
-			wantAccount(t, m, dir, checkpoint.Items{Seen: n, Rewrapped: n}, n, n)
+			wantAccount(t, m, dir, account.Items{Seen: n, Rewrapped: n}, n, n)
 			for id := range m.items {
 				if m.writes[id] != 1 {
 					t.Errorf("%s was written %d times", id, m.writes[id])
@@ -53,14 +54,14 @@ func TestKilledAmongFailures(t *testing.T) {
 				}
 			}
 			m, dir := untilDone(t, rnd, newMemory(items), t.TempDir(), engine.ResultRemaining)
-			wantAccount(t, m, dir, checkpoint.Items{Seen: n, Rewrapped: n - n/10, Failed: n / 10}, n, n)
+			wantAccount(t, m, dir, account.Items{Seen: n, Rewrapped: n - n/10, Failed: n / 10}, n, n)
 			m, dir = untilDone(t, rnd, m.thaw(), dir, engine.ResultRemaining) // tried again, in vain
-			wantAccount(t, m, dir, checkpoint.Items{Seen: n, Rewrapped: n - n/10, Failed: n / 10}, n, n)
+			wantAccount(t, m, dir, account.Items{Seen: n, Rewrapped: n - n/10, Failed: n / 10}, n, n)
 			for _, id := range broken {
 				m.put(id, map[string]string{"k": m.get(id, "k"), "k2": "v1/mended"})
 			}
 			m, dir = untilDone(t, rnd, m.thaw(), dir, engine.ResultComplete)
-			wantAccount(t, m, dir, checkpoint.Items{Seen: n, Rewrapped: n}, n+n/10, n+n/10)
+			wantAccount(t, m, dir, account.Items{Seen: n, Rewrapped: n}, n+n/10, n+n/10)
 		})
 	}
 }
@@ -95,7 +96,7 @@ func TestKilledParked(t *testing.T) {
 	_, _ = engine.Run(t.Context(), job(m, st))
 	_ = st.Close()
 	m, disk = untilDone(t, rand.New(rand.NewPCG(1, 3)), m.thaw(), disk, engine.ResultComplete)
-	wantAccount(t, m, disk, checkpoint.Items{Seen: n, Rewrapped: n}, n, n)
+	wantAccount(t, m, disk, account.Items{Seen: n, Rewrapped: n}, n, n)
 }
 
 // untilDone lives and dies until a run ends with the result.
@@ -141,7 +142,7 @@ func untilDone(t *testing.T, rnd *rand.Rand, m *memory, dir, result string) (*me
 }
 
 // wantAccount holds the account on disk against the world.
-func wantAccount(t *testing.T, m *memory, dir string, items checkpoint.Items, changed, keys int64) {
+func wantAccount(t *testing.T, m *memory, dir string, items account.Items, changed, keys int64) {
 	t.Helper()
 	st, err := checkpoint.Read(dir)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/sources"
 )
 
@@ -61,7 +62,6 @@ type ledger struct {
 	mu    sync.Mutex
 	room  *sync.Cond // signalled when an item leaves a queue or the run ends
 	state *checkpoint.State
-	how   string // the census knows what keys are under
 	snap  checkpoint.Snapshot
 	lines []*line
 	park  []*item
@@ -74,8 +74,8 @@ type ledger struct {
 	tried map[string][]int64
 }
 
-func newLedger(st *checkpoint.State, how string) *ledger {
-	l := &ledger{state: st, how: how}
+func newLedger(st *checkpoint.State) *ledger {
+	l := &ledger{state: st}
 	l.room = sync.NewCond(&l.mu)
 	if st != nil {
 		l.snap = st.Snapshot()
@@ -296,9 +296,9 @@ func (l *ledger) unpark(it *item) {
 func (l *ledger) account(it *item) {
 	ev, t := it.event, &l.snap.Tally
 	if it.owed != nil {
-		retract(t, it.owed)
+		t.Retract(account.Counted{Outcome: it.owed.Outcome, Reason: it.owed.Reason, Under: it.owed.Under, Keys: it.owed.Keys})
 	}
-	under, keys := add(t, ev, l.how)
+	counted := t.Count(account.Item{Outcome: ev.Outcome, Reason: ev.Reason, Owed: ev.owed(), Unconditional: ev.Unconditional, Keys: ev.Keys})
 	before := l.unknown(it)
 	delete(l.tried, it.ref.ID)
 	if l.state == nil {
@@ -311,7 +311,7 @@ func (l *ledger) account(it *item) {
 		return
 	}
 	o := checkpoint.Owed{ID: ev.Ref.ID, Error: ev.Err.Error(), Reason: ev.Reason, Attempts: 1, Outcome: ev.Outcome.String(),
-		Cursor: string(it.ref.Cursor), Under: under, Keys: keys, Journal: ev.Intent}
+		Cursor: string(it.ref.Cursor), Under: counted.Under, Keys: counted.Keys, Journal: ev.Intent}
 	if it.owed != nil {
 		o.Attempts += it.owed.Attempts
 		o.Cursor = it.owed.Cursor
@@ -387,7 +387,7 @@ func (l *ledger) unsettled() (from int64, offsets []int64) {
 }
 
 // tally is the sums so far.
-func (l *ledger) tally() checkpoint.Tally {
+func (l *ledger) tally() account.Tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.snap.Tally.Clone()

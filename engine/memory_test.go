@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/engine/envelope"
 	"rewrap/sources"
@@ -51,6 +52,10 @@ func (m *memory) thaw() *memory {
 	defer m.mu.Unlock()
 	return &memory{items: maps.Clone(m.items), writes: maps.Clone(m.writes)}
 }
+
+func (m *memory) Begin(context.Context, sources.Mode) error { return nil }
+func (m *memory) Finish(context.Context) error              { return nil }
+func (m *memory) Close() error                              { return nil }
 
 func (m *memory) put(id string, meta map[string]string) {
 	m.mu.Lock()
@@ -115,9 +120,9 @@ func (m *memory) Read(ctx context.Context, r sources.Ref, w sources.Want) (sourc
 
 func (m *memory) Plan(_ context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
 	if _, ok := v.Meta["refuse"]; ok {
-		return sources.Plan{}, &sources.UnsupportedError{Reason: "archived", Detail: "restore it first"}
+		return sources.Plan{}, &sources.SkipError{Reason: "archived", Detail: "restore it first"}
 	}
-	return sources.Plan{View: v, Edit: e, Way: "put"}, nil
+	return sources.Plan{View: v, Edit: e, Way: "put", Undo: sources.UndoOf(v, e)}, nil
 }
 
 func (m *memory) Apply(ctx context.Context, p sources.Plan) (sources.Result, error) {
@@ -221,12 +226,12 @@ func (r *versions) Rewrap(ctx context.Context, k envelope.WrappedKey) (envelope.
 			return envelope.Rewrapped{}, err
 		}
 	}
-	v2 := envelope.KeyVersion{ARN: "key", Material: "v2"}
+	v2 := account.KeyVersion{ARN: "key", Material: "v2"}
 	version, rest, _ := strings.Cut(blob, "/")
 	switch version {
 	case "v1":
 		secret, _, _ := strings.Cut(rest, "#")
-		return envelope.Rewrapped{Blob: fmt.Appendf(nil, "v2/%s#%d", secret, n), From: envelope.KeyVersion{ARN: "key", Material: "v1"}, To: v2}, nil
+		return envelope.Rewrapped{Blob: fmt.Appendf(nil, "v2/%s#%d", secret, n), From: account.KeyVersion{ARN: "key", Material: "v1"}, To: v2}, nil
 	case "v2":
 		return envelope.Rewrapped{Current: true, From: v2, To: v2}, nil
 	case "x":
@@ -258,7 +263,7 @@ func job(m *memory, st *checkpoint.State) engine.Job {
 	return engine.Job{Worker: engine.Worker{Source: m, Format: tags{}, Rewrapper: &versions{}, How: "kms"}, State: st, Workers: 8}
 }
 
-func wantItems(t *testing.T, got checkpoint.Items, want checkpoint.Items) {
+func wantItems(t *testing.T, got account.Items, want account.Items) {
 	t.Helper()
 	if got != want {
 		t.Errorf("items: got %+v, want %+v", got, want)

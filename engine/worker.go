@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
 	"rewrap/sources"
 )
@@ -97,15 +98,15 @@ func (w *Worker) do(ctx, hard context.Context, r sources.Ref, earlier iter.Seq2[
 		case err == nil:
 			return j.ev
 		case ctx.Err() != nil, errors.As(err, &run):
-			return j.end(Unsettled, "", err)
+			return j.end(account.Unsettled, "", err)
 		case errors.As(err, &wait):
 			if waited++; waited > waits {
-				return j.end(Failed, ReasonBusy, fmt.Errorf("%w; it was waited for %d times", err, waits))
+				return j.end(account.Failed, ReasonBusy, fmt.Errorf("%w; it was waited for %d times", err, waits))
 			}
 			select {
 			case <-time.After(wait.Wait):
 			case <-ctx.Done():
-				return j.end(Unsettled, "", context.Cause(ctx))
+				return j.end(account.Unsettled, "", context.Cause(ctx))
 			}
 			continue
 		}
@@ -114,7 +115,7 @@ func (w *Worker) do(ctx, hard context.Context, r sources.Ref, earlier iter.Seq2[
 			if errors.Is(err, sources.ErrConflict) {
 				reason = ReasonConflict
 			}
-			return j.end(Failed, reason, fmt.Errorf("%w; tried %d times", err, readings))
+			return j.end(account.Failed, reason, fmt.Errorf("%w; tried %d times", err, readings))
 		}
 	}
 }
@@ -130,6 +131,8 @@ type job struct {
 	earlier iter.Seq2[checkpoint.Entry, error]
 	// wrote says that the edit is in the item, by this call or an earlier one.
 	wrote bool
+	// landedKeys are the keys of this reading that an edit of ours had changed.
+	landedKeys map[int]bool
 	// held is what it has of Heads, and many of Many.
 	held, many int64
 	// paid are the keys that cost a call at an earlier reading: asking again
@@ -167,14 +170,14 @@ func (j *job) failures() error {
 
 // end completes the event. What is not in the item is not said to be: keys that
 // were rewrapped for nothing are where they were.
-func (j *job) end(o Outcome, reason string, err error) Event {
+func (j *job) end(o account.Outcome, reason string, err error) Event {
 	j.ev.Outcome, j.ev.Reason, j.ev.Err = o, reason, err
-	if o == Gone {
+	if o == account.Gone {
 		j.ev.Keys, j.ev.Changes = nil, nil
 	}
 	for i := range j.ev.Keys {
-		if k := &j.ev.Keys[i]; k.Outcome == Rewrapped && !k.landed && !j.wrote {
-			k.Outcome = Skipped
+		if k := &j.ev.Keys[i]; k.Outcome == account.Rewrapped && !j.landedKeys[i] && !j.wrote {
+			k.Outcome = account.Skipped
 		}
 	}
 	return j.ev
@@ -184,7 +187,7 @@ func (j *job) end(o Outcome, reason string, err error) Event {
 // complete, and an error when the item has to be read again.
 func (j *job) once(ctx context.Context) error {
 	j.ev = Event{Ref: j.ev.Ref, Intent: j.ev.Intent, phase: reading}
-	j.failed = 0
+	j.failed, j.landedKeys = 0, nil
 	defer j.letGo()
 	view, env, err := j.read(ctx)
 	if err != nil || env == nil {
@@ -216,18 +219,18 @@ func (j *job) once(ctx context.Context) error {
 	}
 	switch {
 	case stale > 0 && j.w.ReadOnly:
-		j.end(Skipped, ReasonOldKey, errors.New("not on target"))
+		j.end(account.Skipped, ReasonOldKey, errors.New("not on target"))
 	case stale > 0:
 		if done, err := j.write(ctx, view, env, keys, answers); !done {
 			return err
 		}
 	case landed:
-		j.end(Rewrapped, "", nil)
+		j.end(account.Rewrapped, "", nil)
 	default:
 		j.end(worst(j.ev.Keys), "", nil)
 	}
 	if j.failed > 0 {
-		j.end(Failed, j.reason, j.failures())
+		j.end(account.Failed, j.reason, j.failures())
 	}
 	return nil
 }
@@ -239,7 +242,7 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 	for first := want.Head > 0; ; first = false {
 		view, err := j.w.Source.Read(ctx, j.ev.Ref, want)
 		var run *sources.RunError
-		var refused *sources.UnsupportedError
+		var refused *sources.SkipError
 		switch {
 		case first && (errors.As(err, &refused) || errors.As(err, &run) && run.Strikes > 1):
 			// A body that may not be read is none of the item's business if the
@@ -247,21 +250,21 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 			want.Head = 0
 			continue
 		case errors.Is(err, sources.ErrGone):
-			j.end(Gone, "", nil)
+			j.end(account.Gone, "", nil)
 			return view, nil, nil
 		case errors.As(err, &refused):
-			j.end(Skipped, refused.Reason, err)
+			j.end(account.Skipped, refused.Reason, err)
 			j.ev.Nothing = refused.Nothing
 			return view, nil, nil
 		case err != nil && (ctx.Err() != nil || errors.As(err, &run) || errors.As(err, new(*sources.NotYetError))):
 			return view, nil, err
 		case err != nil:
-			j.end(Failed, ReasonRead, err)
+			j.end(account.Failed, ReasonRead, err)
 			return view, nil, nil
 		}
 		env, err := j.w.Format.Parse(view)
-		var short *envelope.ShortError
-		var skip *envelope.SkipError
+		var short *sources.ShortError
+		var skip *sources.SkipError
 		switch {
 		case err == nil:
 			return view, env, nil
@@ -272,11 +275,11 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 			}
 			continue
 		case errors.Is(err, envelope.ErrForeign):
-			j.end(Foreign, "", nil)
+			j.end(account.Foreign, "", nil)
 		case errors.As(err, &skip):
-			j.end(Skipped, skip.Reason, err)
+			j.end(account.Skipped, skip.Reason, err)
 		default:
-			j.end(Failed, ReasonFormat, err)
+			j.end(account.Failed, ReasonFormat, err)
 		}
 		return view, nil, nil
 	}
@@ -363,7 +366,7 @@ func (w *Worker) eachKey(ctx context.Context, n int, call func(i int) (more bool
 func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelope.Rewrapped, error) {
 	answers := make([]*envelope.Rewrapped, len(keys))
 	errs := make([]error, len(keys))
-	named := make([]KeyEvent, len(keys))
+	named := make([]account.KeyEvent, len(keys))
 	err := j.w.eachKey(ctx, len(keys), func(i int) bool {
 		if errs[i] = keys[i].Err; errs[i] != nil {
 			return true
@@ -386,14 +389,15 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 	}
 	for i := range keys {
 		k := &j.ev.Keys[i]
+		k.How = j.w.How
 		var run *sources.RunError
 		switch a, e := answers[i], errs[i]; {
 		case errors.As(e, &run), e != nil && ctx.Err() != nil:
 			return nil, e
 		case errors.Is(e, envelope.ErrForeign):
-			k.Outcome = Foreign
+			k.Outcome = account.Foreign
 		case e != nil:
-			k.Outcome = Failed
+			k.Outcome = account.Failed
 			reason := ReasonKey
 			if keys[i].Err != nil {
 				reason = ReasonFormat
@@ -403,9 +407,9 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 			j.fail(keys[i].Locator, reason, e)
 		case a == nil: // another key's error ended the calls, and is returned when its turn comes
 		default:
-			*k = KeyEvent{Outcome: Rewrapped, From: a.From, To: a.To, Newer: a.Newer, Deduplicated: a.Deduplicated}
+			*k = account.KeyEvent{How: j.w.How, Outcome: account.Rewrapped, From: a.From, To: a.To, Newer: a.Newer, Deduplicated: a.Deduplicated}
 			if a.Current {
-				k.Outcome = Current
+				k.Outcome = account.Current
 			}
 			k.Deduplicated = k.Deduplicated && !j.paid[i]
 			j.paid[i] = j.paid[i] || !k.Deduplicated
@@ -418,7 +422,7 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 // an edit changed is in the item, byte for byte. Then those keys were rewrapped
 // by this job, though they are current now.
 func (j *job) landed(keys []envelope.WrappedKey, rev string) (bool, error) {
-	if !slices.ContainsFunc(j.ev.Keys, func(k KeyEvent) bool { return k.Outcome == Current }) {
+	if !slices.ContainsFunc(j.ev.Keys, func(k account.KeyEvent) bool { return k.Outcome == account.Current }) {
 		return false, nil // so that no entry has to be read
 	}
 	var present map[string]int // by locator, which of the keys
@@ -436,9 +440,14 @@ func (j *job) landed(keys []envelope.WrappedKey, rev string) (bool, error) {
 			continue
 		}
 		for _, c := range e.Keys {
-			if k := &j.ev.Keys[present[c.Locator]]; k.Outcome == Current { // not of a newer one, with the same answer
-				k.Outcome, k.landed = Rewrapped, true
-				k.From = envelope.KeyVersion{ARN: c.KeyFrom, Material: c.MaterialFrom}
+			i := present[c.Locator]
+			if k := &j.ev.Keys[i]; k.Outcome == account.Current { // not of a newer one, with the same answer
+				k.Outcome = account.Rewrapped
+				if j.landedKeys == nil {
+					j.landedKeys = make(map[int]bool)
+				}
+				j.landedKeys[i] = true
+				k.From = account.KeyVersion{ARN: c.KeyFrom, Material: c.MaterialFrom}
 				j.ev.Changes = append(j.ev.Changes, c)
 			}
 		}
@@ -458,7 +467,7 @@ func (j *job) mayHaveLanded(yield func(checkpoint.Entry, error) bool) {
 	j.earlier(yield)
 }
 
-func holds(keys []envelope.WrappedKey, present map[string]int, changes []checkpoint.KeyChange) bool {
+func holds(keys []envelope.WrappedKey, present map[string]int, changes []account.KeyChange) bool {
 	for _, c := range changes {
 		if i, ok := present[c.Locator]; !ok || digest(keys[i].Blob) != c.SHA256After {
 			return false
@@ -474,7 +483,7 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 		return false, err
 	}
 	if err != nil {
-		j.end(Failed, ReasonFormat, err)
+		j.end(account.Failed, ReasonFormat, err)
 		return true, nil
 	}
 	if ctx.Err() != nil {
@@ -485,25 +494,24 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 	}
 	j.ev.phase = writing
 	plan, err := j.w.Source.Plan(ctx, view, edit)
-	var refused *sources.UnsupportedError
+	var refused *sources.SkipError
 	switch {
 	case errors.As(err, &refused):
-		j.end(Skipped, refused.Reason, err)
+		j.end(account.Skipped, refused.Reason, err)
 		return true, nil
 	case errors.Is(err, sources.ErrGone):
-		j.end(Gone, "", nil)
+		j.end(account.Gone, "", nil)
 		return true, nil
 	case err != nil:
 		return false, err
 	}
-	inverse, err := edit.Inverse(view)
-	if err != nil {
-		j.end(Skipped, ReasonNotApplied, err)
+	if plan.Undo.Edit == nil {
+		j.end(account.Skipped, ReasonNotApplied, errors.New(plan.Undo.None))
 		return true, nil
 	}
 
 	entry := checkpoint.Entry{ID: view.ID, Time: time.Now().UTC(), Rev: view.Rev, Keys: changes(keys, answers)}
-	if entry.Inverse, err = inverse.AppendJSON(nil); err != nil {
+	if entry.Inverse, err = plan.Undo.Edit.AppendJSON(nil); err != nil {
 		return false, err
 	}
 	if j.w.Journal != nil {
@@ -525,10 +533,10 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 	switch {
 	case err == nil:
 	case errors.Is(err, sources.ErrGone):
-		j.end(Gone, "", nil)
+		j.end(account.Gone, "", nil)
 		return true, nil
 	case errors.As(err, &refused):
-		j.end(Skipped, refused.Reason, err)
+		j.end(account.Skipped, refused.Reason, err)
 		return true, nil
 	case errors.As(err, new(*sources.NotYetError)):
 		return false, err
@@ -539,7 +547,7 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 		return false, err
 	}
 	j.wrote = true
-	j.end(Rewrapped, "", nil)
+	j.end(account.Rewrapped, "", nil)
 	j.ev.Intent = -1
 	j.ev.Way, j.ev.Unconditional = plan.Way, plan.Unconditional
 	j.ev.Changes, j.ev.RevAfter = append(j.ev.Changes, entry.Keys...), res.Rev
@@ -580,7 +588,7 @@ func (j *job) replace(ctx context.Context, env envelope.Envelope, keys []envelop
 		}
 		for _, l := range left.Keys {
 			answers[l.Index] = nil
-			j.ev.Keys[l.Index].Outcome = Skipped // still under the key that it was found under
+			j.ev.Keys[l.Index].Outcome = account.Skipped // still under the key that it was found under
 			j.fail(keys[l.Index].Locator, ReasonFormat, l.Err)
 		}
 		return edit, nil
@@ -608,19 +616,19 @@ func (j *job) again(ctx context.Context, left []envelope.LeftKey, keys []envelop
 	return cmp.Or(failure, err)
 }
 
-func changes(keys []envelope.WrappedKey, answers []*envelope.Rewrapped) []checkpoint.KeyChange {
+func changes(keys []envelope.WrappedKey, answers []*envelope.Rewrapped) []account.KeyChange {
 	n := 0
 	for _, a := range answers {
 		if a != nil {
 			n++
 		}
 	}
-	cs := make([]checkpoint.KeyChange, 0, n)
+	cs := make([]account.KeyChange, 0, n)
 	for i, a := range answers {
 		if a == nil {
 			continue
 		}
-		cs = append(cs, checkpoint.KeyChange{
+		cs = append(cs, account.KeyChange{
 			Locator: keys[i].Locator,
 			KeyFrom: a.From.ARN, MaterialFrom: a.From.Material,
 			KeyTo: a.To.ARN, MaterialTo: a.To.Material,
@@ -637,10 +645,10 @@ func digest(blob []byte) string {
 }
 
 // worst is the outcome of an item of which no key changed.
-func worst(keys []KeyEvent) Outcome {
-	o := Foreign
+func worst(keys []account.KeyEvent) account.Outcome {
+	o := account.Foreign
 	for _, k := range keys {
-		if k.Outcome != Unsettled && k.Outcome < o {
+		if k.Outcome != account.Unsettled && k.Outcome < o {
 			o = k.Outcome
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/engine/envelope"
 	"rewrap/sources"
@@ -49,13 +50,13 @@ func TestWorkerAlone(t *testing.T) {
 	m := newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}})
 	w := engine.Worker{Source: m, Format: tags{}, Rewrapper: &versions{}}
 	ev := w.Do(t.Context(), ref("b/item"))
-	if ev.Outcome != engine.Rewrapped || ev.Err != nil || ev.Way != "put" || len(ev.Changes) != 1 || ev.RevBefore != "1" || ev.RevAfter != "2" {
+	if ev.Outcome != account.Rewrapped || ev.Err != nil || ev.Way != "put" || len(ev.Changes) != 1 || ev.RevBefore != "1" || ev.RevAfter != "2" {
 		t.Errorf("%+v", ev)
 	}
-	if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != engine.Current {
+	if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != account.Current {
 		t.Errorf("a second time: %v", ev.Outcome)
 	}
-	if ev := w.Do(t.Context(), ref("b/none")); ev.Outcome != engine.Gone {
+	if ev := w.Do(t.Context(), ref("b/none")); ev.Outcome != account.Gone {
 		t.Errorf("an item that does not exist: %v", ev.Outcome)
 	}
 }
@@ -82,7 +83,7 @@ func TestJournalFirst(t *testing.T) {
 		return nil
 	}
 	w := engine.Worker{Source: m, Format: tags{}, Rewrapper: &versions{}, Journal: kept}
-	if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != engine.Rewrapped || ev.Intent != -1 {
+	if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != account.Rewrapped || ev.Intent != -1 {
 		t.Fatalf("%+v", ev)
 	}
 	var inverse sources.Edit
@@ -97,7 +98,7 @@ func TestJournalFirst(t *testing.T) {
 	w.Source, w.Journal = m, &journal{err: errors.New("no space left on device")}
 	ev := w.Do(t.Context(), ref("b/item"))
 	var run *sources.RunError
-	if ev.Outcome != engine.Unsettled || !errors.As(ev.Err, &run) {
+	if ev.Outcome != account.Unsettled || !errors.As(ev.Err, &run) {
 		t.Errorf("%+v", ev)
 	}
 	if len(m.writes) != 0 {
@@ -127,14 +128,14 @@ func TestKeysAreTheUnit(t *testing.T) {
 		began := time.Now()
 		bigDone := make(chan time.Duration)
 		go func() {
-			if ev := w.Do(t.Context(), ref("b/big")); ev.Outcome != engine.Rewrapped || len(ev.Changes) != 1000 {
+			if ev := w.Do(t.Context(), ref("b/big")); ev.Outcome != account.Rewrapped || len(ev.Changes) != 1000 {
 				t.Errorf("%v, %d changes", ev.Outcome, len(ev.Changes))
 			}
 			bigDone <- time.Since(began)
 		}()
 		time.Sleep(1500 * time.Millisecond)
 		at := time.Now()
-		if ev := w.Do(t.Context(), ref("b/small")); ev.Outcome != engine.Rewrapped {
+		if ev := w.Do(t.Context(), ref("b/small")); ev.Outcome != account.Rewrapped {
 			t.Error(ev.Outcome)
 		}
 		if took := time.Since(at); took > 3*time.Second {
@@ -169,7 +170,7 @@ func TestTooYoungIsWaitedFor(t *testing.T) {
 		m := newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}})
 		w := engine.Worker{Source: &notYet{m, 3}, Format: tags{}, Rewrapper: &versions{}}
 		began := time.Now()
-		if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != engine.Rewrapped {
+		if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != account.Rewrapped {
 			t.Errorf("%+v", ev)
 		}
 		if waited := time.Since(began); waited != 6*time.Second {
@@ -177,7 +178,7 @@ func TestTooYoungIsWaitedFor(t *testing.T) {
 		}
 		m.put("b/item", map[string]string{"k": "v1/1"})
 		w.Source = &notYet{m, 1000}
-		if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != engine.Failed || ev.Reason != engine.ReasonBusy {
+		if ev := w.Do(t.Context(), ref("b/item")); ev.Outcome != account.Failed || ev.Reason != engine.ReasonBusy {
 			t.Errorf("%+v", ev)
 		}
 	})
@@ -189,7 +190,7 @@ func TestPartlyFailed(t *testing.T) {
 	m := newMemory(map[string]map[string]string{"b/item": {"k1": "v1/1", "k2": "rubbish", "k3": "v1/3"}})
 	w := engine.Worker{Source: m, Format: tags{}, Rewrapper: &versions{}}
 	ev := w.Do(t.Context(), ref("b/item"))
-	if ev.Outcome != engine.Failed || len(ev.Changes) != 2 || ev.Err == nil {
+	if ev.Outcome != account.Failed || len(ev.Changes) != 2 || ev.Err == nil {
 		t.Errorf("%+v", ev)
 	}
 	if m.get("b/item", "k2") != "rubbish" || m.get("b/item", "k1")[:2] != "v2" {
@@ -221,7 +222,7 @@ func TestBrokenAlone(t *testing.T) {
 		calls := &versions{}
 		w := engine.Worker{Source: m, Format: broken{}, Rewrapper: calls, Keys: keys}
 		ev := w.Do(t.Context(), ref("b/item"))
-		if ev.Outcome != engine.Failed || ev.Reason != engine.ReasonFormat || len(ev.Changes) != 2 || calls.calls != 3 {
+		if ev.Outcome != account.Failed || ev.Reason != engine.ReasonFormat || len(ev.Changes) != 2 || calls.calls != 3 {
 			t.Errorf("%+v after %d calls", ev, calls.calls)
 		}
 		if got := ev.Err.Error(); got != "k2: a number; and 2 more of its wrapped keys failed" {
@@ -257,7 +258,7 @@ func (wanting) Head() int64 { return 1 << 20 }
 
 func (f wanting) Parse(v sources.View) (envelope.Envelope, error) {
 	if _, ok := v.Meta["k"]; ok && v.Head == nil {
-		return nil, &envelope.ShortError{Need: 1}
+		return nil, &sources.ShortError{Need: 1}
 	}
 	return f.tags.Parse(v)
 }
@@ -286,19 +287,19 @@ func (h *heads) Read(ctx context.Context, r sources.Ref, w sources.Want) (source
 func TestHead(t *testing.T) {
 	denied := &sources.RunError{Err: errors.New("denied"), Strikes: 50}
 	down := &sources.RunError{Err: errors.New("down")}
-	archived := &sources.UnsupportedError{Reason: "archived"}
+	archived := &sources.SkipError{Reason: "archived"}
 	for _, c := range []struct {
 		meta map[string]string
 		err  error
-		want engine.Outcome
+		want account.Outcome
 		seen []int64
 	}{
-		{map[string]string{"k": "v1/1"}, nil, engine.Rewrapped, []int64{64 << 10}},
-		{map[string]string{"other": "x"}, denied, engine.Foreign, []int64{64 << 10, 0}},
-		{map[string]string{"other": "x"}, archived, engine.Foreign, []int64{64 << 10, 0}},
-		{map[string]string{"k": "v1/1"}, archived, engine.Skipped, []int64{64 << 10, 0, 1}},
-		{map[string]string{"k": "v1/1"}, denied, engine.Unsettled, []int64{64 << 10, 0, 1}},
-		{map[string]string{"other": "x"}, down, engine.Unsettled, []int64{64 << 10}},
+		{map[string]string{"k": "v1/1"}, nil, account.Rewrapped, []int64{64 << 10}},
+		{map[string]string{"other": "x"}, denied, account.Foreign, []int64{64 << 10, 0}},
+		{map[string]string{"other": "x"}, archived, account.Foreign, []int64{64 << 10, 0}},
+		{map[string]string{"k": "v1/1"}, archived, account.Skipped, []int64{64 << 10, 0, 1}},
+		{map[string]string{"k": "v1/1"}, denied, account.Unsettled, []int64{64 << 10, 0, 1}},
+		{map[string]string{"other": "x"}, down, account.Unsettled, []int64{64 << 10}},
 	} {
 		src := &heads{memory: newMemory(map[string]map[string]string{"b/item": c.meta}), err: c.err}
 		w := engine.Worker{Source: src, Format: wanting{}, Rewrapper: &versions{}}
@@ -311,8 +312,8 @@ func TestHead(t *testing.T) {
 // TestRefused: what the store refuses to hand out or to write is skipped with
 // the store's reason, and not tried again and again.
 func TestRefused(t *testing.T) {
-	archived := fmt.Errorf("b/item: %w", &sources.UnsupportedError{Reason: "archived", Detail: "restore it first"})
-	device := fmt.Errorf("b/item: %w", &sources.UnsupportedError{Reason: "device", Detail: "not a file", Nothing: true})
+	archived := fmt.Errorf("b/item: %w", &sources.SkipError{Reason: "archived", Detail: "restore it first"})
+	device := fmt.Errorf("b/item: %w", &sources.SkipError{Reason: "device", Detail: "not a file", Nothing: true})
 	j := job(newMemory(stale(3)), openState(t, t.TempDir()))
 	j.Worker.Source = refusing{memory: newMemory(stale(3)), read: device}
 	if rep, err := engine.Run(t.Context(), j); err != nil || rep.Left != 0 || rep.Items.Skipped != 3 || rep.Result != engine.ResultComplete {
@@ -323,7 +324,7 @@ func TestRefused(t *testing.T) {
 		calls := &versions{}
 		w := engine.Worker{Source: src, Format: tags{}, Rewrapper: calls}
 		ev := w.Do(t.Context(), ref("b/item"))
-		if ev.Outcome != engine.Skipped || ev.Reason != "archived" || ev.Err == nil || calls.calls > 1 {
+		if ev.Outcome != account.Skipped || ev.Reason != "archived" || ev.Err == nil || calls.calls > 1 {
 			t.Errorf("%+v after %d key calls", ev, calls.calls)
 		}
 	}
@@ -376,14 +377,14 @@ func TestLeft(t *testing.T) {
 		meta   map[string]string
 		times  int
 		never  bool
-		want   engine.Outcome
+		want   account.Outcome
 		moved  int
 		waited time.Duration
 	}{
-		{"soon", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 3, false, engine.Rewrapped, 2, 150 * time.Millisecond},
-		{"not soon", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 1000, false, engine.Failed, 1, time.Second},
-		{"never", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 1000, true, engine.Failed, 1, 0},
-		{"alone", map[string]string{"k2": "v1/2"}, 1000, true, engine.Failed, 0, 0},
+		{"soon", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 3, false, account.Rewrapped, 2, 150 * time.Millisecond},
+		{"not soon", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 1000, false, account.Failed, 1, time.Second},
+		{"never", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 1000, true, account.Failed, 1, 0},
+		{"alone", map[string]string{"k2": "v1/2"}, 1000, true, account.Failed, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -395,13 +396,13 @@ func TestLeft(t *testing.T) {
 				if ev.Outcome != c.want || len(ev.Changes) != c.moved || calls.calls != len(c.meta) || time.Since(began) != c.waited {
 					t.Errorf("%+v after %v and %d calls", ev, time.Since(began), calls.calls)
 				}
-				if c.want != engine.Failed {
+				if c.want != account.Failed {
 					return
 				}
 				if ev.Reason != engine.ReasonFormat || !strings.Contains(ev.Err.Error(), "k2: no letters") || m.get("b/item", "k2") != "v1/2" {
 					t.Errorf("%s: %v", ev.Reason, ev.Err)
 				}
-				if k := ev.Keys[len(ev.Keys)-1]; k.Outcome != engine.Skipped || k.From.Material != "v1" {
+				if k := ev.Keys[len(ev.Keys)-1]; k.Outcome != account.Skipped || k.From.Material != "v1" {
 					t.Errorf("%+v, want it counted where it is", k)
 				}
 			})
@@ -413,7 +414,7 @@ func TestLeft(t *testing.T) {
 		times := 1000
 		m := newMemory(map[string]map[string]string{"b/item": {"k2": "v1/2"}})
 		w := engine.Worker{Source: m, Format: leaving{times: &times}, Rewrapper: &versions{}}
-		if ev := w.Do(ctx, ref("b/item")); ev.Outcome != engine.Unsettled {
+		if ev := w.Do(ctx, ref("b/item")); ev.Outcome != account.Unsettled {
 			t.Errorf("%+v", ev)
 		}
 	})
@@ -461,16 +462,16 @@ func TestAgain(t *testing.T) {
 		f     picky
 		fails int // the call that does
 		stops bool
-		want  engine.Outcome
+		want  account.Outcome
 		calls int
 	}{
-		{"the first", true, picky{likes: "v2/1#1", asks: true}, 0, false, engine.Rewrapped, 1},
-		{"a later one", true, picky{likes: "v2/1#30", asks: true}, 0, false, engine.Rewrapped, 30},
-		{"none", true, picky{asks: true}, 0, false, engine.Failed, 1001},
-		{"none would do", true, picky{}, 0, false, engine.Failed, 1},
-		{"not local", false, picky{likes: "v2/1#30", asks: true}, 0, false, engine.Failed, 1},
-		{"broken", true, picky{likes: "v2/1#30", asks: true}, 7, false, engine.Unsettled, 7},
-		{"stopped", true, picky{likes: "v2/1#30", asks: true}, 7, true, engine.Unsettled, 7},
+		{"the first", true, picky{likes: "v2/1#1", asks: true}, 0, false, account.Rewrapped, 1},
+		{"a later one", true, picky{likes: "v2/1#30", asks: true}, 0, false, account.Rewrapped, 30},
+		{"none", true, picky{asks: true}, 0, false, account.Failed, 1001},
+		{"none would do", true, picky{}, 0, false, account.Failed, 1},
+		{"not local", false, picky{likes: "v2/1#30", asks: true}, 0, false, account.Failed, 1},
+		{"broken", true, picky{likes: "v2/1#30", asks: true}, 7, false, account.Unsettled, 7},
+		{"stopped", true, picky{likes: "v2/1#30", asks: true}, 7, true, account.Unsettled, 7},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
@@ -493,7 +494,7 @@ func TestAgain(t *testing.T) {
 				t.Errorf("%v, %v after %d calls", ev.Outcome, ev.Err, r.calls)
 			}
 			want := "v1/1"
-			if c.want == engine.Rewrapped {
+			if c.want == account.Rewrapped {
 				want = c.f.likes
 				if sum := fmt.Sprintf("%x", sha256.Sum256([]byte(want))); ev.Changes[0].SHA256After != sum {
 					t.Errorf("%+v, want the digest %s", ev.Changes, sum)

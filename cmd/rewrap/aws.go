@@ -25,8 +25,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/engine/keys"
-	"rewrap/engine/pace"
 	"rewrap/sources"
+	"rewrap/sources/cloud/pace"
 	s3source "rewrap/sources/s3"
 )
 

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
 	"rewrap/sources"
 )
@@ -155,17 +156,17 @@ type inspection struct {
 }
 
 type inspectedKey struct {
-	Layer          string               `json:"layer"` // payload: as the format keeps it in the item
-	Locator        string               `json:"locator"`
-	Length         int                  `json:"length"` // bytes of the wrapped key
-	SHA256         string               `json:"sha256"` // of the wrapped key; "" where none stands there
-	RecordedKey    string               `json:"recorded_key,omitempty"`
-	Context        map[string]string    `json:"context,omitempty"`
-	AssociatedData string               `json:"associated_data,omitempty"`
-	State          string               `json:"state,omitempty"` // asked: current, stale, foreign, unknown
-	Under          *envelope.KeyVersion `json:"under,omitempty"`
-	Target         *envelope.KeyVersion `json:"target,omitempty"` // where a stale key would go
-	Error          string               `json:"error,omitempty"`
+	Layer          string              `json:"layer"` // payload: as the format keeps it in the item
+	Locator        string              `json:"locator"`
+	Length         int                 `json:"length"` // bytes of the wrapped key
+	SHA256         string              `json:"sha256"` // of the wrapped key; "" where none stands there
+	RecordedKey    string              `json:"recorded_key,omitempty"`
+	Context        map[string]string   `json:"context,omitempty"`
+	AssociatedData string              `json:"associated_data,omitempty"`
+	State          string              `json:"state,omitempty"` // asked: current, stale, foreign, unknown
+	Under          *account.KeyVersion `json:"under,omitempty"`
+	Target         *account.KeyVersion `json:"target,omitempty"` // where a stale key would go
+	Error          string              `json:"error,omitempty"`
 }
 
 const (
@@ -226,7 +227,7 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 		in.Item = filepath.Join(j.source.dir, id)
 	}
 	view, env, err := parseWhole(ctx, se.worker.Source, se.worker.Format, sources.Ref{ID: id})
-	var skip *envelope.SkipError
+	var skip *sources.SkipError
 	switch {
 	case errors.As(err, new(*sources.NotYetError)): // a run waits
 		return nil, fmt.Errorf("%w; look again in a moment", err)
@@ -270,7 +271,7 @@ func parseWhole(ctx context.Context, src sources.Source, f envelope.Format, r so
 			return view, nil, err
 		}
 		env, err := f.Parse(view)
-		var short *envelope.ShortError
+		var short *sources.ShortError
 		if errors.As(err, &short) && short.Need > want.Head {
 			want.Head = short.Need
 			continue
@@ -403,7 +404,7 @@ func (in *inspection) print(w io.Writer) error {
 	return err
 }
 
-func versionLine(v *envelope.KeyVersion) string {
+func versionLine(v *account.KeyVersion) string {
 	if v.Material == "" {
 		return v.ARN + ", key material not named by this service"
 	}

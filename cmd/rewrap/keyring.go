@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"rewrap/engine/keys/keyring"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 func newKeyring(s streams) *cobra.Command {

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"rewrap/bench/emulator"
-	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 )
 
 // ring is a keyring in the clear, made and rotated by rewrap, whose keys
@@ -159,7 +159,7 @@ func TestKeyringStrangers(t *testing.T) {
 	w.tree(map[string][]byte{"old": r.wrap(0, "secret", ""), "new": r.wrap(1, "secret", ""), "damaged": damaged(r.wrap(0, "secret", ""))})
 	material := func(i int) string { return strconv.FormatUint(uint64(r.read().Key[i].KeyId), 10) }
 	found := w.run(append([]string{"verify", "--state", "verified", "--json"}, args...)...).want(t, exitNotOn, "").summary(t)
-	want := checkpoint.Census{
+	want := account.Census{
 		{Key: "keyring:ring.json", Material: id, How: "unknown"}: 2, {Key: "keyring:ring.json", Material: material(0), How: "unknown"}: 1,
 		{Key: "keyring:ring.json", Material: material(0), How: "keyring"}: 1, {Key: "keyring:ring.json", Material: material(1), How: "keyring"}: 1,
 	}
@@ -171,7 +171,7 @@ func TestKeyringStrangers(t *testing.T) {
 		t.Errorf("%s, %v", findings, err)
 	}
 	done := w.run(append([]string{"run", "--yes", "--json"}, args...)...).want(t, exitRemaining, "").summary(t)
-	if got := done.Census[checkpoint.Holder{Key: "keyring:ring.json", Material: material(1), How: "keyring"}]; got != 2 {
+	if got := done.Census[account.Holder{Key: "keyring:ring.json", Material: material(1), How: "keyring"}]; got != 2 {
 		t.Errorf("%v", done.Census)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 )
 
@@ -25,7 +26,7 @@ const shownReasons = 3
 
 func (l left) observe(ev engine.Event) {
 	switch {
-	case ev.Outcome != engine.Failed && ev.Outcome != engine.Skipped, ev.Nothing, ev.Reason == engine.ReasonOldKey:
+	case ev.Outcome != account.Failed && ev.Outcome != account.Skipped, ev.Nothing, ev.Reason == engine.ReasonOldKey:
 		return
 	case l[ev.Reason] == nil:
 		l[ev.Reason] = &leftFor{reason: ev.Reason, id: ev.Ref.ID, err: ev.Err}

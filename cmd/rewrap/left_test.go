@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/sources"
 )
@@ -19,7 +20,7 @@ func TestLeftSays(t *testing.T) {
 		l := make(left)
 		for i := range reasons {
 			for range 1 + max(2-i, 0) {
-				l.observe(engine.Event{Ref: sources.Ref{ID: name(i)}, Outcome: engine.Failed, Reason: fmt.Sprint(i), Err: errors.New("broken")})
+				l.observe(engine.Event{Ref: sources.Ref{ID: name(i)}, Outcome: account.Failed, Reason: fmt.Sprint(i), Err: errors.New("broken")})
 			}
 		}
 		var said []string

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/sources"
 	s3source "rewrap/sources/s3"
@@ -241,6 +242,9 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := se.source.Begin(ctx, sources.Look); err != nil {
+		return nil, err
+	}
 	if se.kms != nil {
 		se.kms.TryTargetLast() // or what a call costs that tries a wrong key is not what it costs a run
 	}
@@ -263,16 +267,11 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	se.say("%s; looking into %s of them", items(all.seen), count(int64(len(all.picks))))
 
 	r := newRehearsal(se, all.refs())
-	if s, ok := se.source.(*s3source.Source); ok && len(r.items) > 0 {
-		if r.assumed, err = s.Assume(ctx, r.items[0].ID); err != nil {
-			return nil, err
-		}
-	}
 	before := se.asked()
 	opened = before.minus(drawn).minus(page)
 	shown := *se
 	shown.source, shown.match = r, nil
-	prog, why := newProgress(&shown, s, checkpoint.Tally{}), left{}
+	prog, why := newProgress(&shown, s, account.Tally{}), left{}
 	rep, err := engine.Run(ctx, engine.Job{
 		Worker:  engine.Worker{Source: r, Format: variants{se.worker.Format}, Rewrapper: asker{se.worker.Rewrapper, r}},
 		Workers: j.workers,
@@ -294,7 +293,7 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 		se.warnUnmet(rep, nil, looked)
 	}
 	p := r.plan(opened, listed, se.asked().minus(before), &all)
-	if n := len(r.items); n > 0 && r.outcomes[engine.Failed.String()] == int64(n) {
+	if n := len(r.items); n > 0 && r.outcomes[account.Failed.String()] == int64(n) {
 		p.failed = fmt.Errorf("all that was looked into failed (%s), for example %w", items(int64(n)), r.failure)
 	}
 	return p, nil
@@ -433,9 +432,9 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 		return int64(math.Round(float64(n) * float64(p.Items) / float64(p.Sampled)))
 	}
 	p.Outcomes = apportion(r.outcomes, p.Items)
-	p.SkippedByReason = apportion(r.reasons, p.Outcomes[engine.Skipped.String()])
+	p.SkippedByReason = apportion(r.reasons, p.Outcomes[account.Skipped.String()])
 	p.Ways = apportion(r.ways, scale(total(r.ways)))
-	p.WaysAssumed, p.Unconditional = r.assumed && len(p.Ways) > 0, scale(r.unconditional.Load())
+	p.WaysAssumed, p.Unconditional = r.assumed.Load(), scale(r.unconditional.Load())
 	for k, n := range apportion(r.keys, scale(total(r.keys))) {
 		k.Keys = n
 		p.Keys = append(p.Keys, k)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"rewrap/engine"
+	"rewrap/checkpoint/account"
 )
 
 // print writes the plan for people.
@@ -23,7 +23,7 @@ func (p *plan) print(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, "a run would do this in %s\n", oneLine(p.Source))
 	row("items", "%s listed, %s looked into", count(p.Items), count(p.Sampled))
-	for _, o := range []engine.Outcome{engine.Rewrapped, engine.Current, engine.Foreign, engine.Skipped, engine.Failed, engine.Gone} {
+	for _, o := range []account.Outcome{account.Rewrapped, account.Current, account.Foreign, account.Skipped, account.Failed, account.Gone} {
 		if n := p.Outcomes[o.String()]; n > 0 {
 			row(o.String(), "%s%s", about, count(n))
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/engine/envelope"
 	"rewrap/engine/keys"
@@ -27,11 +28,11 @@ const reasonRehearsed = "would-be-rewrapped"
 // it but writes, and counts. The engine takes the items the same way as in a
 // run, so that what it waits for, tries again and gives up is the same.
 type rehearsal struct {
-	opened     // never asked to Apply
-	se         *session
-	items      []sources.Ref
-	candidates int64 // keys that a blob may be under
-	assumed    bool  // by [s3source.Source.Assume]
+	sources.Source // never asked to Apply
+	se             *session
+	items          []sources.Ref
+	candidates     int64       // keys that a blob may be under
+	assumed        atomic.Bool // a way rests on an assumption
 
 	heads, gets, reencrypts, decrypts, learning, repeats, unconditional, bodies, fetched atomic.Int64
 
@@ -46,7 +47,7 @@ type rehearsal struct {
 
 func newRehearsal(se *session, items []sources.Ref) *rehearsal {
 	r := &rehearsal{
-		opened: se.source, se: se, items: items, ways: make(map[string]int64),
+		Source: se.source, se: se, items: items, ways: make(map[string]int64),
 		outcomes: make(map[string]int64), reasons: make(map[string]int64), keys: make(map[planKeys]int64),
 	}
 	if se.kms == nil {
@@ -83,7 +84,7 @@ func (r *rehearsal) Read(ctx context.Context, ref sources.Ref, w sources.Want) (
 	} else {
 		r.heads.Add(1)
 	}
-	v, err := r.opened.Read(ctx, ref, w)
+	v, err := r.Source.Read(ctx, ref, w)
 	if err == nil && w.Head > 0 && v.Size == 0 {
 		r.heads.Add(1) // no range fits an empty object, so S3 was asked once more
 	}
@@ -92,12 +93,15 @@ func (r *rehearsal) Read(ctx context.Context, ref sources.Ref, w sources.Want) (
 
 // Plan learns the way, and refuses the write.
 func (r *rehearsal) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
-	p, err := r.opened.Plan(ctx, v, e)
+	p, err := r.Source.Plan(ctx, v, e)
 	if err != nil {
 		return p, err
 	}
 	if p.Unconditional {
 		r.unconditional.Add(1)
+	}
+	if p.Assumed {
+		r.assumed.Store(true)
 	}
 	if p.Way == s3source.WayPut || p.Way == s3source.WayPutRead {
 		r.bodies.Add(v.Size)
@@ -108,7 +112,7 @@ func (r *rehearsal) Plan(ctx context.Context, v sources.View, e sources.Edit) (s
 	r.mu.Lock()
 	r.ways[p.Way]++
 	r.mu.Unlock()
-	return sources.Plan{}, &sources.UnsupportedError{Reason: reasonRehearsed, Detail: "plan writes nothing"}
+	return sources.Plan{}, &sources.SkipError{Reason: reasonRehearsed, Detail: "plan writes nothing"}
 }
 
 func (r *rehearsal) Apply(context.Context, sources.Plan) (sources.Result, error) {
@@ -189,14 +193,14 @@ func (c counted) ReEncrypt(ctx context.Context, in *kms.ReEncryptInput, opts ...
 
 func (r *rehearsal) observe(ev engine.Event) {
 	switch {
-	case ev.Outcome == engine.Skipped && ev.Reason == reasonRehearsed:
-		r.outcomes[engine.Rewrapped.String()]++
+	case ev.Outcome == account.Skipped && ev.Reason == reasonRehearsed:
+		r.outcomes[account.Rewrapped.String()]++
 	default:
 		r.outcomes[ev.Outcome.String()]++
 		switch ev.Outcome {
-		case engine.Skipped:
+		case account.Skipped:
 			r.reasons[ev.Reason]++
-		case engine.Failed:
+		case account.Failed:
 			if r.failure == nil {
 				r.failure = fmt.Errorf("%s: %w", ev.Ref.ID, ev.Err)
 			}
@@ -205,10 +209,10 @@ func (r *rehearsal) observe(ev engine.Event) {
 	for _, k := range ev.Keys {
 		at := planKeys{Format: ev.Format, Key: k.From.ARN, Material: k.From.Material, State: k.Outcome.String()}
 		switch k.Outcome {
-		case engine.Skipped:
+		case account.Skipped:
 			at.State = "stale"
-		case engine.Unsettled:
-			at.State = engine.Failed.String()
+		case account.Unsettled:
+			at.State = account.Failed.String()
 		}
 		r.keys[at]++
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/cheggaaa/pb/v3"
 	"golang.org/x/term"
 
-	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
-	"rewrap/engine/pace"
+	"rewrap/sources/cloud/pace"
 )
 
 const (
@@ -32,7 +32,7 @@ type progress struct {
 	last func(standing) // at the end
 
 	mu    sync.Mutex
-	items checkpoint.Items
+	items account.Items
 	again int64 // items that an earlier run left, and that were tried again
 	total int64 // 0: not known yet
 
@@ -44,17 +44,17 @@ type progress struct {
 
 // standing is one look at a run.
 type standing struct {
-	Items     checkpoint.Items `json:"items"`
-	Again     int64            `json:"tried_again,omitempty"` // that an earlier run had left; the summary has their outcome
-	Total     int64            `json:"total,omitempty"`       // items in scope; 0: still counting
-	Rate      float64          `json:"items_per_second"`
-	ETA       float64          `json:"eta_seconds,omitempty"`
-	Throttled int64            `json:"throttled"`
-	Elapsed   float64          `json:"elapsed_seconds"`
+	Items     account.Items `json:"items"`
+	Again     int64         `json:"tried_again,omitempty"` // that an earlier run had left; the summary has their outcome
+	Total     int64         `json:"total,omitempty"`       // items in scope; 0: still counting
+	Rate      float64       `json:"items_per_second"`
+	ETA       float64       `json:"eta_seconds,omitempty"`
+	Throttled int64         `json:"throttled"`
+	Elapsed   float64       `json:"elapsed_seconds"`
 }
 
 // newProgress begins to show. earlier is what was settled before this run.
-func newProgress(se *session, s streams, earlier checkpoint.Tally) *progress {
+func newProgress(se *session, s streams, earlier account.Tally) *progress {
 	p := &progress{kms: se.cloud.kms, items: earlier.Items, since: earlier.Items.Seen, began: time.Now()}
 	mode := se.job.progress
 	if mode == "auto" || mode == "bar" { // which redraws itself, and a file keeps every drawing
@@ -130,17 +130,17 @@ func (p *progress) observe(ev engine.Event) {
 	}
 	p.items.Seen++
 	switch ev.Outcome {
-	case engine.Rewrapped:
+	case account.Rewrapped:
 		p.items.Rewrapped++
-	case engine.Current:
+	case account.Current:
 		p.items.Current++
-	case engine.Foreign:
+	case account.Foreign:
 		p.items.Foreign++
-	case engine.Skipped:
+	case account.Skipped:
 		p.items.Skipped++
-	case engine.Gone:
+	case account.Gone:
 		p.items.Gone++
-	case engine.Failed:
+	case account.Failed:
 		p.items.Failed++
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"rewrap/checkpoint"
 	"rewrap/engine"
+	"rewrap/sources"
 )
 
 func newRun(s streams) *cobra.Command {
@@ -95,7 +96,7 @@ func (j *job) run(s streams) (err error) {
 	for _, w := range state.Warnings() {
 		se.say("%s", w)
 	}
-	if err := se.source.Prepare(opening); err != nil {
+	if err := se.source.Begin(opening, sources.Write); err != nil {
 		return interrupted(err)
 	}
 

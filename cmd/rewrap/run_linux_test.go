@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"rewrap/bench/emulator"
-	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 )
 
 // A run whose summary reached nobody is not over: the next one says what it did.
@@ -26,7 +26,7 @@ func TestSummaryThatNobodyGot(t *testing.T) {
 	cmd.Stdout, cmd.Stderr = full, &errs
 	must(t)(nil, cmd.Start())
 	w.ended(cmd, &none, &errs).want(t, exitFailed, "the summary cannot be written to standard output")
-	for _, want := range []checkpoint.Items{{Seen: n, Rewrapped: n}, {Seen: n, Current: n}} {
+	for _, want := range []account.Items{{Seen: n, Rewrapped: n}, {Seen: n, Current: n}} {
 		s := w.run(args...).want(t, exitOK, "").summary(t)
 		if s.Items != want || s.Resumed != (want.Rewrapped > 0) {
 			t.Errorf("%+v, resumed %v; want %+v", s.Items, s.Resumed, want)

@@ -18,6 +18,7 @@ import (
 	"rewrap/engine/envelope"
 	"rewrap/engine/keys"
 	"rewrap/engine/keys/keyring"
+	"rewrap/sources"
 )
 
 // session is a job with everything opened that it needs, and nothing written
@@ -26,7 +27,7 @@ type session struct {
 	job    *job
 	dir    string // the state directory
 	cloud  *cloud
-	source opened
+	source sources.Source
 	kms    *keys.KMS        // nil: the job re-wraps locally
 	local  *keyring.Keyring // nil: the job re-wraps with KMS
 	worker engine.Worker

@@ -106,13 +106,6 @@ func parseDir(given, path string) (source, error) {
 	return source{dir: abs}, nil
 }
 
-// opened is a source that is ready to be listed, and to be written once it is
-// prepared.
-type opened interface {
-	sources.Source
-	Prepare(ctx context.Context) error
-}
-
 // canaryID is the state directory's own, so that jobs do not spoil each other's
 // canary, and the same job finds the one that it left when it was killed.
 func (se *session) canaryID() string {
@@ -125,7 +118,7 @@ func (se *session) canaryID() string {
 	return hex.EncodeToString(sum[:6])
 }
 
-func (se *session) openSource(ctx context.Context) (opened, error) {
+func (se *session) openSource(ctx context.Context) (sources.Source, error) {
 	j, notice := se.job, func(msg string) { se.say("%s", msg) }
 	if j.source.dir != "" {
 		skip := []string{se.dir}

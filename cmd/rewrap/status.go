@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 )
 
 func newStatus(s streams) *cobra.Command {
@@ -91,7 +92,7 @@ type status struct {
 	Targets map[string]string  `json:"targets"`
 	Spans   int                `json:"spans"`
 	Done    int                `json:"spans_done"`
-	checkpoint.Tally
+	account.Tally
 }
 
 func statusOf(dir string, st checkpoint.Status) status {

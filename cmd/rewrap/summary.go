@@ -13,7 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 )
 
@@ -23,7 +23,7 @@ import (
 type summary struct {
 	Result string `json:"result"`
 	Why    string `json:"why,omitempty"`
-	checkpoint.Tally
+	account.Tally
 	KMS     requests `json:"kms"`
 	Store   transfer `json:"store"`
 	Elapsed float64  `json:"elapsed_seconds"`
@@ -89,7 +89,7 @@ func (s summary) print(w io.Writer, asJSON bool, dir string) error {
 }
 
 // tallyTable prints the sums of items and keys, and the census.
-func tallyTable(w io.Writer, s checkpoint.Tally) {
+func tallyTable(w io.Writer, s account.Tally) {
 	i := s.Items
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "  items\t%s seen = %s rewrapped + %s current + %s foreign + %s skipped + %s gone + %s failed\n",
@@ -104,7 +104,7 @@ func tallyTable(w io.Writer, s checkpoint.Tally) {
 	if s.Newer > 0 {
 		fmt.Fprintf(t, "  newer\t%s under newer material than the target: the key was rotated during the run\n", are(s.Newer, "key"))
 	}
-	for _, h := range slices.SortedFunc(maps.Keys(s.Census), func(a, b checkpoint.Holder) int {
+	for _, h := range slices.SortedFunc(maps.Keys(s.Census), func(a, b account.Holder) int {
 		return cmp.Or(cmp.Compare(s.Census[b], s.Census[a]), strings.Compare(a.Key, b.Key), strings.Compare(a.Material, b.Material), strings.Compare(a.How, b.How))
 	}) {
 		at := h.Key
@@ -114,7 +114,7 @@ func tallyTable(w io.Writer, s checkpoint.Tally) {
 		switch {
 		case at == "":
 			at = "an unknown key"
-		case h.How == engine.HowUnknown:
+		case h.How == account.HowUnknown:
 			at = "an unknown key (" + at + " is named, and not confirmed)"
 		}
 		fmt.Fprintf(t, "  census\t%s under %s\n", count(s.Census[h]), oneLine(at))

@@ -5,13 +5,13 @@ import (
 	"strings"
 	"testing"
 
-	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 )
 
 // One of a kind is said in the singular.
 func TestSummaryTable(t *testing.T) {
 	t.Parallel()
-	s := summary{Tally: checkpoint.Tally{Newer: 1}, KMS: requests{Requests: 1}, Store: transfer{requests: requests{Requests: 1000}}}
+	s := summary{Tally: account.Tally{Newer: 1}, KMS: requests{Requests: 1}, Store: transfer{requests: requests{Requests: 1000}}}
 	var b strings.Builder
 	must(t)(nil, s.print(&b, false, "state"))
 	wants(t, b.String(), "  1 key is under newer material", "  1 request, 0 throttled\n", "  1,000 requests, 0 throttled, ")
@@ -20,7 +20,7 @@ func TestSummaryTable(t *testing.T) {
 // The census says no more than was found out, and the same each time.
 func TestCensusTable(t *testing.T) {
 	t.Parallel()
-	tally := checkpoint.Tally{Census: checkpoint.Census{
+	tally := account.Tally{Census: account.Census{
 		{Key: "keyring:a.json", Material: "7", How: "unknown"}: 3,
 		{How: "unknown"}: 3,
 		{Key: "arn:b", Material: "m", How: "kms"}:     3,

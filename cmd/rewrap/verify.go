@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 )
 
@@ -79,12 +80,12 @@ func (j *job) runVerify(s streams) error {
 	if err := checkpoint.MakeDir(se.dir, se.identity()); err != nil {
 		return stateError(err)
 	}
-	found, err := newFindings(se.dir, se.worker.How)
+	found, err := newFindings(se.dir)
 	if err != nil {
 		return stateError(err)
 	}
 	defer found.discard()
-	p, why := newProgress(se, s, checkpoint.Tally{}), left{}
+	p, why := newProgress(se, s, account.Tally{}), left{}
 	rep, err := engine.Run(ctx, engine.Job{
 		Worker: se.worker, Workers: j.workers, Match: se.match,
 		Observe: func(ev engine.Event) {
@@ -150,37 +151,36 @@ const (
 // file takes its name only when the scan has reached its end.
 type findings struct {
 	dir  string
-	how  string // it is known what keys are under
 	file *os.File
 	enc  *json.Encoder
 	err  error
 }
 
-func newFindings(dir, how string) (*findings, error) {
+func newFindings(dir string) (*findings, error) {
 	f, err := os.CreateTemp(dir, findingsFile+".new-*")
 	if err != nil {
 		return nil, fmt.Errorf("the list of findings cannot be begun: %w", err)
 	}
-	return &findings{dir: dir, how: how, file: f, enc: json.NewEncoder(f)}, nil
+	return &findings{dir: dir, file: f, enc: json.NewEncoder(f)}, nil
 }
 
 func (f *findings) observe(ev engine.Event) {
-	if ev.Outcome != engine.Failed && ev.Outcome != engine.Skipped {
+	if ev.Outcome != account.Failed && ev.Outcome != account.Skipped {
 		return
 	}
 	line := struct {
-		ID      string            `json:"id"`
-		Outcome string            `json:"outcome"`
-		Reason  string            `json:"reason"`
-		Error   string            `json:"error"`
-		Under   checkpoint.Census `json:"under,omitempty"`
+		ID      string         `json:"id"`
+		Outcome string         `json:"outcome"`
+		Reason  string         `json:"reason"`
+		Error   string         `json:"error"`
+		Under   account.Census `json:"under,omitempty"`
 	}{ID: ev.Ref.ID, Outcome: ev.Outcome.String(), Reason: ev.Reason, Error: ev.Err.Error()}
 	for _, k := range ev.Keys {
 		if k.From.ARN != "" {
 			if line.Under == nil {
-				line.Under = make(checkpoint.Census)
+				line.Under = make(account.Census)
 			}
-			line.Under[k.Under(f.how)]++
+			line.Under[k.Under()]++
 		}
 	}
 	if err := f.enc.Encode(line); err != nil && f.err == nil {

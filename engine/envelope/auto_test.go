@@ -45,9 +45,9 @@ func TestAuto(t *testing.T) {
 		a, b    = answer{name: "a"}, answer{name: "b"}
 		foreign = answer{"foreign", envelope.ErrForeign}
 		detail  = answer{"detail", errors.Join(envelope.ErrForeign, errors.New("an RSA key's"))}
-		little  = answer{"little", &envelope.ShortError{Need: 10}}
-		much    = answer{"much", &envelope.ShortError{Need: 1000}}
-		skip    = answer{"skip", &envelope.SkipError{Reason: "instruction-file"}}
+		little  = answer{"little", &sources.ShortError{Need: 10}}
+		much    = answer{"much", &sources.ShortError{Need: 1000}}
+		skip    = answer{"skip", &sources.SkipError{Reason: "instruction-file"}}
 		bad     = answer{"bad", broken}
 	)
 	of := func(f ...envelope.Format) []envelope.Format { return f }
@@ -77,13 +77,13 @@ func TestAuto(t *testing.T) {
 	for name, formats := range map[string][]envelope.Format{
 		"short, claimed": of(much, a), "claimed, short": of(a, much), "two short": of(little, much, foreign), "two short, turned": of(much, little),
 	} {
-		var short *envelope.ShortError
+		var short *sources.ShortError
 		if _, err := parseAuto(formats...); !errors.As(err, &short) || short.Need != 1000 {
-			t.Errorf("%s: %v, want a ShortError of 1000", name, err)
+			t.Errorf("%s: %v, want a sources.ShortError of 1000", name, err)
 		}
 	}
 
-	var skipped *envelope.SkipError
+	var skipped *sources.SkipError
 	if _, err := parseAuto(foreign, skip, a); !errors.As(err, &skipped) {
 		t.Errorf("%v, want skipped", err)
 	}

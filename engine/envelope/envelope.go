@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 
+	"rewrap/checkpoint/account"
 	"rewrap/sources"
 )
 
@@ -40,24 +41,11 @@ type WrappedKey struct {
 	Hint string
 }
 
-// KeyVersion is a key and the key material of it that wrapped something.
-type KeyVersion struct {
-	ARN      string `json:"key"`      // the key's ARN; a keyring's name for its key
-	Material string `json:"material"` // the key material id; "" where the service does not name it
-}
-
-func (v KeyVersion) String() string {
-	if v.Material == "" {
-		return v.ARN
-	}
-	return v.ARN + "@" + v.Material
-}
-
 // Rewrapped is the answer of a rewrapper about one wrapped key.
 type Rewrapped struct {
 	// Blob is the same data key wrapped under To. nil if Current.
 	Blob     []byte
-	From, To KeyVersion
+	From, To account.KeyVersion
 	// Current says that the key is on target as it is: nothing has to change.
 	Current bool
 	// Newer says that To is newer key material than the target: the key was
@@ -81,8 +69,8 @@ type Format interface {
 	Head() int64
 
 	// Parse finds the wrapped keys of an item. It returns ErrForeign where
-	// the item is not of this format, a *ShortError where it has to see more
-	// of the body, a *SkipError where the item is of this format but in a
+	// the item is not of this format, a *sources.ShortError where it has to see more
+	// of the body, a *sources.SkipError where the item is of this format but in a
 	// form that cannot be re-wrapped, and any other error where the item
 	// claims the format and is broken. Parse never panics and never keeps v.
 	Parse(v sources.View) (Envelope, error)
@@ -134,24 +122,6 @@ func (e *LeftError) Error() string {
 // From a rewrapper: the blob is under none of the source keys.
 var ErrForeign = errors.New("not under any of the source keys")
 
-// ShortError says that a format cannot decide before it sees Need bytes of
-// the body, or all of it if it is shorter.
-type ShortError struct{ Need int64 }
-
-func (e *ShortError) Error() string {
-	return fmt.Sprintf("needs the first %d bytes of the body", e.Need)
-}
-
-// SkipError says that an item carries a wrapped key in a form that is known
-// and cannot be moved. It is skipped with the reason, and since its key stays
-// where it is, a run that skipped it is not complete.
-type SkipError struct {
-	Reason string // one stable word or two, for counting: "instruction-file"
-	Detail string // what exactly, and what could be done about it
-}
-
-func (e *SkipError) Error() string { return e.Detail }
-
 // Auto is the format that tries others: an item is of the one format that
 // claims it. An item that none claims is foreign; one that several claim is
 // broken rather than guessed at.
@@ -173,12 +143,12 @@ func (a auto) Parse(v sources.View) (Envelope, error) {
 	var (
 		found   Envelope
 		name    string
-		short   *ShortError
+		short   *sources.ShortError
 		foreign = ErrForeign // or what a format says beyond
 	)
 	for _, f := range a {
 		e, err := f.Parse(v)
-		var s *ShortError
+		var s *sources.ShortError
 		switch {
 		case errors.Is(err, ErrForeign):
 			if foreign == ErrForeign {

@@ -105,7 +105,7 @@ func (f *jsonFormat) Parse(v sources.View) (Envelope, error) {
 	case v.Size > maxJSON:
 		return nil, tooLarge("%d bytes: JSON is re-wrapped up to %d MiB; split the item", v.Size, maxJSON>>20)
 	case int64(len(v.Head)) < v.Size:
-		return nil, &ShortError{Need: v.Size}
+		return nil, &sources.ShortError{Need: v.Size}
 	}
 	if bytes.HasPrefix(v.Head, []byte("\x1f\x8b")) {
 		return nil, errors.New("not JSON but compressed by gzip, and compressed items are not looked into")
@@ -121,7 +121,7 @@ func (f *jsonFormat) Parse(v sources.View) (Envelope, error) {
 }
 
 func tooLarge(format string, a ...any) error {
-	return &SkipError{Reason: "too-large", Detail: fmt.Sprintf(format, a...)}
+	return &sources.SkipError{Reason: "too-large", Detail: fmt.Sprintf(format, a...)}
 }
 
 // jsonEnvelope remembers where the strings are, and nothing of the document.

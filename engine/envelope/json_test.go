@@ -229,14 +229,14 @@ func TestJSONBroken(t *testing.T) {
 func TestJSONLimits(t *testing.T) {
 	f := jsonFormat(t, "/*", "/*/*")
 	skip := func(name string, v sources.View) {
-		var skip *envelope.SkipError
+		var skip *sources.SkipError
 		if _, err := f.Parse(v); !errors.As(err, &skip) || skip.Reason != "too-large" || skip.Detail == "" {
 			t.Errorf("%s: %v, want skipped as too-large", name, err)
 		}
 	}
-	var short *envelope.ShortError
+	var short *sources.ShortError
 	if _, err := f.Parse(sources.View{Size: 64 << 20, Head: []byte(`{"a":"YWJj"}`)}); !errors.As(err, &short) || short.Need != 64<<20 {
-		t.Errorf("64 MiB: %v, want a ShortError of all", err)
+		t.Errorf("64 MiB: %v, want a sources.ShortError of all", err)
 	}
 	skip("65 MiB", sources.View{Size: 64<<20 + 1})
 	skip("long name", view("o", nil, `{"`+strings.Repeat("n", 1024)+`":"YWJj"}`))

@@ -61,7 +61,7 @@ func (r *raw) Parse(v sources.View) (Envelope, error) {
 	case v.Size > maxRawText:
 		return nil, tooLargeForRaw(v.Size)
 	case int64(len(v.Head)) < v.Size:
-		return nil, &ShortError{Need: maxRawText}
+		return nil, &sources.ShortError{Need: maxRawText}
 	}
 	body := v.Head[:v.Size]
 	e := &rawEnvelope{id: v.ID, size: v.Size, writing: &r.writing}

@@ -263,9 +263,9 @@ func TestRawRefuses(t *testing.T) {
 
 	v := view("o", nil, "QUJD")
 	v.Head = v.Head[:3]
-	var short *envelope.ShortError
+	var short *sources.ShortError
 	if _, err := rawFormat(t, envelope.Base64Shown).Parse(v); !errors.As(err, &short) || short.Need != 12<<10 {
-		t.Errorf("%v, want a ShortError of 12 KiB", err)
+		t.Errorf("%v, want a sources.ShortError of 12 KiB", err)
 	}
 	v = sources.View{Size: 1 << 40}
 	if _, err := rawFormat(t, envelope.Base64Shown).Parse(v); !errors.Is(err, envelope.ErrForeign) {

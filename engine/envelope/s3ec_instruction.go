@@ -18,18 +18,18 @@ const instructionHead = 16 << 10
 
 // errInstructionElsewhere is the fate of an object whose metadata say that it
 // is encrypted and do not hold the key.
-var errInstructionElsewhere = &SkipError{
+var errInstructionElsewhere = &sources.SkipError{
 	Reason: "instruction-file",
 	Detail: "encrypted by the S3 Encryption Client with its wrapped key in an instruction file beside it, which is not re-wrapped; rewrite the object with a client that keeps the key in the object's metadata",
 }
 
-var errInstructionFile = &SkipError{
+var errInstructionFile = &sources.SkipError{
 	Reason: "instruction-file",
 	Detail: "an instruction file of the S3 Encryption Client: the wrapped key in it is not re-wrapped; rewrite the object that it belongs to with a client that keeps the key in the object's metadata",
 }
 
-// refuseInstructionFile returns a *SkipError for an instruction file, and a
-// *ShortError where only the body can tell.
+// refuseInstructionFile returns a *sources.SkipError for an instruction file, and a
+// *sources.ShortError where only the body can tell.
 func refuseInstructionFile(v sources.View) error {
 	if _, ok := v.Meta[metaInstruction]; ok {
 		return errInstructionFile
@@ -38,7 +38,7 @@ func refuseInstructionFile(v sources.View) error {
 		return nil
 	}
 	if int64(len(v.Head)) < min(v.Size, instructionHead) {
-		return &ShortError{Need: instructionHead}
+		return &sources.ShortError{Need: instructionHead}
 	}
 	if namesWrappedKey(v.Head) {
 		return errInstructionFile

@@ -128,9 +128,9 @@ func TestS3ECVectorInstructionFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.Size = int64(len(body))
-	var short *envelope.ShortError
+	var short *sources.ShortError
 	if _, err := envelope.S3EC().Parse(v); !errors.As(err, &short) || short.Need != 16<<10 {
-		t.Fatalf("without the body: %v, want a ShortError of 16 KiB", err)
+		t.Fatalf("without the body: %v, want a sources.ShortError of 16 KiB", err)
 	}
 	v.Head = body
 	wantSkip(t, v, "instruction-file")
@@ -144,7 +144,7 @@ func TestS3ECVectorInstructionFile(t *testing.T) {
 func wantSkip(t *testing.T, v sources.View, reason string) {
 	t.Helper()
 	_, err := envelope.S3EC().Parse(v)
-	var skip *envelope.SkipError
+	var skip *sources.SkipError
 	if !errors.As(err, &skip) || skip.Reason != reason {
 		t.Errorf("%v, want skipped as %q", err, reason)
 	}
@@ -288,8 +288,8 @@ func TestS3ECBroken(t *testing.T) {
 			if err == nil {
 				t.Fatalf("parsed as %s", e.Format())
 			}
-			var short *envelope.ShortError
-			var skip *envelope.SkipError
+			var short *sources.ShortError
+			var skip *sources.SkipError
 			if errors.Is(err, envelope.ErrForeign) || errors.As(err, &short) || errors.As(err, &skip) {
 				t.Fatalf("%v: not said to be broken", err)
 			}
@@ -345,9 +345,9 @@ func TestS3ECInstruction(t *testing.T) {
 	// What has been read is enough as soon as it is all there is.
 	v := view("o.instruction", nil, strings.Repeat("x", 100))
 	v.Head = v.Head[:99]
-	var short *envelope.ShortError
+	var short *sources.ShortError
 	if _, err := envelope.S3EC().Parse(v); !errors.As(err, &short) {
-		t.Errorf("99 of 100 bytes: %v, want a ShortError", err)
+		t.Errorf("99 of 100 bytes: %v, want a sources.ShortError", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
 )
 
@@ -68,8 +69,8 @@ type answers struct {
 	head  uint64   // the place of the next record
 	index []uint64 // ways slots a bucket: tag 16 bits | place 48 bits; 0: free
 
-	versions []envelope.KeyVersion // what from and to count into
-	numbers  map[envelope.KeyVersion]uint16
+	versions []account.KeyVersion // what from and to count into
+	numbers  map[account.KeyVersion]uint16
 }
 
 const (
@@ -98,7 +99,7 @@ func newAnswers(size int) *answers {
 		ring:    make([]byte, size-slots*8),
 		index:   make([]uint64, slots),
 		head:    1, // so that no slot in use is 0
-		numbers: make(map[envelope.KeyVersion]uint16),
+		numbers: make(map[account.KeyVersion]uint16),
 	}
 	// Memory that was never written is not there yet.
 	for i := 0; i < len(a.ring); i += 4096 {
@@ -249,7 +250,7 @@ func (a *answers) oldest(d *digest) *uint64 {
 
 // number counts key versions, of which there are few: answers hold a number
 // instead of two long names.
-func (a *answers) number(v envelope.KeyVersion) (uint16, bool) {
+func (a *answers) number(v account.KeyVersion) (uint16, bool) {
 	if n, ok := a.numbers[v]; ok {
 		return n, true
 	}

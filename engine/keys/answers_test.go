@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
 )
 
@@ -35,8 +36,8 @@ func some(r *rand.Rand, n uint64) (envelope.Rewrapped, error) {
 	}
 	return envelope.Rewrapped{
 		Blob:      blob,
-		From:      envelope.KeyVersion{ARN: "arn:a", Material: fmt.Sprint(r.IntN(5))},
-		To:        envelope.KeyVersion{ARN: "arn:b"},
+		From:      account.KeyVersion{ARN: "arn:a", Material: fmt.Sprint(r.IntN(5))},
+		To:        account.KeyVersion{ARN: "arn:b"},
 		Current:   blob == nil,
 		Newer:     r.IntN(2) == 0,
 		RequestID: strings.Repeat("x", r.IntN(40)),
@@ -127,7 +128,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 	a := newAnswers(64 << 10)
 	for i := range maxVersions + 10 {
-		a.put(numbered(uint64(i)), envelope.Rewrapped{From: envelope.KeyVersion{ARN: fmt.Sprint(i)}}, nil)
+		a.put(numbered(uint64(i)), envelope.Rewrapped{From: account.KeyVersion{ARN: fmt.Sprint(i)}}, nil)
 	}
 	if len(a.versions) != maxVersions {
 		t.Errorf("%d key versions kept", len(a.versions))

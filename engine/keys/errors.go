@@ -14,7 +14,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // How often in a row an error has to be met before the run is meant by it.
@@ -48,7 +48,7 @@ func accessDenied(err error) bool {
 
 // credentialsEnded knows the errors that new credentials would cure.
 func credentialsEnded(err error) bool {
-	return errors.Is(err, sources.ErrCredentials) || sources.CredentialsEnded(awserr.Code(err))
+	return errors.Is(err, sources.ErrCredentials) || awserr.CredentialsEnded(awserr.Code(err))
 }
 
 // failed says what an error of a call that concerned src and dst means for the

@@ -18,6 +18,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/kms"
 
 	emulator "rewrap/bench/emulator/kms"
+	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
 	"rewrap/engine/keys"
 	"rewrap/sources"
@@ -222,7 +223,7 @@ func (w *world) seal(arn string, ec map[string]string) []byte {
 
 // opens checks that a blob is under the key and material, with the context and
 // only with it.
-func (w *world) opens(blob []byte, v envelope.KeyVersion, ec map[string]string) {
+func (w *world) opens(blob []byte, v account.KeyVersion, ec map[string]string) {
 	w.t.Helper()
 	out, err := w.api().Decrypt(w.t.Context(), &sdk.DecryptInput{CiphertextBlob: blob, KeyId: &v.ARN, EncryptionContext: ec})
 	must(w.t, out, err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
 	"rewrap/engine/keys"
 )
@@ -64,7 +65,7 @@ func TestServiceThatIgnoresSourceKeyID(t *testing.T) {
 	}
 	// Each key its own target: the answer that moved b's blob to a is not used.
 	r := w.rewrap(w.open(keys.Config{From: []string{a, b}}), envelope.WrappedKey{Blob: old})
-	w.opens(r.Blob, envelope.KeyVersion{ARN: b, Material: w.material(b)}, nil)
+	w.opens(r.Blob, account.KeyVersion{ARN: b, Material: w.material(b)}, nil)
 	w.hook(heedless, nameless)
 	differentKeys(t, w, a, b, c)
 }

@@ -14,9 +14,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // maxBlob is the longest CiphertextBlob (KMS API Reference, ReEncrypt).
@@ -249,7 +250,7 @@ func (k *KMS) recorded(ctx context.Context, name string) (*key, error) {
 var settleDelays = []time.Duration{1 * time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second}
 
 // staleError is an answer under older material than the target's.
-type staleError struct{ got envelope.KeyVersion }
+type staleError struct{ got account.KeyVersion }
 
 func (e *staleError) Error() string { return "wrapped under " + e.got.String() }
 
@@ -310,8 +311,8 @@ func (k *KMS) judge(ctx context.Context, w envelope.WrappedKey, c candidate, oth
 		c = others[i]
 	}
 	r := envelope.Rewrapped{
-		From: envelope.KeyVersion{ARN: c.src.ARN, Material: aws.ToString(out.SourceKeyMaterialId)},
-		To:   envelope.KeyVersion{ARN: c.dst.ARN, Material: aws.ToString(out.DestinationKeyMaterialId)},
+		From: account.KeyVersion{ARN: c.src.ARN, Material: aws.ToString(out.SourceKeyMaterialId)},
+		To:   account.KeyVersion{ARN: c.dst.ARN, Material: aws.ToString(out.DestinationKeyMaterialId)},
 	}
 	r.RequestID, _ = middleware.GetRequestIDMetadata(out.ResultMetadata)
 	bound := c.dst.target.bound

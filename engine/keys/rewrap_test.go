@@ -13,6 +13,7 @@ import (
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
 	"rewrap/engine/keys"
 	"rewrap/sources"
@@ -35,10 +36,10 @@ func TestMoveToAnotherKey(t *testing.T) {
 		if r.Current || r.Newer || r.Deduplicated || r.RequestID == "" {
 			t.Errorf("got %+v", r)
 		}
-		if want := (envelope.KeyVersion{ARN: a, Material: w.material(a)}); r.From != want {
+		if want := (account.KeyVersion{ARN: a, Material: w.material(a)}); r.From != want {
 			t.Errorf("from %v, want %v", r.From, want)
 		}
-		if want := (envelope.KeyVersion{ARN: b, Material: w.material(b)}); r.To != want {
+		if want := (account.KeyVersion{ARN: b, Material: w.material(b)}); r.To != want {
 			t.Errorf("to %v, want %v", r.To, want)
 		}
 		w.opens(r.Blob, r.To, ec)
@@ -184,7 +185,7 @@ func TestStaleRecord(t *testing.T) {
 	bound := map[string]string{"kms_cmk_id": a}
 	k := w.open(keys.Config{From: []string{b}, To: c})
 	r := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(b, bound), KeyID: a, Context: bound})
-	w.opens(r.Blob, envelope.KeyVersion{ARN: c, Material: w.material(c)}, bound)
+	w.opens(r.Blob, account.KeyVersion{ARN: c, Material: w.material(c)}, bound)
 
 	// The recorded key is gone altogether.
 	w.scheduleDeletion(a)

@@ -26,7 +26,7 @@ func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, err
 	s.writing.RLock()
 	res, err := s.apply(ctx, p)
 	s.writing.RUnlock()
-	var refused *sources.UnsupportedError
+	var refused *sources.SkipError
 	if !is(err, unix.ENOSPC, unix.EDQUOT) && !(errors.As(err, &refused) && refused.Reason == reasonNoRoom) {
 		return res, err
 	}
@@ -180,7 +180,7 @@ func room(t *target, splices []sources.Splice) error {
 	if t.st.sparse {
 		return nil
 	}
-	size, err := splicedSize(t.st.size, splices)
+	size, err := sources.SplicedSize(t.st.size, splices)
 	var st unix.Statfs_t
 	if err == nil {
 		err = retry(func() error { return unix.Fstatfs(int(t.dir.Fd()), &st) })
@@ -324,7 +324,7 @@ func notWritten(id string, err error) error {
 }
 
 // unlink removes a name of ours. What cannot be removed is left to the next
-// Prepare.
+// Begin.
 func unlink(dir *os.File, name string) error {
 	err := retry(func() error { return unix.Unlinkat(int(dir.Fd()), name, 0) })
 	if is(err, unix.ENOENT) {

@@ -160,7 +160,7 @@ func setXattrs(id string, f *os.File, want map[string]string) error {
 
 func xattrError(id, name string, err error) error {
 	if is(err, unix.EPERM, unix.EACCES, unix.ENOTSUP, unix.EINVAL) {
-		return &sources.UnsupportedError{Reason: reasonXattr, Detail: "the attribute " + name + " of " + id + " cannot be given to a new file; run as root"}
+		return &sources.SkipError{Reason: reasonXattr, Detail: "the attribute " + name + " of " + id + " cannot be given to a new file; run as root"}
 	}
 	if err != nil {
 		return fail(whereWrite, "writing the attributes of", id, err)

@@ -18,7 +18,7 @@
 //
 // At most one file per write in flight, with a name that tells all that is
 // needed to decide about it; see settle.go for each point of the way.
-// [Source.Prepare] decides, and no listing shows such names.
+// [Source.Begin] decides, and no listing shows such names.
 //
 // # What is not protected
 //
@@ -142,6 +142,9 @@ func Open(_ context.Context, c Config) (*Source, error) {
 	}
 	return s, nil
 }
+
+// Finish implements [sources.Source]. Nothing is staged here.
+func (s *Source) Finish(context.Context) error { return nil }
 
 // Close lets the directory go.
 func (s *Source) Close() error { return s.root.Close() }

@@ -149,7 +149,7 @@ func opened(t *testing.T, root string, skip ...string) *Source {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	if err := s.Prepare(t.Context()); err != nil {
+	if err := s.Begin(t.Context(), sources.Write); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -340,7 +340,7 @@ func (o *one) mustPlan(t *testing.T) sources.Plan {
 // refused wants a refusal with the reason.
 func refused(t *testing.T, err error, reason string) {
 	t.Helper()
-	var u *sources.UnsupportedError
+	var u *sources.SkipError
 	if !errors.As(err, &u) || u.Reason != reason || u.Detail == "" {
 		t.Errorf("got %v (%#v), should be refused for %q", err, u, reason)
 	}

@@ -39,7 +39,7 @@ const (
 )
 
 func refuse(reason, format string, args ...any) error {
-	return &sources.UnsupportedError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
+	return &sources.SkipError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }
 
 // busyWait is how long to wait for a file that somebody is about to be done

@@ -154,7 +154,7 @@ func special(id string, mode uint32) error {
 	default:
 		what = "device"
 	}
-	return &sources.UnsupportedError{Reason: reasonSpecial, Detail: fmt.Sprintf("%s is a %s and holds no content of its own", id, what), Nothing: true}
+	return &sources.SkipError{Reason: reasonSpecial, Detail: fmt.Sprintf("%s is a %s and holds no content of its own", id, what), Nothing: true}
 }
 
 // seen is the State of a view.

@@ -60,7 +60,7 @@ func TestRefused(t *testing.T) {
 			}
 			_, err := o.s.Read(t.Context(), sources.Ref{ID: name}, sources.Want{Head: 10})
 			refused(t, err, reasonSpecial)
-			var u *sources.UnsupportedError
+			var u *sources.SkipError
 			if errors.As(err, &u) && !u.Nothing {
 				t.Errorf("%s could hold a key, says %v", name, err)
 			}
@@ -301,7 +301,7 @@ func TestShutFolder(t *testing.T) {
 			stops(t, "a folder that was closed while it was listed", err)
 			break
 		}
-		if err := s.Prepare(t.Context()); err != nil {
+		if err := s.Begin(t.Context(), sources.Write); err != nil {
 			t.Error(err)
 		}
 		return

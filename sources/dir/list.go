@@ -105,7 +105,7 @@ func (s *Source) List(ctx context.Context, span sources.Span, after sources.Curs
 		}
 		w := walk{s: s, ctx: ctx, until: decodePath(r.Until), item: func(path string) bool {
 			id := encodePath(path)
-			return yield(sources.Ref{ID: id, Cursor: sources.Cursor(id)}, nil)
+			return yield(sources.Ref{ID: id, Name: id, Cursor: sources.Cursor(id)}, nil)
 		}}
 		from := decodePath(r.After)
 		if c := decodePath(string(after)); comparePaths(c, from) > 0 {

@@ -24,9 +24,3 @@ type Source struct{ sources.Source }
 func Open(context.Context, Config) (*Source, error) {
 	return nil, &sources.RunError{Err: errors.New("directories are not supported on " + runtime.GOOS), Hint: "Run on Linux or macOS"}
 }
-
-// Close does nothing.
-func (s *Source) Close() error { return nil }
-
-// Prepare does nothing.
-func (s *Source) Prepare(context.Context) error { return nil }

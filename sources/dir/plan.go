@@ -24,14 +24,14 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	if err := ctx.Err(); err != nil {
 		return sources.Plan{}, fmt.Errorf("planning %s: %w", v.ID, err)
 	}
-	if len(e.Meta) > 0 {
-		return sources.Plan{}, refuse(reasonMetadata, "%s is a file, and files have no metadata to change", v.ID)
+	if len(e.Meta) > 0 || e.Store != nil || e.Body != nil {
+		return sources.Plan{}, refuse(reasonMetadata, "%s is a file, of which only bytes can be changed", v.ID)
 	}
 	was, ok := v.State.(seen)
 	if !ok {
 		return sources.Plan{}, fmt.Errorf("planning %s: the view is not of a directory", v.ID)
 	}
-	if _, err := splicedSize(v.Size, e.Splices); err != nil {
+	if _, err := sources.SplicedSize(v.Size, e.Splices); err != nil {
 		return sources.Plan{}, fmt.Errorf("planning %s: %w", v.ID, err)
 	}
 	if was.nlink > 1 {
@@ -51,7 +51,7 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	if err := s.writable(t); err != nil {
 		return sources.Plan{}, err
 	}
-	p := sources.Plan{View: v, Edit: e, Way: wayExchange}
+	p := sources.Plan{View: v, Edit: e, Way: wayExchange, Undo: sources.UndoOf(v, e)}
 	if _, dull := s.dull.Load(t.st.dev); dull {
 		p.Way, p.Unconditional = wayRename, true
 	}

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"rewrap/sources"
 )
 
 // A temporary file's name is
@@ -106,7 +108,7 @@ func mark(s string) string {
 }
 
 var (
-	// errRemoved: another run's Prepare was here, and has removed what was ours.
+	// errRemoved: another run's Begin was here, and has removed what was ours.
 	// Whether it landed, the next reading tells.
 	errRemoved = errors.New("its temporary file was removed by another run")
 	// errLeft: what is at the temporary name is somebody's, and nobody knows
@@ -190,10 +192,13 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new, dead func
 	return false, over()
 }
 
-// Prepare removes what killed runs have left in the tree. To be called before
-// the first write of a run; writes that are under way meanwhile, by this or
+// Begin implements [sources.Source]. With Write it removes what killed runs
+// have left in the tree. Writes that are under way meanwhile, by this or
 // another process, are left alone.
-func (s *Source) Prepare(ctx context.Context) error {
+func (s *Source) Begin(ctx context.Context, m sources.Mode) error {
+	if m != sources.Write {
+		return nil
+	}
 	type place struct{ folder, name string }
 	var left []place
 	w := walk{s: s, ctx: ctx, item: func(string) bool { return true }, left: func(folder, name string) {

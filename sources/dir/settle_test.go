@@ -215,7 +215,7 @@ func TestOddTemp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.Prepare(t.Context()); err != nil || len(notices) == 0 || len(o.tree(t)) != 4 {
+	if err := s.Begin(t.Context(), sources.Write); err != nil || len(notices) == 0 || len(o.tree(t)) != 4 {
 		t.Errorf("%v, %q, %q", err, notices, o.tree(t))
 	}
 }
@@ -230,7 +230,7 @@ func TestPrepareSays(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		if err := s.Prepare(t.Context()); err != nil {
+		if err := s.Begin(t.Context(), sources.Write); err != nil {
 			t.Error(err)
 		}
 		said := func(prefix string, words ...string) {
@@ -322,7 +322,7 @@ func TestPrepareBesideAWriter(t *testing.T) {
 					}
 				}
 				if at == step {
-					if err := beside.Prepare(t.Context()); err != nil {
+					if err := beside.Begin(t.Context(), sources.Write); err != nil {
 						t.Error(err)
 					}
 				}

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -14,22 +13,6 @@ import (
 
 	"rewrap/sources"
 )
-
-// splicedSize is the size of the content after the splices, and checks them.
-func splicedSize(size int64, splices []sources.Splice) (int64, error) {
-	at, after := int64(0), size
-	for _, s := range splices {
-		switch {
-		case s.Off < at:
-			return 0, fmt.Errorf("the splice at %d does not stand after the one before, which ends at %d", s.Off, at)
-		case s.Del < 0, s.Off > size, s.Del > size-s.Off:
-			return 0, fmt.Errorf("the splice of %d bytes at %d is not inside the content of %d bytes", s.Del, s.Off, size)
-		}
-		at = s.Off + s.Del
-		after += int64(len(s.Ins)) - s.Del
-	}
-	return after, nil
-}
 
 // chunk is what is copied between two looks at the context.
 const chunk = 16 << 20

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // access is how the bucket deals with access control lists. A copy resets the
@@ -64,7 +64,7 @@ func (s *Source) openAccess(ctx context.Context) (owner string, err error) {
 		owner = ownerID(buckets.Owner)
 	}
 	if owner == "" {
-		s.access.err = &sources.UnsupportedError{Reason: "acl", Detail: "objects of bucket " + s.c.Bucket +
+		s.access.err = &sources.SkipError{Reason: "acl", Detail: "objects of bucket " + s.c.Bucket +
 			" have ACLs and owners of their own, and which account the caller writes as cannot be found out; allow s3:ListAllMyBuckets on *, or set the bucket's Object Ownership to BucketOwnerEnforced"}
 	}
 	return owner, nil
@@ -98,12 +98,12 @@ func (s *Source) grants(ctx context.Context, key string, w *ways) (grants, error
 	}
 	owner := ownerID(out.Owner)
 	if owner != w.Owner && !w.Assumed {
-		return nil, &sources.UnsupportedError{Reason: "acl", Detail: s.name(key) +
+		return nil, &sources.SkipError{Reason: "acl", Detail: s.name(key) +
 			" belongs to another account than the caller's, and would change its owner; set the bucket's Object Ownership to BucketOwnerEnforced, or have the owner re-wrap it"}
 	}
 	g, err := newGrants(owner, out.Grants)
 	if err != nil {
-		return nil, &sources.UnsupportedError{Reason: "acl", Detail: fmt.Sprintf("the ACL of %s cannot be sent again: %v", s.name(key), err)}
+		return nil, &sources.SkipError{Reason: "acl", Detail: fmt.Sprintf("the ACL of %s cannot be sent again: %v", s.name(key), err)}
 	}
 	return g, nil
 }

@@ -18,7 +18,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // maxBuffered is up to which size a body goes through memory and not through
@@ -45,8 +45,8 @@ func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, err
 	if !ok {
 		return sources.Result{}, fmt.Errorf("changing %s: the plan was not made by S3", s.name(p.View.ID))
 	}
-	if w.assumed {
-		return sources.Result{}, fmt.Errorf("changing %s: the plan assumes what the endpoint honours; call Prepare first", s.name(p.View.ID))
+	if p.Assumed {
+		return sources.Result{}, fmt.Errorf("changing %s: the plan assumes what the endpoint honours; call Begin with Write first", s.name(p.View.ID))
 	}
 	if err := ctx.Err(); err != nil {
 		return sources.Result{}, fmt.Errorf("changing %s: %w", s.name(p.View.ID), err)
@@ -90,7 +90,7 @@ func (s *Source) applyPut(ctx context.Context, w planned, p sources.Plan) (sourc
 	if o.rev() != w.object.rev() || o.size != w.object.size {
 		return sources.Result{}, fmt.Errorf("fetching %s: %w", s.name(key), sources.ErrConflict)
 	}
-	size, err := splicedSize(o.size, splices)
+	size, err := sources.SplicedSize(o.size, splices)
 	if err != nil {
 		return sources.Result{}, fmt.Errorf("changing %s: %w", s.name(key), err)
 	}
@@ -255,7 +255,7 @@ func (s *Source) writeError(doing, key string, n *attempts, err error) error {
 	case conflict:
 		return fmt.Errorf("%s %s: %w (%s)", doing, s.name(key), sources.ErrConflict, awserr.Code(err))
 	case awserr.Code(err) == "MetadataTooLarge":
-		return &sources.UnsupportedError{Reason: "metadata-too-large", Detail: s.name(key) + " would have more user metadata than S3 allows; remove some entries"}
+		return &sources.SkipError{Reason: "metadata-too-large", Detail: s.name(key) + " would have more user metadata than S3 allows; remove some entries"}
 	case awserr.Code(err) == "InvalidObjectState", awserr.Code(err) == "ObjectNotInActiveTierError":
 		return archivedError(s.name(key))
 	case unanswered(err) && (n.once || n.count() == 0):

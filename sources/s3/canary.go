@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // ways is what an endpoint honours.
@@ -25,7 +25,7 @@ type ways struct {
 	Lists bool
 	Owner string
 
-	// Assumed says that nobody found all this out; see [Source.Assume]. Owner
+	// Assumed says that this was not found out; see [Source.honoured]. Owner
 	// is not known then.
 	Assumed bool
 }
@@ -36,14 +36,14 @@ func (w *ways) choose(key string, meta map[string]string, body bool) (string, er
 	copies := w.Copy && !body
 	switch {
 	case !copies && !w.Put:
-		return "", &sources.UnsupportedError{Reason: "no-conditional-write",
+		return "", &sources.SkipError{Reason: "no-conditional-write",
 			Detail: fmt.Sprintf("%s: this endpoint does not refuse a write when the object has changed, so a concurrent writer's change could be lost", key)}
 	case copies && (w.CopyVerbatim || !encoded):
 		return WayCopy, nil
 	case w.Put && (w.PutVerbatim || !encoded):
 		return WayPut, nil
 	}
-	return "", &sources.UnsupportedError{Reason: "metadata-encoding",
+	return "", &sources.SkipError{Reason: "metadata-encoding",
 		Detail: fmt.Sprintf("%s has metadata that is not plain ASCII, and this endpoint changes such values when the object is written again", key)}
 }
 
@@ -74,16 +74,23 @@ func (s *Source) canaryKey() string {
 	return s.c.Prefix + ".rewrap-canary-" + s.c.CanaryID
 }
 
-// Prepare comes before the first write of a run. On AWS it does nothing. On
-// any other endpoint it writes a canary object, tries on it which conditions
-// are honoured and whether metadata survives, and deletes it again, also in
-// case of errors. Conditions that are ignored are why: several servers copy
-// regardless of a destination If-Match, some take any write.
+// Begin implements [sources.Source]. On AWS it does nothing. On any other
+// endpoint, with Write, it writes a canary object, tries on it which conditions
+// are honoured and whether metadata survives, and deletes it again, also after
+// errors. Conditions that are ignored are why: several servers copy regardless
+// of a destination If-Match, and some take any write.
 //
-// A process that dies in here leaves the canary behind. It is never listed
-// by its own job, and the next Prepare of the same job removes it.
-func (s *Source) Prepare(ctx context.Context) error {
-	if !s.c.Canary {
+// With Look such an endpoint is taken to honour what AWS does. Plans are made
+// by that, and say so (Assumed).
+//
+// A process that dies in here leaves the canary behind. Its own job never lists
+// it, and the next Begin of the same job removes it.
+func (s *Source) Begin(ctx context.Context, m sources.Mode) error {
+	switch {
+	case !s.c.Canary:
+		return nil
+	case m == sources.Look:
+		s.looking.Store(true)
 		return nil
 	}
 	p := probe{s: s, key: s.canaryKey()}
@@ -111,23 +118,28 @@ func (s *Source) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// Assume is for those who only plan: where what the endpoint honours is not
-// known, because a canary would have to be written, it is taken to be what AWS
-// does, and plans are made by that. Apply refuses such plans. Whether ACLs
-// count is looked up on an object of the source, and so is what else is looked
-// up once, so that the plans that follow make the requests of their own object
-// alone. assumed is false where the ways are known.
-func (s *Source) Assume(ctx context.Context, key string) (assumed bool, err error) {
-	if s.ways.Load() == nil {
-		w := ways{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true, Assumed: true}
-		if w.Lists, _, err = s.lists(ctx, key); err != nil {
-			return true, err
-		}
-		s.ways.Store(&w)
-		assumed = true
+// honoured is what the endpoint honours: as it was found out, or as it is
+// assumed to be until Begin with Write finds it out. Only the question whether
+// ACLs count is asked now, once, on the object with the key.
+func (s *Source) honoured(ctx context.Context, key string) (*ways, error) {
+	if w := s.ways.Load(); w != nil {
+		return w, nil
 	}
-	_ = s.checkLocks(ctx, key) // asked again, and said, by the first plan
-	return assumed, nil
+	if !s.looking.Load() {
+		return nil, errors.New("Begin was not called, so it is not known what the endpoint honours")
+	}
+	s.assuming.Lock() // for one request, which ends with the caller's context
+	defer s.assuming.Unlock()
+	if w := s.ways.Load(); w != nil {
+		return w, nil
+	}
+	w := &ways{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true, Assumed: true}
+	var err error
+	if w.Lists, _, err = s.lists(ctx, key); err != nil {
+		return nil, err
+	}
+	s.ways.CompareAndSwap(nil, w)
+	return s.ways.Load(), nil
 }
 
 // probe is one canary and what was written of it.

@@ -112,7 +112,7 @@ func TestCanary(t *testing.T) {
 			}
 			plan := func(name string, e sources.Edit) string {
 				p, err := planOf(t, s, name, e)
-				if u := new(sources.UnsupportedError); errors.As(err, &u) {
+				if u := new(sources.SkipError); errors.As(err, &u) {
 					return u.Reason
 				}
 				if err != nil {
@@ -125,10 +125,10 @@ func TestCanary(t *testing.T) {
 			if p, err := planOf(t, s, "plain", meta); err == nil {
 				t.Errorf("before the canary: %q", p.Way)
 			}
-			err = s.Prepare(t.Context())
+			err = s.Begin(t.Context(), sources.Write)
 			var run *sources.RunError
 			if wantErr := test.meta == none; wantErr != errors.As(err, &run) || !wantErr && err != nil {
-				t.Errorf("Prepare: %v", err)
+				t.Errorf("Begin: %v", err)
 			}
 			if got := plan("plain", meta); got != test.meta {
 				t.Errorf("metadata: %q, should be %q", got, test.meta)
@@ -169,26 +169,23 @@ func TestAssume(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if assumed, err := s.Assume(t.Context(), "o"); !assumed || err != nil {
-		t.Fatal(assumed, err)
+	if err := s.Begin(t.Context(), sources.Look); err != nil {
+		t.Fatal(err)
 	}
 	meta := sources.Edit{Meta: map[string][]byte{"new": []byte("value")}}
 	p, err := planOf(t, s, "o", meta)
-	if err != nil || p.Way != WayCopy {
-		t.Errorf("%q, %v", p.Way, err)
+	if err != nil || p.Way != WayCopy || !p.Assumed {
+		t.Errorf("way %q, assumed %v, %v; want %q, assumed", p.Way, p.Assumed, err, WayCopy)
 	}
-	if _, err := s.Apply(t.Context(), p); err == nil || !strings.Contains(err.Error(), "call Prepare first") {
+	if _, err := s.Apply(t.Context(), p); err == nil || !strings.Contains(err.Error(), "call Begin with Write first") {
 		t.Errorf("what was assumed was written: %v", err)
 	}
 	c.nothingLeft(t, "o")
-	if err := s.Prepare(t.Context()); err != nil {
+	if err := s.Begin(t.Context(), sources.Write); err != nil {
 		t.Fatal(err)
 	}
-	if assumed, err := s.Assume(t.Context(), "o"); assumed || err != nil {
-		t.Error("assumed what is known", err)
-	}
-	if p, err = planOf(t, s, "o", meta); err != nil {
-		t.Fatal(err)
+	if p, err = planOf(t, s, "o", meta); err != nil || p.Assumed {
+		t.Fatalf("assumed %v, %v; want what is known", p.Assumed, err)
 	}
 	if _, err := s.Apply(t.Context(), p); err != nil {
 		t.Error(err)
@@ -241,8 +238,8 @@ func TestCanaryIsRemoved(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := s.Prepare(ctx); (err == nil) != (at == "") {
-					t.Errorf("Prepare: %v", err)
+				if err := s.Begin(ctx, sources.Write); (err == nil) != (at == "") {
+					t.Errorf("Begin: %v", err)
 				}
 				c.nothingLeft(t)
 			})
@@ -258,8 +255,8 @@ func TestCanaryDenied(t *testing.T) {
 		t.Fatal(err)
 	}
 	var run *sources.RunError
-	if err := s.Prepare(t.Context()); !errors.As(err, &run) || run.Strikes > 1 || !strings.Contains(run.Hint, "s3:PutObject") {
-		t.Errorf("Prepare: %v", err)
+	if err := s.Begin(t.Context(), sources.Write); !errors.As(err, &run) || run.Strikes > 1 || !strings.Contains(run.Hint, "s3:PutObject") {
+		t.Errorf("Begin: %v", err)
 	}
 }
 

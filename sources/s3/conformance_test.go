@@ -142,7 +142,7 @@ func open(t *testing.T, c Config) *Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Prepare(t.Context()); err != nil {
+	if err := s.Begin(t.Context(), sources.Write); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -10,7 +10,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // objectStrikes: access denied to one object may be that object's policy or
@@ -75,7 +75,7 @@ const renew = "Renew the credentials and run the same command again; it goes on 
 // Codes: S3 API Reference, "Error responses", and the KMS errors that S3
 // hands on under the prefix "KMS.".
 func runCode(code string) *runFailure {
-	if sources.CredentialsEnded(code) {
+	if awserr.CredentialsEnded(code) {
 		return &runFailure{hint: renew}
 	}
 	switch code {
@@ -112,7 +112,7 @@ func runError(where string, err error) error {
 	case f == nil:
 		return err
 	default:
-		if sources.CredentialsEnded(awserr.Code(err)) {
+		if awserr.CredentialsEnded(awserr.Code(err)) {
 			run.Err = fmt.Errorf("%w: %w", sources.ErrCredentials, err)
 		}
 		run.Hint, run.Strikes = f.hint, f.strikes

@@ -120,7 +120,7 @@ func TestErrors(t *testing.T) {
 			err := do[test.do](t.Context(), s)
 			var (
 				runErr      *sources.RunError
-				unsupported *sources.UnsupportedError
+				unsupported *sources.SkipError
 				got         string
 			)
 			switch {
@@ -202,7 +202,7 @@ func TestHeadSaysNothing(t *testing.T) {
 	for code, want := range map[string]func(error) bool{
 		"ExpiredToken": func(err error) bool { return errors.Is(err, sources.ErrCredentials) },
 		"InvalidRequest": func(err error) bool {
-			u := new(sources.UnsupportedError)
+			u := new(sources.SkipError)
 			return errors.As(err, &u) && u.Reason == "sse-c"
 		},
 		"": func(err error) bool { return err == nil }, // it was only HEAD

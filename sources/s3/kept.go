@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // locks guards what Object Lock keeps. An answer shows an object's retention
@@ -101,7 +101,7 @@ func (s *Source) checkAnnotations(ctx context.Context, key string) error {
 	case err != nil:
 		return s.objectError(whereWrite, "reading the annotations of", key, "s3:ListObjectAnnotations", err)
 	case len(out.Annotations) > 0:
-		return &sources.UnsupportedError{Reason: "annotations", Detail: s.name(key) +
+		return &sources.SkipError{Reason: "annotations", Detail: s.name(key) +
 			" has annotations, which are lost when its body is written anew; take them off and put them back afterwards"}
 	}
 	return nil

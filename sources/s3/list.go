@@ -18,7 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // keyRange is a span's Data: the keys k with after < k <= until, in the order
@@ -156,7 +156,7 @@ func (s *Source) List(ctx context.Context, span sources.Span, after sources.Curs
 				if key == canary {
 					continue
 				}
-				if !yield(sources.Ref{ID: key, Cursor: sources.Cursor(key)}, nil) {
+				if !yield(sources.Ref{ID: key, Name: key, Cursor: sources.Cursor(key)}, nil) {
 					return
 				}
 			}

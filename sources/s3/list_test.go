@@ -232,7 +232,7 @@ func FuzzSplice(f *testing.F) {
 		if gap < 0 || del1 < 0 {
 			return
 		}
-		size, err := splicedSize(int64(len(body)), splices)
+		size, err := sources.SplicedSize(int64(len(body)), splices)
 		if err != nil {
 			return
 		}

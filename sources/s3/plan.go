@@ -2,7 +2,6 @@ package s3
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -14,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // The ways in which an object is written.
@@ -81,7 +80,6 @@ func (o object) carried() map[string]string {
 type planned struct {
 	object  object
 	request request
-	assumed bool // the ways were not found out
 }
 
 // Plan implements [sources.Source]. The age that [sources.NotYetError] speaks
@@ -95,11 +93,14 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	if len(e.Meta) == 0 && len(e.Splices) == 0 {
 		return sources.Plan{}, fmt.Errorf("planning %s: the edit changes nothing", s.name(v.ID))
 	}
-	ways := s.ways.Load()
-	if ways == nil {
-		return sources.Plan{}, fmt.Errorf("planning %s: neither Prepare nor Assume was called, so it is not known what the endpoint honours", s.name(v.ID))
+	if e.Store != nil || e.Body != nil {
+		return sources.Plan{}, fmt.Errorf("planning %s: an edit of the store key, or of the whole body as a stream, is not made here", s.name(v.ID))
 	}
-	size, err := splicedSize(o.size, e.Splices)
+	ways, err := s.honoured(ctx, v.ID)
+	if err != nil {
+		return sources.Plan{}, fmt.Errorf("planning %s: %w", s.name(v.ID), err)
+	}
+	size, err := sources.SplicedSize(o.size, e.Splices)
 	if err != nil {
 		return sources.Plan{}, fmt.Errorf("planning %s: %w", s.name(v.ID), err)
 	}
@@ -145,16 +146,39 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 		way = WayPutRead
 	}
 	return sources.Plan{
-		View: v, Edit: e, Way: way, State: planned{object: o, request: r, assumed: ways.Assumed},
-		Unconditional: unconditional,
+		View: v, Edit: e, Way: way, State: planned{object: o, request: r},
+		Cost: costOf(way, o.size, size), Undo: sources.UndoOf(v, e),
+		Unconditional: unconditional, Assumed: ways.Assumed,
 	}, nil
 }
+
+// copyAnswer is how many bytes the answer to a copy has, with a checksum (S3
+// API Reference, CopyObject). Other writes are answered without a body.
+const copyAnswer = 320
+
+// costOf is what an edit costs by its way. The slices are shared and not to be
+// changed.
+func costOf(way string, before, after int64) sources.Cost {
+	switch way {
+	case WayCopy:
+		return sources.Cost{Requests: copyRequests, In: copyAnswer}
+	case WayPut:
+		return sources.Cost{Requests: putRequests, In: before, Out: after}
+	}
+	return sources.Cost{Requests: putReadRequests, Out: after}
+}
+
+var (
+	copyRequests    = []sources.Request{{Op: "CopyObject", N: 1}}
+	putRequests     = []sources.Request{{Op: "GetObject", N: 1}, {Op: "PutObject", N: 1}}
+	putReadRequests = []sources.Request{{Op: "HeadObject", N: 1}, {Op: "PutObject", N: 1}}
+)
 
 // refuse says what could only be written with a loss, or not at all.
 func (s *Source) refuse(o object, key string, size int64, meta map[string]string) error {
 	name := s.name(key)
 	unsupported := func(reason, format string, args ...any) error {
-		return &sources.UnsupportedError{Reason: reason, Detail: name + " " + fmt.Sprintf(format, args...)}
+		return &sources.SkipError{Reason: reason, Detail: name + " " + fmt.Sprintf(format, args...)}
 	}
 	switch class := o.header.Get("X-Amz-Storage-Class"); {
 	case o.header.Get("X-Amz-Server-Side-Encryption-Customer-Algorithm") != "":
@@ -175,7 +199,7 @@ func (s *Source) refuse(o object, key string, size int64, meta map[string]string
 }
 
 func archivedError(name string) error {
-	return &sources.UnsupportedError{Reason: "archived", Detail: name + " is archived; restore it (RestoreObject) and run again"}
+	return &sources.SkipError{Reason: "archived", Detail: name + " is archived; restore it (RestoreObject) and run again"}
 }
 
 // oldEnough puts off an object whose next change Last-Modified might not show.
@@ -186,13 +210,13 @@ func oldEnough(o object, name string) error {
 	}
 	now, err := http.ParseTime(o.header.Get("Date"))
 	if err != nil {
-		return &sources.UnsupportedError{Reason: "no-date",
+		return &sources.SkipError{Reason: "no-date",
 			Detail: name + ": the endpoint's answers have no Date, so it cannot be told whether Last-Modified would show another writer's change"}
 	}
 	age := now.Sub(modified)
 	switch {
 	case age < -maxAhead:
-		return &sources.UnsupportedError{Reason: "last-modified-ahead",
+		return &sources.SkipError{Reason: "last-modified-ahead",
 			Detail: fmt.Sprintf("%s: its Last-Modified is %v ahead of the store's clock, so it would not show another writer's change", name, -age)}
 	case age < minAge:
 		return &sources.NotYetError{Wait: minAge - age,
@@ -284,18 +308,4 @@ func (s *Source) tagging(ctx context.Context, key string) (*string, error) {
 		tags.Set(aws.ToString(t.Key), aws.ToString(t.Value))
 	}
 	return nonEmpty(tags.Encode()), nil
-}
-
-// splicedSize checks that the splices are in order and within the body, and
-// says how long the body is after them.
-func splicedSize(size int64, splices []sources.Splice) (int64, error) {
-	end, grown := int64(0), int64(0)
-	for _, sp := range splices {
-		if sp.Off < end || sp.Del < 0 || sp.Del > size-sp.Off {
-			return 0, errors.New("splices overlap, are out of order or reach beyond the body")
-		}
-		end = sp.Off + sp.Del
-		grown += int64(len(sp.Ins)) - sp.Del
-	}
-	return size + grown, nil
 }

@@ -15,7 +15,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // object is what one answer, to a HEAD or a GET, says of an object. The
@@ -90,7 +90,7 @@ func (o object) modified() (time.Time, error) {
 // which brings metadata and revision in the same answer.
 //
 // Objects that S3 keeps from being read (archived, encrypted with a customer's
-// key) are refused here already, with [sources.UnsupportedError].
+// key) are refused here already, with [sources.SkipError].
 func (s *Source) Read(ctx context.Context, r sources.Ref, w sources.Want) (sources.View, error) {
 	o, head, err := s.read(ctx, r.ID, w.Head)
 	if err != nil {
@@ -157,7 +157,7 @@ func (s *Source) readError(key string, err error) error {
 	case "InvalidObjectState":
 		return archivedError(s.name(key))
 	case "InvalidRequest":
-		return &sources.UnsupportedError{Reason: "sse-c", Detail: s.name(key) +
+		return &sources.SkipError{Reason: "sse-c", Detail: s.name(key) +
 			" cannot be read without parameters that only its owner has: it is most likely encrypted with a customer-provided key (SSE-C), which rewrap is not given"}
 	}
 	return s.objectError(whereRead, "reading", key, "s3:GetObject", err)

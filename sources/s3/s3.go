@@ -33,7 +33,7 @@
 // a change of the other three between the read and the write is lost.
 //
 // Endpoints that are not AWS's own are asked by a canary what they honour
-// before the first write; see [Source.Prepare].
+// before the first write; see [Source.Begin].
 package s3
 
 import (
@@ -41,6 +41,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -82,7 +83,7 @@ type Config struct {
 	Prefix string // of the keys; "" for all
 
 	// Canary says that the endpoint is not AWS's own, so that what it honours
-	// has to be found out before the first write; see [Source.Prepare].
+	// has to be found out before the first write; see [Source.Begin].
 	Canary bool
 	// CanaryID makes the canary's key the job's own:
 	// Prefix + ".rewrap-canary-" + CanaryID. No listing yields that key.
@@ -101,7 +102,9 @@ type Source struct {
 	locks  locks
 
 	// What the endpoint honours; nil while a canary is due.
-	ways atomic.Pointer[ways]
+	ways     atomic.Pointer[ways]
+	looking  atomic.Bool // begun with Look: what AWS honours may be assumed
+	assuming sync.Mutex  // one call asks what is assumed, for all
 }
 
 var _ sources.Source = (*Source)(nil)
@@ -149,6 +152,12 @@ func BucketRegion(ctx context.Context, client API, bucket string) (string, error
 	s := &Source{api: client, c: Config{Bucket: bucket}}
 	return "", s.bucketError(err)
 }
+
+// Finish implements [sources.Source]. Nothing is staged here.
+func (s *Source) Finish(context.Context) error { return nil }
+
+// Close implements [sources.Source]. The client is the caller's.
+func (s *Source) Close() error { return nil }
 
 func (s *Source) name(key string) string { return "s3://" + s.c.Bucket + "/" + key }
 

@@ -323,7 +323,7 @@ func TestAge(t *testing.T) {
 	} {
 		err := oldEnough(object{header: http.Header{"Last-Modified": {date(0)}, "Date": {test.date}}}, "item")
 		var notYet *sources.NotYetError
-		var unsupported *sources.UnsupportedError
+		var unsupported *sources.SkipError
 		switch {
 		case err == nil:
 			if test.word != "ok" {
@@ -377,7 +377,7 @@ func TestRefusals(t *testing.T) {
 		}
 		_, err := s.Plan(t.Context(), sources.View{Ref: sources.Ref{ID: "item"}, Meta: o.meta(), State: o}, test.edit)
 		got := ""
-		if u := new(sources.UnsupportedError); errors.As(err, &u) {
+		if u := new(sources.SkipError); errors.As(err, &u) {
 			got = u.Reason
 		} else if err != nil {
 			t.Errorf("%v: %v", test.header, err)
@@ -520,7 +520,7 @@ func TestNoACLs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var run *sources.RunError
-	if err := s.Prepare(t.Context()); !errors.As(err, &run) || !strings.Contains(run.Hint, "s3:GetObjectAcl") {
+	if err := s.Begin(t.Context(), sources.Write); !errors.As(err, &run) || !strings.Contains(run.Hint, "s3:GetObjectAcl") {
 		t.Errorf("denied: %v", err)
 	}
 }
@@ -566,7 +566,7 @@ func TestForeignOwner(t *testing.T) {
 			caller, owner = test.caller, test.owner
 			_, err := plan(t, open(t, Config{Client: c.client, Bucket: c.bucket, Canary: canary, CanaryID: "test"}), metaEdit)
 			got := ""
-			if u := new(sources.UnsupportedError); errors.As(err, &u) {
+			if u := new(sources.SkipError); errors.As(err, &u) {
 				got = u.Reason
 			} else if err != nil {
 				t.Error(err)

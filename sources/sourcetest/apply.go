@@ -268,7 +268,7 @@ func testUnsupported(t *testing.T, s *store) {
 			t.Errorf("Plan takes an edit that cannot be made: %s", what)
 			continue
 		}
-		var unsupported *sources.UnsupportedError
+		var unsupported *sources.SkipError
 		if errors.As(err, &unsupported) && (unsupported.Reason == "" || unsupported.Detail == "") {
 			t.Errorf("%s: a refusal without reason or detail: %#v", what, unsupported)
 		}

@@ -51,6 +51,10 @@ func (m *memory) Put(name string, body []byte, meta map[string]string) error {
 	return nil
 }
 
+func (m *memory) Begin(context.Context, sources.Mode) error { return nil }
+func (m *memory) Finish(context.Context) error              { return nil }
+func (m *memory) Close() error                              { return nil }
+
 func (m *memory) put(name string, i item) string {
 	if _, ok := m.items[name]; !ok {
 		m.order = append(m.order, name)

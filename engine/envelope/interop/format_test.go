@@ -148,7 +148,7 @@ func (w *world) parse(ctx context.Context, name string) (sources.View, envelope.
 		v.Meta[k] = []byte(value)
 	}
 	e, err := envelope.S3EC().Parse(v)
-	var short *envelope.ShortError
+	var short *sources.ShortError
 	if errors.As(err, &short) {
 		var o object
 		if o, err = w.read(ctx, name); err != nil {
@@ -212,7 +212,7 @@ func TestInstructionFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err := w.parse(ctx, p.key+".instruction")
-	var skip *envelope.SkipError
+	var skip *sources.SkipError
 	if !errors.As(err, &skip) || skip.Reason != "instruction-file" {
 		t.Errorf("%v, want skipped as an instruction file", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
 	"rewrap/engine/keys/keyring"
 )
@@ -209,7 +210,7 @@ func TestTinkVector(t *testing.T) {
 			return base64.StdEncoding.DecodeString(plain)
 		},
 	}})
-	if got, want := r.Target(), (envelope.KeyVersion{ARN: "keyring:keyset.json", Material: "3450840937"}); got != want {
+	if got, want := r.Target(), (account.KeyVersion{ARN: "keyring:keyset.json", Material: "3450840937"}); got != want {
 		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 	"google.golang.org/protobuf/proto"
 
-	"rewrap/engine/envelope"
+	"rewrap/checkpoint/account"
 )
 
 const (
@@ -32,7 +32,7 @@ const (
 type key struct {
 	id      uint32
 	status  tinkpb.KeyStatusType
-	version envelope.KeyVersion
+	version account.KeyVersion
 	prefix  []byte // empty: RAW
 	least   int    // the bytes of a blob that holds nothing
 
@@ -83,7 +83,7 @@ func (k *key) seal(dst, plain, ad []byte) ([]byte, error) {
 
 // newKeyring makes a keyring of a keyset that was checked.
 func newKeyring(name string, ks *tinkpb.Keyset) (*Keyring, error) {
-	r := &Keyring{name: name, strangers: make(map[prefix]envelope.KeyVersion)}
+	r := &Keyring{name: name, strangers: make(map[prefix]account.KeyVersion)}
 	for _, pb := range ks.Key {
 		k, err := newKey(name, pb)
 		if err != nil {
@@ -106,8 +106,8 @@ func newKeyring(name string, ks *tinkpb.Keyset) (*Keyring, error) {
 	return r, nil
 }
 
-func version(name string, id uint32) envelope.KeyVersion {
-	return envelope.KeyVersion{ARN: "keyring:" + name, Material: strconv.FormatUint(uint64(id), 10)}
+func version(name string, id uint32) account.KeyVersion {
+	return account.KeyVersion{ARN: "keyring:" + name, Material: strconv.FormatUint(uint64(id), 10)}
 }
 
 // newKey makes a key ready for use. A key that is enabled has to be an AEAD

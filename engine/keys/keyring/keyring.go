@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"sync"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
 	"rewrap/sources"
 )
@@ -62,7 +63,7 @@ type Keyring struct {
 	buffers     sync.Pool // of *buffers
 
 	mu        sync.Mutex
-	strangers map[prefix]envelope.KeyVersion // named by blobs, and not in the keyring
+	strangers map[prefix]account.KeyVersion // named by blobs, and not in the keyring
 }
 
 // maxStrangers bounds how many keys that the keyring does not hold are told
@@ -71,7 +72,7 @@ const maxStrangers = 64
 
 // stranger is the version of a key that the keyring does not hold; the zero one
 // where there are too many of them.
-func (r *Keyring) stranger(p prefix) envelope.KeyVersion {
+func (r *Keyring) stranger(p prefix) account.KeyVersion {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v, ok := r.strangers[p]
@@ -146,7 +147,7 @@ func (b *buffers) room(n int) []byte {
 
 // Target is the version that everything is moved to: the primary key. ARN is
 // the keyring's name, Material the key's id as a decimal number.
-func (r *Keyring) Target() envelope.KeyVersion { return r.primary.version }
+func (r *Keyring) Target() account.KeyVersion { return r.primary.version }
 
 // Targets is Target as the checkpoint keeps it, by ARN.
 func (r *Keyring) Targets() map[string]string {

@@ -15,6 +15,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/aead"
 	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 
+	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/engine/envelope"
 	"rewrap/engine/keys/keyring"
@@ -71,8 +72,8 @@ func TestTinkBothWays(t *testing.T) {
 	}
 }
 
-func version(id uint32) envelope.KeyVersion {
-	return envelope.KeyVersion{ARN: "keyring:keys.json", Material: strconv.FormatUint(uint64(id), 10)}
+func version(id uint32) account.KeyVersion {
+	return account.KeyVersion{ARN: "keyring:keys.json", Material: strconv.FormatUint(uint64(id), 10)}
 }
 
 // TestCurrent: what is under the primary key stays, whether tink-go or rewrap
@@ -176,21 +177,21 @@ func TestNamed(t *testing.T) {
 	r := s.open()
 	for name, c := range map[string]struct {
 		blob []byte
-		want envelope.KeyVersion
+		want account.KeyVersion
 	}{
 		"disabled": {disabled, version(s.id(0))}, "damaged": {flipped(s.wrap(1, dataKey, ""), 30, 1), version(s.id(1))},
-		"a stranger": {other.wrap(0, dataKey, ""), version(other.id(0))}, "text": {[]byte("text"), envelope.KeyVersion{}},
+		"a stranger": {other.wrap(0, dataKey, ""), version(other.id(0))}, "text": {[]byte("text"), account.KeyVersion{}},
 	} {
 		if got, err := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: c.blob}); err == nil || got.From != c.want || got.Blob != nil {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
-	seen := make(map[envelope.KeyVersion]bool)
+	seen := make(map[account.KeyVersion]bool)
 	for i := range uint32(1000) {
 		got, _ := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: append(binary.BigEndian.AppendUint32([]byte{1}, i), make([]byte, 60)...)})
 		seen[got.From] = true
 	}
-	if len(seen) > 100 || !seen[envelope.KeyVersion{}] {
+	if len(seen) > 100 || !seen[account.KeyVersion{}] {
 		t.Errorf("%d keys are told apart", len(seen))
 	}
 }

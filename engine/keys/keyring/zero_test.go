@@ -10,9 +10,8 @@ import (
 	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
-	"rewrap/sources"
-
 	"rewrap/engine/envelope"
+	"rewrap/sources"
 )
 
 func twoKeys(t testing.TB) *Keyring {

@@ -62,3 +62,14 @@ type plain struct {
 
 func (p *plain) Error() string { return p.text }
 func (p *plain) Unwrap() error { return p.err }
+
+// CredentialsEnded knows the error codes of AWS, and of services that speak
+// its protocols, that new credentials would cure (AWS API references, "Common
+// errors"; S3 API Reference, "Error responses").
+func CredentialsEnded(code string) bool {
+	switch code {
+	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidClientTokenId", "UnrecognizedClientException":
+		return true
+	}
+	return false
+}

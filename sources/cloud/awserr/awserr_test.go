@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rewrap/sources"
-	"rewrap/sources/awserr"
+	"rewrap/sources/cloud/awserr"
 )
 
 // TestPlain: what the SDK makes of real answers.

@@ -13,6 +13,7 @@ import (
 var rooms = map[string][]string{
 	"sources":              {},
 	"sources/dir":          {"sources"},
+	"sources/mem":          {"sources"},
 	"sources/s3":           {"sources", "sources/cloud/awserr"},
 	"sources/cloud/awserr": {"sources"},
 	"sources/cloud/pace":   {},

@@ -209,9 +209,10 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 			return nil, err
 		}
 	} else {
-		se = &session{job: j, dir: j.stateDir(), cloud: newCloud(j), say: speak(s.err)}
+		se = &session{job: j, dir: j.stateDir(), say: speak(s.err)}
+		se.cloud = newCloud(j.workers, j.kms, j.store, se.say)
 		if j.source.dir == "" {
-			if err := se.cloud.configure(ctx); err != nil {
+			if err := se.cloud.Configure(ctx); err != nil {
 				return nil, err
 			}
 		}

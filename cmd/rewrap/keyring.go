@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"rewrap/engine/keys/keyring"
+	"rewrap/sources/cloud"
 	"rewrap/sources/cloud/awserr"
 )
 
@@ -216,9 +217,9 @@ func (w *wrapFlags) flags(f *pflag.FlagSet) {
 
 // open is wrapping for a command that does nothing else with KMS.
 func (w *wrapFlags) open(ctx context.Context) (keyring.Wrapping, error) {
-	c := newCloud(&job{workers: 1})
+	c := cloud.New(cloud.Config{Connections: 4})
 	if w.key != "" {
-		if err := c.configure(ctx); err != nil {
+		if err := c.Configure(ctx); err != nil {
 			return keyring.Wrapping{}, err
 		}
 	}
@@ -226,7 +227,7 @@ func (w *wrapFlags) open(ctx context.Context) (keyring.Wrapping, error) {
 }
 
 // wrapping needs a cloud that is configured, where there is a key.
-func (w *wrapFlags) wrapping(c *cloud) (keyring.Wrapping, error) {
+func (w *wrapFlags) wrapping(c *cloud.Cloud) (keyring.Wrapping, error) {
 	pairs := make(map[string]string, len(w.context))
 	for _, p := range w.context {
 		k, v, ok := strings.Cut(p, "=")
@@ -246,7 +247,7 @@ func (w *wrapFlags) wrapping(c *cloud) (keyring.Wrapping, error) {
 	if a, err := arn.Parse(w.key); err == nil {
 		region = a.Region
 	}
-	return kmsWrapping(c.keyClient(region), w.key, w.prefix, pairs), nil
+	return kmsWrapping(c.KMS(region), w.key, w.prefix, pairs), nil
 }
 
 // maxDirect is the most that KMS encrypts itself (KMS API Reference, Encrypt,

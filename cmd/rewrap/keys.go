@@ -94,10 +94,10 @@ func couldBeKey(name string) bool { return strings.ContainsAny(name, "0123456789
 func administer(s streams, rps rate, do func(ctx context.Context, a *keys.Admin) error) error {
 	_, stop, _, release := interruptible(func(string, ...any) {})
 	defer release()
-	cloud, err := openCloud(stop, &job{workers: 8, kms: rps})
+	clients := newCloud(8, rps, rate{}, speak(s.err))
+	err := clients.Configure(stop)
 	if err == nil {
-		cloud.notice = func(msg string) { speak(s.err)("%s", msg) }
-		err = do(stop, &keys.Admin{Client: func(region string) keys.AdminAPI { return cloud.keyClient(region) }})
+		err = do(stop, &keys.Admin{Client: func(region string) keys.AdminAPI { return clients.KMS(region) }})
 	}
 	var exit *exitError
 	if err != nil && stop.Err() != nil && !errors.As(err, &exit) {

@@ -26,6 +26,7 @@ import (
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/sources"
+	"rewrap/sources/cloud"
 	s3source "rewrap/sources/s3"
 )
 
@@ -304,8 +305,8 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 type asked struct{ kms, store, in int64 }
 
 func (se *session) asked() asked {
-	k, s := se.cloud.kms.Stats(), se.cloud.store.Stats()
-	return asked{k.Requests - k.Throttled, s.Requests - s.Throttled, se.cloud.storeTraffic.in.Load()}
+	k, s := se.cloud.KMSTraffic(), se.cloud.StoreTraffic()
+	return asked{k.Requests - k.Throttled, s.Requests - s.Throttled, s.In}
 }
 
 func (a asked) minus(b asked) asked { return asked{a.kms - b.kms, a.store - b.store, a.in - b.in} }
@@ -421,8 +422,8 @@ func (s *sample) refs() []sources.Ref {
 func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 	se, j := r.se, r.se.job
 	p := &plan{
-		Tool: "rewrap " + version(), Source: j.source.String(), Job: j.scope(), Endpoint: se.cloud.endpoint(), Made: time.Now().UTC(),
-		To: j.to, Items: all.seen, Sampled: int64(len(r.items)), Prices: pricesOf, Keys: []planKeys{},
+		Tool: "rewrap " + version(), Source: j.source.String(), Job: j.scope(), Endpoint: se.endpoint, Made: time.Now().UTC(),
+		To: j.to, Items: all.seen, Sampled: int64(len(r.items)), Prices: cloud.PricesOf, Keys: []planKeys{},
 	}
 	p.Whole = p.Sampled == p.Items
 	scale := func(n int64) int64 {
@@ -476,7 +477,7 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 		p.BytesOut = scale(r.bodies.Load())
 		p.BytesIn = opened.in + listed.in + scale(looked.in) + scale(r.fetched.Load()) + p.Ways[s3source.WayCopy]*copyAnswer
 	}
-	p.KMS, p.Store = newForecast(kms, kmsPrice, j.kms), newForecast(store, s3Price, j.store)
+	p.KMS, p.Store = newForecast(kms, cloud.ServiceKMS, j.kms), newForecast(store, cloud.ServiceS3, j.store)
 	p.KMS.AtMost = !p.Whole && r.repeats.Load() > 0
 	p.Dollars = rounded(p.KMS.Dollars + p.Store.Dollars)
 	p.Readers = se.readers(p.Keys)
@@ -567,7 +568,7 @@ func (r *rehearsal) notes(p *plan) []string {
 	if p.WaysAssumed {
 		add("This endpoint is not AWS's: what it honours, a canary object finds out when the run begins (some 25 requests more). The ways are assumed; objects that cannot be written safely will be skipped.")
 	}
-	if r.se.cloud.endpoint() != "" {
+	if r.se.endpoint != "" {
 		add("The cost is what AWS would bill.")
 	}
 	if r.se.job.source.dir == "" {

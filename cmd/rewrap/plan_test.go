@@ -257,7 +257,7 @@ func TestPlanOfAWS(t *testing.T) {
 	w.rotate(arn)
 	age()
 	j := &job{from: []string{"alias/a"}, source: source{bucket: bucket, prefix: "p/"}, progress: "none", workers: 4}
-	se := &session{job: j, cloud: newCloud(j)}
+	se := &session{job: j, cloud: newCloud(j.workers, j.kms, j.store, t.Logf)}
 	var err error
 	if se.source, err = s3source.Open(t.Context(), s3source.Config{Client: w.s3, Bucket: bucket, Prefix: "p/"}); err != nil {
 		t.Fatal(err)

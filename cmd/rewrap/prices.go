@@ -5,24 +5,9 @@ import (
 	"math"
 	"time"
 
+	"rewrap/sources/cloud"
 	s3source "rewrap/sources/s3"
 )
-
-// What AWS bills for a request, in US dollars, noted on 2026-11-23 for the
-// Region us-east-1. KMS: symmetric keys, as articles of 2026 quote AWS's
-// pricing page, without the 20,000 requests a month that are free. S3: list
-// price of the class S3 Standard. Neither was read from an account's bill, and
-// prices differ by Region and storage class and change: to be checked.
-const (
-	pricesOf = "list prices of us-east-1, S3 Standard, 2026-11-23, without free tiers: check them against your own"
-
-	priceKMS     = 0.03 / 10_000  // any call with a symmetric key
-	priceS3Write = 0.005 / 1_000  // PUT, COPY, POST, LIST
-	priceS3Read  = 0.0004 / 1_000 // GET, HEAD and all others
-)
-
-// s3Writes are the operations that are billed as writes are.
-var s3Writes = map[string]bool{"ListObjectsV2": true, "CopyObject": true, "PutObject": true}
 
 // wayRequests are the requests that a write costs by a source's way. Ways that
 // are not here cost none: files are on a disk.
@@ -53,11 +38,11 @@ type forecast struct {
 }
 
 // newForecast sums up requests by operation.
-func newForecast(by map[string]int64, price func(op string) float64, ceiling rate) forecast {
+func newForecast(by map[string]int64, service string, ceiling rate) forecast {
 	f := forecast{By: by, Ceiling: ceiling.perSecond}
 	for op, n := range by {
 		f.Requests += n
-		f.Dollars += float64(n) * price(op)
+		f.Dollars += float64(n) * cloud.Price(cloud.Operation{Service: service, Name: op})
 	}
 	f.Dollars = rounded(f.Dollars)
 	if f.Ceiling > 0 {
@@ -76,15 +61,6 @@ func amount(about string, dollars float64) string {
 		return "under $0.0001"
 	}
 	return fmt.Sprintf("%s$%.4f", about, dollars)
-}
-
-func kmsPrice(string) float64 { return priceKMS }
-
-func s3Price(op string) float64 {
-	if s3Writes[op] {
-		return priceS3Write
-	}
-	return priceS3Read
 }
 
 // atCeiling is a time for people; "" where no ceiling bounds it.

@@ -14,7 +14,6 @@ import (
 
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
-	"rewrap/sources/cloud/pace"
 )
 
 const (
@@ -27,9 +26,9 @@ const (
 // what is settled, a little ahead of the checkpoint. Items that are tried
 // again were counted before, and are shown apart.
 type progress struct {
-	kms  *pace.Pacer
-	show func(standing) // nil: nothing is shown
-	last func(standing) // at the end
+	throttled func() int64   // requests of KMS so far
+	show      func(standing) // nil: nothing is shown
+	last      func(standing) // at the end
 
 	mu    sync.Mutex
 	items account.Items
@@ -55,7 +54,8 @@ type standing struct {
 
 // newProgress begins to show. earlier is what was settled before this run.
 func newProgress(se *session, s streams, earlier account.Tally) *progress {
-	p := &progress{kms: se.cloud.kms, items: earlier.Items, since: earlier.Items.Seen, began: time.Now()}
+	throttled := func() int64 { return se.cloud.KMSTraffic().Throttled }
+	p := &progress{throttled: throttled, items: earlier.Items, since: earlier.Items.Seen, began: time.Now()}
 	mode := se.job.progress
 	if mode == "auto" || mode == "bar" { // which redraws itself, and a file keeps every drawing
 		mode = "log"
@@ -149,7 +149,7 @@ func (p *progress) standing() standing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	elapsed := time.Since(p.began).Seconds()
-	s := standing{Items: p.items, Again: p.again, Total: p.total, Throttled: p.kms.Stats().Throttled, Elapsed: elapsed}
+	s := standing{Items: p.items, Again: p.again, Total: p.total, Throttled: p.throttled(), Elapsed: elapsed}
 	if s.Total > 0 {
 		s.Total = max(s.Total, s.Items.Seen)
 	}

@@ -171,7 +171,7 @@ func (se *session) describe(w io.Writer) {
 	for _, f := range j.scope() {
 		row(f.Name, "%s", f.Value)
 	}
-	if e := se.cloud.endpoint(); e != "" {
+	if e := se.endpoint; e != "" {
 		row("endpoint", "%s", e)
 	}
 	for _, r := range se.describeKeys() {

@@ -19,20 +19,23 @@ import (
 	"rewrap/engine/keys"
 	"rewrap/engine/keys/keyring"
 	"rewrap/sources"
+	"rewrap/sources/cloud"
 )
 
 // session is a job with everything opened that it needs, and nothing written
 // yet.
 type session struct {
-	job    *job
-	dir    string // the state directory
-	cloud  *cloud
-	source sources.Source
-	kms    *keys.KMS        // nil: the job re-wraps locally
-	local  *keyring.Keyring // nil: the job re-wraps with KMS
-	worker engine.Worker
-	match  func(string) bool
-	say    func(format string, args ...any) // a line for people, on standard error
+	job   *job
+	dir   string // the state directory
+	cloud *cloud.Cloud
+	// endpoint is the one that takes the place of S3; "": AWS itself, or a directory.
+	endpoint string
+	source   sources.Source
+	kms      *keys.KMS        // nil: the job re-wraps locally
+	local    *keyring.Keyring // nil: the job re-wraps with KMS
+	worker   engine.Worker
+	match    func(string) bool
+	say      func(format string, args ...any) // a line for people, on standard error
 }
 
 // openSession opens the source and the keys, and finds out whether the job can
@@ -54,10 +57,9 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	if j.keyring == "" && len(j.from) == 0 && (format.Name() == "raw" || format.Name() == "json") {
 		return nil, usage("items of the format %s do not record their key: name it with --from", format.Name())
 	}
-	se.cloud = newCloud(j)
-	se.cloud.notice = func(msg string) { se.say("%s", msg) }
+	se.cloud = newCloud(j.workers, j.kms, j.store, se.say)
 	if j.source.dir == "" || j.keyring == "" || j.keyringKMS != "" {
-		if err := se.cloud.configure(ctx); err != nil {
+		if err := se.cloud.Configure(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -74,8 +76,8 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	if se.source, err = se.openSource(ctx); err != nil {
 		return nil, err
 	}
-	if p := j.planned; p != nil && p.Endpoint != se.cloud.endpoint() {
-		return nil, usage("the plan was made at the endpoint %q, and here it is %q: make a plan at this one", p.Endpoint, se.cloud.endpoint())
+	if p := j.planned; p != nil && p.Endpoint != se.endpoint {
+		return nil, usage("the plan was made at the endpoint %q, and here it is %q: make a plan at this one", p.Endpoint, se.endpoint)
 	}
 	se.worker = engine.Worker{Source: se.source, Format: format, ReadOnly: readOnly}
 	if j.keyring != "" {
@@ -86,14 +88,19 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 		return se, nil
 	}
 	se.kms, err = keys.OpenKMS(ctx, keys.Config{
-		Client: se.cloud.keyService, From: j.from, To: j.to, Verify: verify,
-		Region: se.cloud.cfg.Region, Pinned: pinned, ReadOnly: readOnly, Notice: func(msg string) { se.say("%s", msg) },
+		Client: func(region string) keys.API { return counted{se.cloud.KMS(region)} }, From: j.from, To: j.to, Verify: verify,
+		Region: se.cloud.Region(), Pinned: pinned, ReadOnly: readOnly, Notice: func(msg string) { se.say("%s", msg) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	se.worker.Rewrapper, se.worker.How = se.kms, "kms"
 	return se, nil
+}
+
+// newCloud makes the clients of a command that makes so many calls at once.
+func newCloud(calls int, kms, store rate, say func(string, ...any)) *cloud.Cloud {
+	return cloud.New(cloud.Config{Connections: calls * 4, KMS: kms.perSecond, Store: store.perSecond, Notice: func(msg string) { say("%s", msg) }})
 }
 
 // stateError says what to do about a state directory that cannot be read or
@@ -164,7 +171,7 @@ func (se *session) identity() []checkpoint.Field {
 		}
 		fields = append(fields, checkpoint.Field{Name: name + " " + given, Value: k.ARN, Moves: true})
 	}
-	add("endpoint", se.cloud.endpoint())
+	add("endpoint", se.endpoint)
 	switch {
 	case se.local != nil:
 		add("keyring", j.keyringPath())

@@ -13,6 +13,7 @@ import (
 
 	"rewrap/engine/keys/keyring"
 	"rewrap/sources"
+	"rewrap/sources/cloud"
 	"rewrap/sources/dir"
 	s3source "rewrap/sources/s3"
 )
@@ -127,12 +128,18 @@ func (se *session) openSource(ctx context.Context) (sources.Source, error) {
 		}
 		return dir.Open(ctx, dir.Config{Root: j.source.dir, Skip: skip, Notice: notice})
 	}
-	if err := se.cloud.openBucket(ctx, j.source.bucket); err != nil {
+	client := se.cloud.S3("")
+	se.endpoint = cloud.Endpoint(client)
+	region, err := s3source.BucketRegion(ctx, client, j.source.bucket)
+	if err != nil {
 		return nil, err
 	}
+	if region != "" && region != se.cloud.Region() && se.endpoint == "" {
+		client = se.cloud.S3(region)
+	}
 	return s3source.Open(ctx, s3source.Config{
-		Client: se.cloud.s3, Bucket: j.source.bucket, Prefix: j.source.prefix,
-		Canary: se.cloud.endpoint() != "", CanaryID: se.canaryID(),
+		Client: client, Bucket: j.source.bucket, Prefix: j.source.prefix,
+		Canary: se.endpoint != "", CanaryID: se.canaryID(),
 		Notice: notice,
 	})
 }

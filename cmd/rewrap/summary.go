@@ -43,12 +43,11 @@ type transfer struct {
 }
 
 func (se *session) summary(rep engine.Report) summary {
-	k, s := se.cloud.kms.Stats(), se.cloud.store.Stats()
+	k, s := se.cloud.KMSTraffic(), se.cloud.StoreTraffic()
 	return summary{
 		Result: rep.Result, Why: rep.Why, Tally: rep.Tally,
-		KMS: requests{k.Requests, k.Throttled},
-		Store: transfer{requests{s.Requests, s.Throttled},
-			se.cloud.storeTraffic.in.Load(), se.cloud.storeTraffic.out.Load()},
+		KMS:     requests{k.Requests, k.Throttled},
+		Store:   transfer{requests{s.Requests, s.Throttled}, s.In, s.Out},
 		Elapsed: math.Round(rep.Elapsed.Seconds()*1000) / 1000, Resumed: rep.Resumed, State: se.dir,
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package cloud
 
 import (
 	"bytes"
@@ -25,13 +25,14 @@ import (
 
 	"rewrap/engine/keys"
 	"rewrap/sources"
+	"rewrap/sources/cloud/pace"
 	s3source "rewrap/sources/s3"
 )
 
-// cloudAt is a cloud at somebody's endpoint, with credentials of one's own.
-func cloudAt(url string, p aws.CredentialsProvider) *cloud {
-	c := newCloud(&job{workers: 1})
-	c.cfg = aws.Config{Region: "us-east-1", BaseEndpoint: &url, Credentials: p}
+// cloudAt is a cloud at the endpoint of a test.
+func cloudAt(url string, p aws.CredentialsProvider, notice func(string)) *Cloud {
+	c := New(Config{Connections: 4, Notice: notice})
+	c.aws = aws.Config{Region: "us-east-1", BaseEndpoint: &url, Credentials: p}
 	return c
 }
 
@@ -57,23 +58,22 @@ func TestThrottledForEver(t *testing.T) {
 			fmt.Fprintf(w, `{"__type":%q}`, name)
 		}))
 		defer srv.Close()
-		c := cloudAt(srv.URL, credentials.NewStaticCredentialsProvider("a", "b", ""))
 		var notices []string
-		c.notice = func(msg string) { notices = append(notices, msg) }
+		c := cloudAt(srv.URL, credentials.NewStaticCredentialsProvider("a", "b", ""), func(msg string) { notices = append(notices, msg) })
 		var now time.Time
 		clock := func() time.Time { now = now.Add(time.Minute); return now }
 		var err error
 		if status == 503 {
 			r := c.retryer("S3", c.store)
 			r.s.now = clock
-			client := s3.NewFromConfig(c.cfg, func(o *s3.Options) {
+			client := s3.NewFromConfig(c.aws, func(o *s3.Options) {
 				o.Retryer, o.APIOptions, o.UsePathStyle = r, append(o.APIOptions, r.watch), true
 			})
 			_, err = s3source.Open(t.Context(), s3source.Config{Client: client, Bucket: "bucket"})
 		} else {
 			r := c.retryer("KMS", c.kms)
 			r.s.now = clock
-			client := kms.NewFromConfig(c.cfg, func(o *kms.Options) { o.Retryer, o.APIOptions = r, append(o.APIOptions, r.watch) })
+			client := kms.NewFromConfig(c.aws, func(o *kms.Options) { o.Retryer, o.APIOptions = r, append(o.APIOptions, r.watch) })
 			_, err = keys.OpenKMS(t.Context(), keys.Config{Client: func(string) keys.API { return client }, To: "alias/a"})
 		}
 		var run *sources.RunError
@@ -129,7 +129,7 @@ func TestSpell(t *testing.T) {
 // TestTransient: throttles do not use up the attempts that other passing
 // errors have, and each call has its own.
 func TestTransient(t *testing.T) {
-	r := (&cloud{}).retryer("S3", newCloud(&job{workers: 1}).store)
+	r := New(Config{}).retryer("S3", pace.New(0))
 	passing := answered(500, "InternalError")
 	ask := func(ctx context.Context, n int, err error) error {
 		for range n - 1 {
@@ -168,9 +168,9 @@ func TestCredentialsEnd(t *testing.T) {
 	srv := httptest.NewServer(http.NotFoundHandler())
 	defer srv.Close()
 	for _, inner := range []error{errors.New("the SSO session has expired"), answered(404, "ResourceNotFoundException"), answered(403, "AccessDenied")} {
-		c := cloudAt(srv.URL, provider{aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, inner })})
-		bucketErr := c.openBucket(t.Context(), "bucket")
-		_, keyErr := keys.OpenKMS(t.Context(), keys.Config{Client: c.keyService, To: "alias/a"})
+		c := cloudAt(srv.URL, provider{aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, inner })}, nil)
+		_, bucketErr := s3source.BucketRegion(t.Context(), c.S3(""), "bucket")
+		_, keyErr := keys.OpenKMS(t.Context(), keys.Config{Client: func(region string) keys.API { return c.KMS(region) }, To: "alias/a"})
 		for name, err := range map[string]error{"S3": bucketErr, "KMS": keyErr} {
 			var run *sources.RunError
 			if !errors.Is(err, sources.ErrCredentials) || !errors.Is(err, inner) || !errors.As(err, &run) || run.Strikes > 1 || !strings.Contains(run.Hint, "credentials") {
@@ -316,9 +316,9 @@ func TestDeadlineIsRetried(t *testing.T) {
 		io.WriteString(w, `{"KeyMetadata":{"KeyId":"k"}}`)
 	}))
 	defer srv.Close()
-	c := cloudAt(srv.URL, credentials.NewStaticCredentialsProvider("a", "b", ""))
+	c := cloudAt(srv.URL, credentials.NewStaticCredentialsProvider("a", "b", ""), nil)
 	r := c.retryer("KMS", c.kms)
-	client := kms.NewFromConfig(c.cfg, func(o *kms.Options) {
+	client := kms.NewFromConfig(c.aws, func(o *kms.Options) {
 		o.Retryer, o.APIOptions = r, append(o.APIOptions, r.watch)
 		o.HTTPClient = deadline{http.DefaultClient, time.Minute, 50 * time.Millisecond}
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"path"
 	"slices"
@@ -8,80 +9,102 @@ import (
 	"testing"
 )
 
-// The rooms of the house and what each may import of it. A package stands
-// under the longest room that its path begins with.
-var rooms = map[string][]string{
-	"sources":              {},
-	"sources/dir":          {"sources"},
-	"sources/mem":          {"sources"},
-	"sources/s3":           {"sources", "sources/cloud/awserr"},
-	"sources/cloud":        {"sources", "sources/cloud/pace"},
-	"sources/cloud/awserr": {"sources"},
-	"sources/cloud/pace":   {},
-	"sources/sourcetest":   {"sources"},
-	"checkpoint":           {"checkpoint/account"},
-	"checkpoint/account":   {},
-	"engine/envelope":      {"sources", "checkpoint/account"},
-	"engine/keys":          {"engine/envelope", "sources", "sources/cloud/awserr", "checkpoint/account"},
-	"engine":               {"engine/envelope", "sources", "checkpoint", "checkpoint/account"},
-	"bench/emulator/kms":   {},
-	"bench/emulator/s3":    {"bench/emulator/kms"},
-	"bench/emulator":       {"bench/emulator/kms", "bench/emulator/s3"},
-	"bench/seed":           {},
-	"bench/floor":          {},
-	"cmd/rewrap":           {"bench/emulator", "bench/seed", "checkpoint", "checkpoint/account", "engine", "engine/envelope", "engine/keys", "sources", "sources/cloud", "sources/cloud/awserr", "sources/dir", "sources/s3"},
+// house is what testdata/house.txt says.
+type house struct {
+	rooms   map[string][]string // and what each may import
+	outside map[string]string   // a module's path by its name
 }
 
-// Who may import what is not of the house.
-var outside = map[string][]string{
-	"github.com/aws/":        {"sources/cloud", "sources/cloud/awserr", "sources/s3", "engine/keys", "cmd/rewrap", "bench/seed"},
-	"github.com/cheggaaa/pb": {"cmd/rewrap"},
-	"github.com/tink-crypto": {"engine/keys"},
-	"testing":                {"sources/sourcetest"},
-}
-
-// TestHouse holds the import directions: what is below knows nothing of what
-// is above, the SDK stands in few rooms, the progress bar in one, and no
-// product code imports testing.
-func TestHouse(t *testing.T) {
-	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "rewrap/...").Output()
+func readHouse(t *testing.T) house {
+	t.Helper()
+	data, err := os.ReadFile("testdata/house.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := make(map[string]bool)
-	for line := range strings.Lines(string(out)) {
-		words := strings.Fields(line)
-		room := roomOf(words[0])
-		if room == "" {
-			t.Errorf("%s is in no room: add it to the map, with what it may import", words[0])
+	h := house{make(map[string][]string), make(map[string]string)}
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		if text, comment := strings.CutPrefix(line, "# "); comment {
+			if name, module, ok := strings.Cut(text, " = "); ok {
+				h.outside[name] = module
+			}
 			continue
 		}
-		seen[room] = true
-		for _, imp := range words[1:] {
-			if name, ours := strings.CutPrefix(imp, "rewrap/"); ours {
-				if to := roomOf(imp); to != room && !slices.Contains(rooms[room], to) {
-					t.Errorf("%s must not import %s", room, name)
-				}
-			}
-			for prefix, allowed := range outside {
-				if (imp == prefix || strings.HasPrefix(imp, prefix)) && !slices.Contains(allowed, room) {
-					t.Errorf("%s must not import %s", room, imp)
-				}
-			}
+		room, imports, ok := strings.Cut(line, ":")
+		if !ok {
+			continue
 		}
-	}
-	for room := range rooms {
-		if !seen[room] {
-			t.Errorf("the room %s is empty", room)
+		if h.rooms[room] != nil {
+			t.Errorf("the room %s stands there twice", room)
 		}
+		h.rooms[room] = append([]string{}, strings.Fields(imports)...)
 	}
+	return h
 }
 
-func roomOf(pkg string) string {
+// roomOf is the room of a package of the house; "": it has none.
+func (h house) roomOf(pkg string) string {
 	for p := strings.TrimPrefix(pkg, "rewrap/"); p != "."; p = path.Dir(p) {
-		if _, ok := rooms[p]; ok {
+		if _, ok := h.rooms[p]; ok {
 			return p
 		}
 	}
 	return ""
+}
+
+// nameOf is the name by which a room lists an import; "": it need not be listed.
+func (h house) nameOf(imp string) string {
+	if strings.HasPrefix(imp, "rewrap/") {
+		return h.roomOf(imp)
+	}
+	for name, module := range h.outside {
+		if imp == module || strings.HasPrefix(imp, module) && name != "testing" {
+			return name
+		}
+	}
+	return ""
+}
+
+// TestHouse holds the import directions: lower rooms know nothing of higher
+// ones, the SDK stands in few rooms, the progress bar in one, and no product
+// code imports testing. What a room may import and does not is an error too.
+func TestHouse(t *testing.T) {
+	h := readHouse(t)
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "rewrap/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := make(map[string]map[string]bool) // by room
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		room := h.roomOf(words[0])
+		if room == "" {
+			t.Errorf("%s is in no room: add it to testdata/house.txt, with what it may import", words[0])
+			continue
+		}
+		if used[room] == nil {
+			used[room] = make(map[string]bool)
+		}
+		for _, imp := range words[1:] {
+			name := h.nameOf(imp)
+			if name == "" || name == room {
+				continue
+			}
+			used[room][name] = true
+			if !slices.Contains(h.rooms[room], name) {
+				t.Errorf("%s must not import %s", room, imp)
+			}
+		}
+	}
+	for room, imports := range h.rooms {
+		if used[room] == nil {
+			t.Errorf("the room %s is empty", room)
+			continue
+		}
+		for _, name := range imports {
+			if !used[room][name] {
+				t.Errorf("%s may import %s and does not: take it off the list", room, name)
+			}
+		}
+	}
 }

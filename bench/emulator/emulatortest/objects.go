@@ -1,0 +1,82 @@
+package emulatortest
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"rewrap/bench/seed"
+)
+
+// Put stores an object; what the request says beside its name and body is set
+// by the functions.
+func (w *World) Put(name, body string, set ...func(*s3.PutObjectInput)) *s3.PutObjectOutput {
+	w.Helper()
+	in := &s3.PutObjectInput{Bucket: aws.String(Bucket), Key: &name, Body: strings.NewReader(body)}
+	for _, f := range set {
+		f(in)
+	}
+	out, err := w.S3.PutObject(w.Context(), in)
+	w.OK(err)
+	return out
+}
+
+// Get returns an object's body.
+func (w *World) Get(name string) (body string) {
+	w.Helper()
+	out, err := w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: aws.String(Bucket), Key: &name})
+	w.OK(err)
+	return w.ReadAll(out.Body)
+}
+
+// ReadAll reads a body to its end and closes it.
+func (w *World) ReadAll(r io.ReadCloser) string {
+	w.Helper()
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	w.OK(err)
+	return string(b)
+}
+
+// Head returns what S3 says about an object.
+func (w *World) Head(name string) *s3.HeadObjectOutput {
+	w.Helper()
+	out, err := w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: aws.String(Bucket), Key: &name})
+	w.OK(err)
+	return out
+}
+
+// Name is the name of the i-th object that Fill writes.
+func Name(i int) string { return fmt.Sprintf("p/%05d", i) }
+
+// Payload is what the i-th object that Fill writes holds, encrypted.
+func Payload(i int) []byte { return fmt.Appendf(nil, "payload %d", i) }
+
+// Seed is the bucket as an application with the S3 Encryption Client has it,
+// under a key: its id, ARN or alias.
+func (w *World) Seed(key string) seed.Bucket {
+	return seed.Bucket{S3: w.S3, KMS: w.KMS, Name: Bucket, Key: key, Context: map[string]string{"tenant": "test"}}
+}
+
+// Fill writes n objects, each under a data key of its own that the key wraps.
+func (w *World) Fill(key string, n int) {
+	w.Helper()
+	w.OK(w.Seed(key).Fill(w.Context(), n, Name, Payload))
+}
+
+// Check opens the n objects that Fill wrote, with this key, and wants every
+// data key to be wrapped under the material. It reports what is wrong and lets
+// the test go on.
+func (w *World) Check(key string, n int, material string) {
+	w.Helper()
+	census, err := w.Seed(key).Check(w.Context(), n, Name, Payload)
+	if err != nil {
+		w.Error(err)
+	}
+	if census[material] != n {
+		w.Errorf("%d of %d data keys are under the material: %v", census[material], n, census)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rewrap/bench/seed"
@@ -15,7 +14,7 @@ import (
 // by the functions.
 func (w *World) Put(name, body string, set ...func(*s3.PutObjectInput)) *s3.PutObjectOutput {
 	w.Helper()
-	in := &s3.PutObjectInput{Bucket: aws.String(Bucket), Key: &name, Body: strings.NewReader(body)}
+	in := &s3.PutObjectInput{Bucket: &w.Bucket, Key: &name, Body: strings.NewReader(body)}
 	for _, f := range set {
 		f(in)
 	}
@@ -27,7 +26,7 @@ func (w *World) Put(name, body string, set ...func(*s3.PutObjectInput)) *s3.PutO
 // Get returns an object's body.
 func (w *World) Get(name string) (body string) {
 	w.Helper()
-	out, err := w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: aws.String(Bucket), Key: &name})
+	out, err := w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: &name})
 	w.OK(err)
 	return w.ReadAll(out.Body)
 }
@@ -44,7 +43,7 @@ func (w *World) ReadAll(r io.ReadCloser) string {
 // Head returns what S3 says about an object.
 func (w *World) Head(name string) *s3.HeadObjectOutput {
 	w.Helper()
-	out, err := w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: aws.String(Bucket), Key: &name})
+	out, err := w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: &name})
 	w.OK(err)
 	return out
 }
@@ -58,7 +57,7 @@ func Payload(i int) []byte { return fmt.Appendf(nil, "payload %d", i) }
 // Seed is the bucket as an application with the S3 Encryption Client has it,
 // under a key: its id, ARN or alias.
 func (w *World) Seed(key string) seed.Bucket {
-	return seed.Bucket{S3: w.S3, KMS: w.KMS, Name: Bucket, Key: key, Context: map[string]string{"tenant": "test"}}
+	return seed.Bucket{S3: w.S3, KMS: w.KMS, Name: w.Bucket, Key: key, Context: map[string]string{"tenant": "test"}}
 }
 
 // Fill writes n objects, each under a data key of its own that the key wraps.

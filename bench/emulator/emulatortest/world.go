@@ -15,6 +15,7 @@ package emulatortest
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +28,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/bench/emulator"
 )
@@ -34,8 +37,8 @@ import (
 // What worlds have in common.
 const (
 	Bucket = "bucket"    // exists in every world
-	Region = "us-east-1" // where Options name none
-	ID     = "test"      // the access key id that the clients sign with
+	Region = "us-east-1" // unless the options name another
+	ID     = "test"      // the access key id with which the clients sign
 	Secret = "test"      // and its secret
 )
 
@@ -46,6 +49,7 @@ type World struct {
 	Emulator *emulator.Emulator // nil in a world that At made
 	URL      string             // the endpoint of both services
 	Region   string
+	Bucket   string // where Put, Get, Head, Fill and Check work; [Bucket]
 	S3       *s3.Client
 	KMS      *kms.Client
 	HTTP     *http.Client // for requests that the SDK would not make
@@ -69,7 +73,7 @@ func New(t testing.TB, o emulator.Options) *World {
 
 func start(t testing.TB, o emulator.Options, clock *Clock) *World {
 	t.Helper()
-	w := &World{TB: t, Region: o.Region, Clock: clock, options: o}
+	w := &World{TB: t, Region: o.Region, Bucket: Bucket, Clock: clock, options: o}
 	if w.Region == "" {
 		w.Region = Region
 	}
@@ -87,7 +91,7 @@ func start(t testing.TB, o emulator.Options, clock *Clock) *World {
 // and a bucket, but no emulator, and its clock moves nothing.
 func At(t testing.TB, url string) *World {
 	t.Helper()
-	w := &World{TB: t, Region: Region, Clock: &Clock{base: time.Now}}
+	w := &World{TB: t, Region: Region, Bucket: Bucket, Clock: &Clock{base: time.Now}}
 	w.Through(nil, url)
 	w.makeBucket(w.S3)
 	return w
@@ -95,7 +99,7 @@ func At(t testing.TB, url string) *World {
 
 func (w *World) makeBucket(c *s3.Client) {
 	w.Helper()
-	_, err := c.CreateBucket(w.Context(), &s3.CreateBucketInput{Bucket: aws.String(Bucket)})
+	_, err := c.CreateBucket(w.Context(), &s3.CreateBucketInput{Bucket: &w.Bucket})
 	w.OK(err)
 }
 
@@ -157,6 +161,32 @@ func (w *World) OK(err error) {
 	if err != nil {
 		w.Fatal(err)
 	}
+}
+
+// Code returns the error code in a service's answer; "" if the error is none of
+// a service. HEAD has no body to carry a code: there the SDK makes one of the
+// status.
+func Code(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// Refused wants a service's answer with this status and error code, and returns
+// its message. An error of any other kind ends the test.
+func (w *World) Refused(err error, status int, code string) (message string) {
+	w.Helper()
+	var api smithy.APIError
+	var response *smithyhttp.ResponseError
+	if !errors.As(err, &api) || !errors.As(err, &response) {
+		w.Fatalf("got error %v, want %d %s", err, status, code)
+	}
+	if response.HTTPStatusCode() != status || api.ErrorCode() != code {
+		w.Errorf("got %d %s (%s), want %d %s", response.HTTPStatusCode(), api.ErrorCode(), api.ErrorMessage(), status, code)
+	}
+	return api.ErrorMessage()
 }
 
 // Calls returns how many requests of an operation ("kms:ReEncrypt") came in

@@ -42,10 +42,10 @@ func request(method, path, body string, header ...string) *http.Request {
 func BenchmarkHandler(b *testing.B) {
 	e := emulator.New(emulator.Options{})
 	s := e.S3()
-	send(b, s, request("PUT", "/bucket-a", ""))
+	send(b, s, request("PUT", "/bucket", ""))
 	meta := []string{"x-amz-meta-x-amz-key-v2", strings.Repeat("A", 248), "x-amz-meta-x-amz-iv", strings.Repeat("B", 16), "x-amz-meta-x-amz-matdesc", `{"aws:x-amz-cek-alg":"AES/GCM/NoPadding"}`}
 	for i := range 1000 {
-		send(b, s, request("PUT", fmt.Sprintf("/bucket-a/%03d", i), strings.Repeat("x", 1024), meta...))
+		send(b, s, request("PUT", fmt.Sprintf("/bucket/%03d", i), strings.Repeat("x", 1024), meta...))
 	}
 	sse := append(meta, "x-amz-server-side-encryption", "aws:kms")
 	run := func(name, method string, header ...string) {
@@ -53,7 +53,7 @@ func BenchmarkHandler(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(p *testing.PB) {
 				for i := 0; p.Next(); i++ {
-					path := fmt.Sprintf("/bucket-a/%03d", i%1000)
+					path := fmt.Sprintf("/bucket/%03d", i%1000)
 					r := request(method, path, "", header...)
 					if strings.HasPrefix(name, "Copy") {
 						r.Header.Set("x-amz-copy-source", path[1:])
@@ -79,7 +79,7 @@ func BenchmarkMillion(b *testing.B) {
 		n = 50_000
 	}
 	s := s3.New(s3.Options{})
-	send(b, s, request("PUT", "/bucket-a", ""))
+	send(b, s, request("PUT", "/bucket", ""))
 	heap := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats
@@ -88,18 +88,18 @@ func BenchmarkMillion(b *testing.B) {
 	}
 	before := heap()
 	for i := range n {
-		send(b, s, request("PUT", fmt.Sprintf("/bucket-a/objects/%07d", i), "x", "x-amz-meta-key", "value"))
+		send(b, s, request("PUT", fmt.Sprintf("/bucket/objects/%07d", i), "x", "x-amz-meta-key", "value"))
 	}
 	perObject := float64(heap()-before) / float64(n)
 	b.Run("List", func(b *testing.B) {
 		for i := range b.N {
-			send(b, s, request("GET", fmt.Sprintf("/bucket-a?list-type=2&start-after=objects/%07d", i*7919%n), ""))
+			send(b, s, request("GET", fmt.Sprintf("/bucket?list-type=2&start-after=objects/%07d", i*7919%n), ""))
 		}
 		b.ReportMetric(perObject, "B/object")
 	})
 	b.Run("ListDelimiter", func(b *testing.B) {
 		for range b.N {
-			send(b, s, request("GET", "/bucket-a?list-type=2&delimiter=/", ""))
+			send(b, s, request("GET", "/bucket?list-type=2&delimiter=/", ""))
 		}
 	})
 	runtime.KeepAlive(s)

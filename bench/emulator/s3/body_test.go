@@ -23,9 +23,9 @@ import (
 func TestChecksums(t *testing.T) {
 	w := newWorld(t)
 	for _, algorithm := range []types.ChecksumAlgorithm{"CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"} {
-		w.putWith("k", "body", func(in *s3.PutObjectInput) { in.ChecksumAlgorithm = algorithm })
-		out, err := w.s3.GetObjectAttributes(w.ctx, &s3.GetObjectAttributesInput{Bucket: &w.bucket, Key: aws.String("k"), ObjectAttributes: []types.ObjectAttributes{"Checksum", "ETag", "ObjectSize", "StorageClass"}})
-		w.ok(err)
+		w.Put("k", "body", func(in *s3.PutObjectInput) { in.ChecksumAlgorithm = algorithm })
+		out, err := w.S3.GetObjectAttributes(w.Context(), &s3.GetObjectAttributesInput{Bucket: &w.Bucket, Key: aws.String("k"), ObjectAttributes: []types.ObjectAttributes{"Checksum", "ETag", "ObjectSize", "StorageClass"}})
+		w.OK(err)
 		c := out.Checksum
 		value := map[types.ChecksumAlgorithm]*string{"CRC32": c.ChecksumCRC32, "CRC32C": c.ChecksumCRC32C, "CRC64NVME": c.ChecksumCRC64NVME, "SHA1": c.ChecksumSHA1, "SHA256": c.ChecksumSHA256}[algorithm]
 		is(w, string(algorithm), value != nil, true)
@@ -37,10 +37,10 @@ func TestChecksums(t *testing.T) {
 		name := "x-amz-checksum-" + strings.ToLower(string(algorithm))
 		wrong, _ := base64.StdEncoding.DecodeString(*value)
 		wrong[0] ^= 1
-		response, body := w.raw("PUT", "/bucket-a/wrong", http.Header{name: {base64.StdEncoding.EncodeToString(wrong)}}, []byte("body"))
+		response, body := w.raw("PUT", "/bucket/wrong", http.Header{name: {base64.StdEncoding.EncodeToString(wrong)}}, []byte("body"))
 		is(w, "s57 status", response.StatusCode, 400)
 		is(w, "s57 code", strings.Contains(body, "<Code>BadDigest</Code>"), true)
-		response, body = w.raw("PUT", "/bucket-a/wrong", http.Header{name: {"AAAA"}}, []byte("body"))
+		response, body = w.raw("PUT", "/bucket/wrong", http.Header{name: {"AAAA"}}, []byte("body"))
 		is(w, "malformed", response.StatusCode, 400)
 		is(w, "malformed", strings.Contains(body, "<Code>InvalidRequest</Code>"), true)
 	}
@@ -55,24 +55,24 @@ func TestChecksums(t *testing.T) {
 		{http.Header{"x-amz-sdk-checksum-algorithm": {"CRC32"}}, "InvalidRequest"},
 		{http.Header{"x-amz-checksum-crc32": {"AAAAAA=="}, "x-amz-checksum-sha1": {"x"}}, "BadDigest"},
 	} {
-		response, body := w.raw("PUT", "/bucket-a/wrong", c.header, []byte("body"))
+		response, body := w.raw("PUT", "/bucket/wrong", c.header, []byte("body"))
 		is(w, "status", response.StatusCode, 400)
 		if !strings.Contains(body, "<Code>"+c.code+"</Code>") {
 			t.Errorf("want %s: %s", c.code, body)
 		}
 	}
-	_, err := w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("wrong")})
-	w.fails(err, 404, "NotFound")
+	_, err := w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("wrong")})
+	w.Refused(err, 404, "NotFound")
 }
 
 // Unsigned payloads carry no digest of the body in their signature (API,
 // "Signature calculations").
 func TestUnsignedPayload(t *testing.T) {
 	w := newWorld(t)
-	_, err := w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Body: strings.NewReader("body")},
+	_, err := w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Body: strings.NewReader("body")},
 		s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware))
-	w.ok(err)
-	is(w, "body", w.body("k"), "body")
+	w.OK(err)
+	is(w, "body", w.Get("k"), "body")
 }
 
 func crc(body string) string {
@@ -107,23 +107,23 @@ func TestChunked(t *testing.T) {
 		if c.trailer != "" {
 			header["x-amz-trailer"] = []string{c.trailer}
 		}
-		response, body := w.raw("PUT", "/bucket-a/k", header, []byte(c.body))
+		response, body := w.raw("PUT", "/bucket/k", header, []byte(c.body))
 		if response.StatusCode != c.status {
 			t.Errorf("%s %q: %d %s", c.kind, c.body, response.StatusCode, body)
 		}
 		if c.status == 200 {
-			is(w, "body", w.body("k"), "body")
-			is(w, "encoding", *w.head("k").ContentEncoding, "gzip")
+			is(w, "body", w.Get("k"), "body")
+			is(w, "encoding", *w.Head("k").ContentEncoding, "gzip")
 		}
 	}
 	// The SDK itself sends this form over TLS; over the in-process client too.
-	_, err := w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Body: strings.NewReader("over tls"), ChecksumAlgorithm: "CRC64NVME"}, func(o *s3.Options) {
-		o.BaseEndpoint, o.HTTPClient = aws.String("https://emulator"), w.e.Client()
+	_, err := w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Body: strings.NewReader("over tls"), ChecksumAlgorithm: "CRC64NVME"}, func(o *s3.Options) {
+		o.BaseEndpoint, o.HTTPClient = aws.String("https://emulator"), w.Emulator.Client()
 	})
-	w.ok(err)
-	is(w, "body", w.body("k"), "over tls")
-	h, err := w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("k"), ChecksumMode: "ENABLED"})
-	w.ok(err)
+	w.OK(err)
+	is(w, "body", w.Get("k"), "over tls")
+	h, err := w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), ChecksumMode: "ENABLED"})
+	w.OK(err)
 	is(w, "CRC64NVME", h.ChecksumCRC64NVME != nil, true)
 }
 
@@ -131,56 +131,56 @@ func TestChunked(t *testing.T) {
 // all, PUT with an unknown sub-resource is not PutObject.
 func TestUnknown(t *testing.T) {
 	w := newWorld(t)
-	w.put("k", "body")
+	w.Put("k", "body")
 	for _, c := range []struct {
 		method, path string
 		header       http.Header
 	}{
-		{"PUT", "/bucket-a/k?annotation", nil},
-		{"PUT", "/bucket-a/k?torrent=", nil},
-		{"PUT", "/bucket-a/k?x-unheard-of=1", nil},
-		{"PUT", "/bucket-a/k?versionId=null", nil},
-		{"PUT", "/bucket-a/k?tagging&acl", nil},
-		{"POST", "/bucket-a/k?restore", nil},
-		{"POST", "/bucket-a/k?select&select-type=2", nil},
-		{"PATCH", "/bucket-a/k", nil},
-		{"POST", "/bucket-a", nil},
-		{"PUT", "/bucket-a?policy", nil},
-		{"PUT", "/bucket-a?lifecycle", nil},
-		{"DELETE", "/bucket-a?policy", nil},
-		{"DELETE", "/bucket-a/k?annotation", nil},
-		{"GET", "/bucket-a/k?torrent", nil},
-		{"PUT", "/bucket-a/k", http.Header{"x-amz-write-offset-bytes": {"4"}}},
-		{"PUT", "/bucket-a/k", http.Header{"x-amz-server-side-encryption-customer-algorithm": {"AES256"}}},
-		{"DELETE", "/bucket-a/k", http.Header{"x-amz-if-match-size": {"4"}}},
-		{"GET", "/bucket-a/k", http.Header{"x-amz-unheard-of": {"1"}}},
+		{"PUT", "/bucket/k?annotation", nil},
+		{"PUT", "/bucket/k?torrent=", nil},
+		{"PUT", "/bucket/k?x-unheard-of=1", nil},
+		{"PUT", "/bucket/k?versionId=null", nil},
+		{"PUT", "/bucket/k?tagging&acl", nil},
+		{"POST", "/bucket/k?restore", nil},
+		{"POST", "/bucket/k?select&select-type=2", nil},
+		{"PATCH", "/bucket/k", nil},
+		{"POST", "/bucket", nil},
+		{"PUT", "/bucket?policy", nil},
+		{"PUT", "/bucket?lifecycle", nil},
+		{"DELETE", "/bucket?policy", nil},
+		{"DELETE", "/bucket/k?annotation", nil},
+		{"GET", "/bucket/k?torrent", nil},
+		{"PUT", "/bucket/k", http.Header{"x-amz-write-offset-bytes": {"4"}}},
+		{"PUT", "/bucket/k", http.Header{"x-amz-server-side-encryption-customer-algorithm": {"AES256"}}},
+		{"DELETE", "/bucket/k", http.Header{"x-amz-if-match-size": {"4"}}},
+		{"GET", "/bucket/k", http.Header{"x-amz-unheard-of": {"1"}}},
 	} {
 		response, body := w.raw(c.method, c.path, c.header, []byte("<X/>"))
 		if response.StatusCode != 501 || !strings.Contains(body, "<Code>NotImplemented</Code>") {
 			t.Errorf("%s %s %v: %d %s", c.method, c.path, c.header, response.StatusCode, body)
 		}
-		is(w, c.method+" "+c.path, w.body("k"), "body")
+		is(w, c.method+" "+c.path, w.Get("k"), "body")
 	}
-	is(w, "counted", w.e.Counters()["s3:Unknown"] >= 10, true)
-	response, _ := w.raw("PUT", "/bucket-a/%ff", nil, nil) // not UTF-8
+	is(w, "counted", w.Emulator.Counters()["s3:Unknown"] >= 10, true)
+	response, _ := w.raw("PUT", "/bucket/%ff", nil, nil) // not UTF-8
 	is(w, "status", response.StatusCode, 400)
-	_, err := w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("k"), ExpectedBucketOwner: aws.String("999999999999")})
-	w.fails(err, 403, "AccessDenied")
+	_, err := w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), ExpectedBucketOwner: aws.String("999999999999")})
+	w.Refused(err, 403, "AccessDenied")
 }
 
 // API, "Virtual hosting of buckets".
 func TestVirtualHost(t *testing.T) {
 	w := newWorld(t)
-	w.put("a/b", "body")
+	w.Put("a/b", "body")
 	for _, endpoint := range []string{"http://s3.us-east-1.amazonaws.com", "http://localhost:1"} {
 		virtual := func(o *s3.Options) {
-			o.UsePathStyle, o.BaseEndpoint, o.HTTPClient = false, &endpoint, w.e.Client()
+			o.UsePathStyle, o.BaseEndpoint, o.HTTPClient = false, &endpoint, w.Emulator.Client()
 		}
-		out, err := w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("a/b")}, virtual)
-		w.ok(err)
-		is(w, "body", w.read(out.Body), "body")
-		_, err = w.s3.CreateBucket(w.ctx, &s3.CreateBucketInput{Bucket: aws.String("dotted.name")}, virtual)
-		w.ok(err)
+		out, err := w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("a/b")}, virtual)
+		w.OK(err)
+		is(w, "body", w.ReadAll(out.Body), "body")
+		_, err = w.S3.CreateBucket(w.Context(), &s3.CreateBucketInput{Bucket: aws.String("dotted.name")}, virtual)
+		w.OK(err)
 	}
 }
 
@@ -190,9 +190,9 @@ func FuzzChunked(f *testing.F) {
 	f.Add([]byte("4\r\nbody\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"))
 	f.Add([]byte("1;chunk-signature=0\r\na\r\n0;chunk-signature=0\r\n\r\n"))
 	e := emulator.New(emulator.Options{})
-	send(f, e, request("PUT", "/bucket-a", ""))
+	send(f, e, request("PUT", "/bucket", ""))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r, err := http.NewRequest("PUT", "http://emulator/bucket-a/k", bytes.NewReader(body))
+		r, err := http.NewRequest("PUT", "http://emulator/bucket/k", bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}

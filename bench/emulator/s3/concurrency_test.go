@@ -28,7 +28,7 @@ func conflict(err error) bool {
 // whether they put or copy.
 func TestOneWinner(t *testing.T) {
 	w := newWorld(t)
-	etag := w.put("k", "0").ETag
+	etag := w.Put("k", "0").ETag
 	for round := range 20 {
 		var wins atomic.Int32
 		var group sync.WaitGroup
@@ -36,13 +36,13 @@ func TestOneWinner(t *testing.T) {
 			group.Go(func() {
 				var err error
 				if body := fmt.Sprintf("%d by %d", round, writer); writer%2 == 0 {
-					_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Body: strings.NewReader(body), IfMatch: etag})
+					_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Body: strings.NewReader(body), IfMatch: etag})
 				} else {
 					source := "source-" + strconv.Itoa(writer)
-					if _, err := w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: &source, Body: strings.NewReader(body)}); err != nil {
+					if _, err := w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: &source, Body: strings.NewReader(body)}); err != nil {
 						t.Error(err)
 					}
-					_, err = w.s3.CopyObject(w.ctx, &s3.CopyObjectInput{Bucket: &w.bucket, Key: aws.String("k"), CopySource: aws.String("bucket-a/" + source), IfMatch: etag})
+					_, err = w.S3.CopyObject(w.Context(), &s3.CopyObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), CopySource: aws.String("bucket/" + source), IfMatch: etag})
 				}
 				switch {
 				case err == nil:
@@ -54,7 +54,7 @@ func TestOneWinner(t *testing.T) {
 		}
 		group.Wait()
 		is(w, "winners", wins.Load(), 1)
-		etag = w.head("k").ETag
+		etag = w.Head("k").ETag
 	}
 }
 
@@ -63,8 +63,8 @@ func TestOneWinner(t *testing.T) {
 // that put the object anew in between are not lost either.
 func TestNoLostUpdate(t *testing.T) {
 	w := newWorld(t)
-	arn := w.newKey()
-	w.putWith("k", "body", func(in *s3.PutObjectInput) {
+	arn := w.Key("")
+	w.Put("k", "body", func(in *s3.PutObjectInput) {
 		in.Metadata = map[string]string{"n": "0"}
 		in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &arn
 	})
@@ -73,7 +73,7 @@ func TestNoLostUpdate(t *testing.T) {
 	for writer := range 6 {
 		group.Go(func() {
 			for range 30 {
-				h, err := w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("k")})
+				h, err := w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("k")})
 				if err != nil {
 					t.Error(err)
 					return
@@ -81,9 +81,9 @@ func TestNoLostUpdate(t *testing.T) {
 				n, _ := strconv.Atoi(h.Metadata["n"])
 				meta := map[string]string{"n": strconv.Itoa(n + 1)}
 				if writer == 0 {
-					_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Metadata: meta, IfMatch: h.ETag, ServerSideEncryption: "aws:kms", SSEKMSKeyId: &arn})
+					_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Metadata: meta, IfMatch: h.ETag, ServerSideEncryption: "aws:kms", SSEKMSKeyId: &arn})
 				} else {
-					_, err = w.s3.CopyObject(w.ctx, &s3.CopyObjectInput{Bucket: &w.bucket, Key: aws.String("k"), CopySource: aws.String("bucket-a/k"),
+					_, err = w.S3.CopyObject(w.Context(), &s3.CopyObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), CopySource: aws.String("bucket/k"),
 						MetadataDirective: "REPLACE", Metadata: meta, IfMatch: h.ETag, ServerSideEncryption: "aws:kms", SSEKMSKeyId: &arn})
 				}
 				switch {
@@ -96,7 +96,7 @@ func TestNoLostUpdate(t *testing.T) {
 		})
 	}
 	group.Wait()
-	is(w, "count", w.head("k").Metadata["n"], strconv.FormatInt(done.Load(), 10))
+	is(w, "count", w.Head("k").Metadata["n"], strconv.FormatInt(done.Load(), 10))
 	t.Logf("%d of 180 writes won", done.Load())
 }
 
@@ -104,11 +104,11 @@ func TestNoLostUpdate(t *testing.T) {
 // copy keeps what is there at its instant, and never brings back older content.
 func TestCopyIsOneInstant(t *testing.T) {
 	w := newWorld(t)
-	w.put("k", "0")
+	w.Put("k", "0")
 	var group sync.WaitGroup
 	group.Go(func() {
 		for i := range 200 {
-			w.put("k", strconv.Itoa(i))
+			w.Put("k", strconv.Itoa(i))
 		}
 	})
 	var last atomic.Int64
@@ -117,7 +117,7 @@ func TestCopyIsOneInstant(t *testing.T) {
 			if _, err := w.copyOnto("k", func(in *s3.CopyObjectInput) { in.MetadataDirective = "REPLACE" }); err != nil {
 				t.Error(err)
 			}
-			n, err := strconv.ParseInt(w.body("k"), 10, 64)
+			n, err := strconv.ParseInt(w.Get("k"), 10, 64)
 			if err != nil || n < last.Load() {
 				t.Errorf("read %d after %d (%v)", n, last.Load(), err)
 			}
@@ -160,44 +160,44 @@ func TestOvertaken(t *testing.T) {
 		return rec.Code, canonical, rec.Body.String()
 	}
 	sse := []string{"x-amz-server-side-encryption", "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id", arn}
-	do("PUT", "/bucket-a", "")
+	do("PUT", "/bucket", "")
 	old := func() string {
-		do("PUT", "/bucket-a/k", "old", "x-amz-meta-by", "the first")
-		_, h, _ := do("HEAD", "/bucket-a/k", "")
+		do("PUT", "/bucket/k", "old", "x-amz-meta-by", "the first")
+		_, h, _ := do("HEAD", "/bucket/k", "")
 		return h.Get("ETag")
 	}
-	overtake := func() { do("PUT", "/bucket-a/k", "overtaking", "x-amz-meta-by", "another") }
+	overtake := func() { do("PUT", "/bucket/k", "overtaking", "x-amz-meta-by", "another") }
 	still := func(what, body string) {
 		t.Helper()
-		if _, h, got := do("GET", "/bucket-a/k", ""); got != body || body == "overtaking" && h.Get("x-amz-meta-by") != "another" {
+		if _, h, got := do("GET", "/bucket/k", ""); got != body || body == "overtaking" && h.Get("x-amz-meta-by") != "another" {
 			t.Errorf("%s: the object is %q by %q", what, got, h.Get("x-amz-meta-by"))
 		}
 	}
 
 	etag := old()
 	keys.happens = overtake
-	if status, _, body := do("PUT", "/bucket-a/k", "new", append(sse, "If-Match", etag)...); status != 412 {
+	if status, _, body := do("PUT", "/bucket/k", "new", append(sse, "If-Match", etag)...); status != 412 {
 		t.Errorf("put: %d %s", status, body)
 	}
 	still("put", "overtaking")
 
-	do("DELETE", "/bucket-a/k", "")
+	do("DELETE", "/bucket/k", "")
 	keys.happens = overtake
-	if status, _, body := do("PUT", "/bucket-a/k", "new", append(sse, "If-None-Match", "*")...); status != 412 {
+	if status, _, body := do("PUT", "/bucket/k", "new", append(sse, "If-None-Match", "*")...); status != 412 {
 		t.Errorf("put if none: %d %s", status, body)
 	}
 	still("put if none", "overtaking")
 
 	etag = old()
-	keys.happens = func() { do("DELETE", "/bucket-a/k", "") }
-	if status, _, body := do("PUT", "/bucket-a/k", "new", append(sse, "If-Match", etag)...); status != 404 {
+	keys.happens = func() { do("DELETE", "/bucket/k", "") }
+	if status, _, body := do("PUT", "/bucket/k", "new", append(sse, "If-Match", etag)...); status != 404 {
 		t.Errorf("put after a delete: %d %s", status, body)
 	}
 
-	onto := append(sse, "x-amz-copy-source", "bucket-a/k")
+	onto := append(sse, "x-amz-copy-source", "bucket/k")
 	etag = old()
 	keys.happens = overtake
-	if status, _, body := do("PUT", "/bucket-a/k", "", append(onto, "If-Match", etag)...); status != 412 {
+	if status, _, body := do("PUT", "/bucket/k", "", append(onto, "If-Match", etag)...); status != 412 {
 		t.Errorf("copy: %d %s", status, body)
 	}
 	still("copy", "overtaking")
@@ -205,7 +205,7 @@ func TestOvertaken(t *testing.T) {
 	// Without a condition the copy is of what was there at its own instant.
 	old()
 	keys.happens = overtake
-	if status, _, body := do("PUT", "/bucket-a/k", "", onto...); status != 200 {
+	if status, _, body := do("PUT", "/bucket/k", "", onto...); status != 200 {
 		t.Errorf("copy: %d %s", status, body)
 	}
 	still("unconditional copy", "overtaking")
@@ -213,14 +213,14 @@ func TestOvertaken(t *testing.T) {
 	// The source's own condition is looked at again, too.
 	etag = old()
 	keys.happens = overtake
-	if status, _, body := do("PUT", "/bucket-a/k", "", append(onto, "x-amz-copy-source-if-match", etag)...); status != 412 {
+	if status, _, body := do("PUT", "/bucket/k", "", append(onto, "x-amz-copy-source-if-match", etag)...); status != 412 {
 		t.Errorf("copy: %d %s", status, body)
 	}
 	still("copy with a source condition", "overtaking")
 
 	old()
-	keys.happens = func() { do("DELETE", "/bucket-a/k", "") }
-	if status, _, body := do("PUT", "/bucket-a/k", "", onto...); status != 404 {
+	keys.happens = func() { do("DELETE", "/bucket/k", "") }
+	if status, _, body := do("PUT", "/bucket/k", "", onto...); status != 404 {
 		t.Errorf("copy of a source that went away: %d %s", status, body)
 	}
 }

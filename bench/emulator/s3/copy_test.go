@@ -14,31 +14,31 @@ import (
 
 // full stores an object that has one of everything a copy may keep or lose.
 func full(w *world, key, arn string) *s3.HeadObjectOutput {
-	w.putWith(key, "body", func(in *s3.PutObjectInput) {
+	w.Put(key, "body", func(in *s3.PutObjectInput) {
 		in.ServerSideEncryption, in.SSEKMSKeyId, in.StorageClass = "aws:kms", &arn, "STANDARD_IA"
 		in.Metadata = map[string]string{"one": "1", "empty": ""}
 		in.Tagging = aws.String("t=1")
 		in.ContentType, in.CacheControl, in.ContentLanguage = aws.String("text/x"), aws.String("no-store"), aws.String("de")
 		in.ContentEncoding, in.ContentDisposition = aws.String("identity"), aws.String("inline")
-		in.Expires = aws.Time(w.clock())
+		in.Expires = aws.Time(w.Clock.Now())
 		in.WebsiteRedirectLocation = aws.String("/elsewhere")
 	})
-	return w.head(key)
+	return w.Head(key)
 }
 
 // S3 API Reference, CopyObject, and recorded answers for all of it: what a copy onto itself keeps and what it resets.
 func TestCopyKeeps(t *testing.T) {
 	w := newWorld(t)
-	first, second := w.newKey(), w.newKey()
+	first, second := w.Key(""), w.Key("")
 	before := full(w, "k", first)
-	w.pass(time.Minute)
+	w.Clock.Pass(time.Minute)
 	// The metadata of the request counts for nothing without REPLACE (recorded).
 	out, err := w.copyOnto("k", func(in *s3.CopyObjectInput) {
 		in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &second
 		in.Metadata, in.ContentType = map[string]string{"one": "2"}, aws.String("ignored")
 	})
-	w.ok(err)
-	after := w.head("k")
+	w.OK(err)
+	after := w.Head("k")
 	is(w, "s20 key", *after.SSEKMSKeyId, second)
 	is(w, "s20b metadata", after.Metadata["one"], "1")
 	_, kept := after.Metadata["empty"]
@@ -50,33 +50,33 @@ func TestCopyKeeps(t *testing.T) {
 	is(w, "s20c disposition", *after.ContentDisposition, "inline")
 	is(w, "s20c expires", *after.ExpiresString, *before.ExpiresString)
 	is(w, "s20d tags", aws.ToInt32(after.TagCount), 1)
-	is(w, "s20e Last-Modified", *after.LastModified, w.clock())
-	is(w, "answer's Last-Modified", *out.CopyObjectResult.LastModified, w.clock())
+	is(w, "s20e Last-Modified", *after.LastModified, w.Clock.Now())
+	is(w, "answer's Last-Modified", *out.CopyObjectResult.LastModified, w.Clock.Now())
 	is(w, "answer's ETag", *out.CopyObjectResult.ETag, *after.ETag)
 	is(w, "ETag is new", *after.ETag == *before.ETag, false)
-	is(w, "body", w.body("k"), "body")
+	is(w, "body", w.Get("k"), "body")
 	is(w, "storage class is reset", after.StorageClass, "")
 	is(w, "redirect is reset", after.WebsiteRedirectLocation == nil, true)
 
 	// Recorded: without encryption headers the copy is under the bucket's default.
 	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) { in.StorageClass = "STANDARD_IA" })
-	w.ok(err)
-	is(w, "encryption is reset", w.head("k").ServerSideEncryption, "AES256")
-	is(w, "class is kept when sent", w.head("k").StorageClass, "STANDARD_IA")
+	w.OK(err)
+	is(w, "encryption is reset", w.Head("k").ServerSideEncryption, "AES256")
+	is(w, "class is kept when sent", w.Head("k").StorageClass, "STANDARD_IA")
 }
 
 // s21, s21b. Recorded: with REPLACE everything not sent is gone, and a missing
 // Content-Type becomes binary/octet-stream; tags have a directive of their own.
 func TestCopyReplace(t *testing.T) {
 	w := newWorld(t)
-	first, second := w.newKey(), w.newKey()
+	first, second := w.Key(""), w.Key("")
 	full(w, "k", first)
 	_, err := w.copyOnto("k", func(in *s3.CopyObjectInput) {
 		in.MetadataDirective, in.Metadata = "REPLACE", map[string]string{"two": "2"}
 		in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &second
 	})
-	w.ok(err)
-	h := w.head("k")
+	w.OK(err)
+	h := w.Head("k")
 	is(w, "s21b key", *h.SSEKMSKeyId, second)
 	is(w, "s21 metadata", h.Metadata["two"], "2")
 	is(w, "s21 metadata count", len(h.Metadata), 1)
@@ -87,16 +87,16 @@ func TestCopyReplace(t *testing.T) {
 	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) {
 		in.MetadataDirective, in.TaggingDirective, in.Tagging = "REPLACE", "REPLACE", aws.String("a=1&b=2")
 	})
-	w.ok(err)
-	is(w, "tags replaced", aws.ToInt32(w.head("k").TagCount), 2)
-	is(w, "metadata gone", len(w.head("k").Metadata), 0)
+	w.OK(err)
+	is(w, "tags replaced", aws.ToInt32(w.Head("k").TagCount), 2)
+	is(w, "metadata gone", len(w.Head("k").Metadata), 0)
 }
 
 // s22. Recorded: a copy onto itself that changes nothing is refused; tags, ACL or
 // a checksum alone are no change, an encryption header or storage class is.
 func TestCopyNoChange(t *testing.T) {
 	w := newWorld(t)
-	w.put("k", "v")
+	w.Put("k", "v")
 	for name, c := range map[string]struct {
 		more    func(*s3.CopyObjectInput)
 		refused bool
@@ -118,7 +118,7 @@ func TestCopyNoChange(t *testing.T) {
 			}
 			continue
 		}
-		w.fails(err, 400, "InvalidRequest")
+		w.Refused(err, 400, "InvalidRequest")
 		if want := "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."; !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: message %v", name, err)
 		}
@@ -129,8 +129,8 @@ func TestCopyNoChange(t *testing.T) {
 // false If-Unmodified-Since pass.
 func TestCopySourceConditions(t *testing.T) {
 	w := newWorld(t)
-	etag := w.put("k", "v").ETag
-	stamp := w.clock()
+	etag := w.Put("k", "v").ETag
+	stamp := w.Clock.Now()
 	past, same, future := aws.Time(stamp.Add(-time.Second)), aws.Time(stamp), aws.Time(stamp.Add(time.Hour))
 	wrong := aws.String(`"wrong"`)
 	for _, c := range []struct {
@@ -149,18 +149,18 @@ func TestCopySourceConditions(t *testing.T) {
 		{"match wins", s3.CopyObjectInput{CopySourceIfMatch: etag, CopySourceIfUnmodifiedSince: past}, ""},
 		{"none-match decides", s3.CopyObjectInput{CopySourceIfNoneMatch: etag, CopySourceIfModifiedSince: past}, "If-None-Match"},
 	} {
-		c.in.Bucket, c.in.Key, c.in.CopySource = &w.bucket, aws.String("copy"), aws.String("bucket-a/k")
-		_, err := w.s3.CopyObject(w.ctx, &c.in)
+		c.in.Bucket, c.in.Key, c.in.CopySource = &w.Bucket, aws.String("copy"), aws.String("bucket/k")
+		_, err := w.S3.CopyObject(w.Context(), &c.in)
 		if c.failed == "" {
 			if err != nil {
 				t.Errorf("%s: %v", c.name, err)
 			}
 			continue
 		}
-		w.fails(err, 412, "PreconditionFailed")
+		w.Refused(err, 412, "PreconditionFailed")
 	}
 	// Recorded: the error document says which condition failed.
-	_, body := w.raw("PUT", "/bucket-a/copy", map[string][]string{"x-amz-copy-source": {"/bucket-a/k"}, "x-amz-copy-source-if-match": {"wrong"}}, nil)
+	_, body := w.raw("PUT", "/bucket/copy", map[string][]string{"x-amz-copy-source": {"/bucket/k"}, "x-amz-copy-source-if-match": {"wrong"}}, nil)
 	if !strings.Contains(body, "<Condition>x-amz-copy-source-If-Match</Condition>") {
 		t.Errorf("document: %s", body)
 	}
@@ -189,39 +189,39 @@ func TestWriteConditions(t *testing.T) {
 		{"both", true, func(etag *string) in { return in{etag, aws.String("*")} }, 501, "NotImplemented"},
 	} {
 		for _, way := range []string{"put", "copy"} {
-			source := w.put("source", "new").ETag
-			_, err := w.s3.DeleteObject(w.ctx, &s3.DeleteObjectInput{Bucket: &w.bucket, Key: aws.String("k")})
-			w.ok(err)
+			source := w.Put("source", "new").ETag
+			_, err := w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: aws.String("k")})
+			w.OK(err)
 			etag := source
 			if c.exists {
-				etag = w.put("k", "old").ETag
+				etag = w.Put("k", "old").ETag
 			}
 			condition := c.in(etag)
 			if way == "put" {
-				_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Body: strings.NewReader("new"), IfMatch: condition.match, IfNoneMatch: condition.none})
+				_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Body: strings.NewReader("new"), IfMatch: condition.match, IfNoneMatch: condition.none})
 			} else {
-				_, err = w.s3.CopyObject(w.ctx, &s3.CopyObjectInput{Bucket: &w.bucket, Key: aws.String("k"), CopySource: aws.String("bucket-a/source"), IfMatch: condition.match, IfNoneMatch: condition.none})
+				_, err = w.S3.CopyObject(w.Context(), &s3.CopyObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), CopySource: aws.String("bucket/source"), IfMatch: condition.match, IfNoneMatch: condition.none})
 			}
 			if c.status == 0 {
 				if err != nil {
 					t.Errorf("%s, %s: %v", way, c.name, err)
 				}
-				is(w, c.name, w.body("k"), "new")
+				is(w, c.name, w.Get("k"), "new")
 				continue
 			}
-			w.fails(err, c.status, c.code)
+			w.Refused(err, c.status, c.code)
 			if c.exists {
-				is(w, "s25b unchanged", w.body("k"), "old")
+				is(w, "s25b unchanged", w.Get("k"), "old")
 			}
 		}
 	}
 	// In place, source and destination conditions together (S3 User Guide, conditional writes, and recorded answers).
-	etag := w.put("k", "v").ETag
+	etag := w.Put("k", "v").ETag
 	_, err := w.copyOnto("k", func(in *s3.CopyObjectInput) {
-		in.MetadataDirective, in.IfMatch, in.CopySourceIfUnmodifiedSince = "REPLACE", etag, aws.Time(w.clock())
+		in.MetadataDirective, in.IfMatch, in.CopySourceIfUnmodifiedSince = "REPLACE", etag, aws.Time(w.Clock.Now())
 	})
-	w.ok(err)
-	_, body := w.raw("PUT", "/bucket-a/k", map[string][]string{"If-Match": {"wrong"}}, nil)
+	w.OK(err)
+	_, body := w.raw("PUT", "/bucket/k", map[string][]string{"If-Match": {"wrong"}}, nil)
 	if !strings.Contains(body, "<Condition>If-Match</Condition>") {
 		t.Errorf("document: %s", body)
 	}
@@ -230,24 +230,24 @@ func TestWriteConditions(t *testing.T) {
 // s24c and the forms of a copy source (API, CopyObject; recorded: "+" is a space).
 func TestCopySource(t *testing.T) {
 	w := newWorld(t)
-	w.put("a b+c/ü?", "v")
+	w.Put("a b+c/ü?", "v")
 	for _, source := range []string{
-		"bucket-a/a%20b%2Bc/%C3%BC%3F", "/bucket-a/a%20b%2Bc/%C3%BC%3F", "bucket-a/a+b%2Bc/%C3%BC%3F", url.QueryEscape("bucket-a/a b+c/ü?"),
+		"bucket/a%20b%2Bc/%C3%BC%3F", "/bucket/a%20b%2Bc/%C3%BC%3F", "bucket/a+b%2Bc/%C3%BC%3F", url.QueryEscape("bucket/a b+c/ü?"),
 	} {
-		_, err := w.s3.CopyObject(w.ctx, &s3.CopyObjectInput{Bucket: &w.bucket, Key: aws.String("to"), CopySource: &source})
-		w.ok(err)
+		_, err := w.S3.CopyObject(w.Context(), &s3.CopyObjectInput{Bucket: &w.Bucket, Key: aws.String("to"), CopySource: &source})
+		w.OK(err)
 	}
 	for source, code := range map[string]string{
-		"bucket-a/none": "NoSuchKey", "bucket-none/k": "NoSuchBucket", "bucket-a": "InvalidArgument", "bucket-a/k?x=y": "InvalidArgument",
-		"bucket-a/%zz": "InvalidArgument", "bucket-a/a%20b%2Bc/%C3%BC%3F?versionId=bad": "InvalidArgument",
-		"bucket-a/a%20b%2Bc/%C3%BC%3F?versionId=" + strings.Repeat("x", 32): "NoSuchVersion",
+		"bucket/none": "NoSuchKey", "bucket-none/k": "NoSuchBucket", "bucket": "InvalidArgument", "bucket/k?x=y": "InvalidArgument",
+		"bucket/%zz": "InvalidArgument", "bucket/a%20b%2Bc/%C3%BC%3F?versionId=bad": "InvalidArgument",
+		"bucket/a%20b%2Bc/%C3%BC%3F?versionId=" + strings.Repeat("x", 32): "NoSuchVersion",
 	} {
-		_, err := w.s3.CopyObject(w.ctx, &s3.CopyObjectInput{Bucket: &w.bucket, Key: aws.String("to"), CopySource: &source})
+		_, err := w.S3.CopyObject(w.Context(), &s3.CopyObjectInput{Bucket: &w.Bucket, Key: aws.String("to"), CopySource: &source})
 		status := 404
 		if code == "InvalidArgument" {
 			status = 400
 		}
-		w.fails(err, status, code)
+		w.Refused(err, status, code)
 	}
 }
 
@@ -255,13 +255,13 @@ func TestCopySource(t *testing.T) {
 // asking, and is CRC64NVME where there was none; SSE-S3 gives the MD5 as ETag.
 func TestCopyChecksum(t *testing.T) {
 	w := newWorld(t)
-	etag := w.putWith("k", "body", func(in *s3.PutObjectInput) { in.ChecksumAlgorithm = "SHA256" }).ETag
+	etag := w.Put("k", "body", func(in *s3.PutObjectInput) { in.ChecksumAlgorithm = "SHA256" }).ETag
 	out, err := w.copyOnto("k", func(in *s3.CopyObjectInput) { in.MetadataDirective = "REPLACE" })
-	w.ok(err)
+	w.OK(err)
 	is(w, "SHA256 kept", out.CopyObjectResult.ChecksumSHA256 != nil, true)
 	is(w, "ETag", *out.CopyObjectResult.ETag, *etag)
 	out, err = w.copyOnto("k", func(in *s3.CopyObjectInput) { in.MetadataDirective, in.ChecksumAlgorithm = "REPLACE", "CRC32C" })
-	w.ok(err)
+	w.OK(err)
 	is(w, "CRC32C", out.CopyObjectResult.ChecksumCRC32C != nil, true)
 	is(w, "type", out.CopyObjectResult.ChecksumType, "FULL_OBJECT")
 }
@@ -283,121 +283,121 @@ func TestMetadata(t *testing.T) {
 		{"encoded ASCII is stored decoded", "=?UTF-8?Q?abc?=", "abc"},
 		{"not an encoded word", "=?nonsense", "=?nonsense"},
 	} {
-		response, _ := w.raw("PUT", "/bucket-a/k", header("x-amz-meta-v", c.sent), nil)
+		response, _ := w.raw("PUT", "/bucket/k", header("x-amz-meta-v", c.sent), nil)
 		is(w, c.name, response.StatusCode, 200)
-		first := w.head("k").Metadata["v"]
+		first := w.Head("k").Metadata["v"]
 		is(w, c.name, first, c.back)
 		// Sent on verbatim it stands for the same.
 		_, err := w.copyOnto("k", func(in *s3.CopyObjectInput) {
 			in.MetadataDirective, in.Metadata = "REPLACE", map[string]string{"v": first}
 		})
-		w.ok(err)
-		is(w, c.name+", round trip", w.head("k").Metadata["v"], first)
+		w.OK(err)
+		is(w, c.name+", round trip", w.Head("k").Metadata["v"], first)
 	}
 
 	// A long value needs several encoded words, and still round-trips.
 	long := strings.Repeat("ключ ", 30)
-	w.raw("PUT", "/bucket-a/k", header("x-amz-meta-v", word(long)), nil)
-	first := w.head("k").Metadata["v"]
+	w.raw("PUT", "/bucket/k", header("x-amz-meta-v", word(long)), nil)
+	first := w.Head("k").Metadata["v"]
 	is(w, "several words", strings.Count(first, "=?") > 1, true)
 	_, err := w.copyOnto("k", func(in *s3.CopyObjectInput) {
 		in.MetadataDirective, in.Metadata = "REPLACE", map[string]string{"v": first}
 	})
-	w.ok(err)
-	is(w, "several words, round trip", w.head("k").Metadata["v"], first)
+	w.OK(err)
+	is(w, "several words, round trip", w.Head("k").Metadata["v"], first)
 
 	// API, HeadObject, x-amz-missing-meta: what no header can carry is counted.
-	w.raw("PUT", "/bucket-a/k", map[string][]string{"x-amz-meta-v": {word("a\x01b")}, "x-amz-meta-w": {"fine"}}, nil)
-	h := w.head("k")
+	w.raw("PUT", "/bucket/k", map[string][]string{"x-amz-meta-v": {word("a\x01b")}, "x-amz-meta-w": {"fine"}}, nil)
+	h := w.Head("k")
 	is(w, "missing", aws.ToInt32(h.MissingMeta), 1)
 	is(w, "the others", len(h.Metadata), 1)
 
 	// S3 User Guide, object metadata, and recorded answers: values of a header that comes twice are joined.
-	w.raw("PUT", "/bucket-a/k", map[string][]string{"x-amz-meta-v": {"a", "b"}}, nil)
-	is(w, "twice", w.head("k").Metadata["v"], "a,b")
+	w.raw("PUT", "/bucket/k", map[string][]string{"x-amz-meta-v": {"a", "b"}}, nil)
+	is(w, "twice", w.Head("k").Metadata["v"], "a,b")
 
 	// Guide: 2 KB, names and values in UTF-8.
-	_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("m"), Metadata: map[string]string{"ab": strings.Repeat("x", 2046)}})
-	w.ok(err)
-	_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("m"), Metadata: map[string]string{"ab": strings.Repeat("x", 2047)}})
-	w.fails(err, 400, "MetadataTooLarge")
+	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("m"), Metadata: map[string]string{"ab": strings.Repeat("x", 2046)}})
+	w.OK(err)
+	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("m"), Metadata: map[string]string{"ab": strings.Repeat("x", 2047)}})
+	w.Refused(err, 400, "MetadataTooLarge")
 
 	// Expires is kept as it was sent (S3 User Guide, object metadata, and recorded answers).
-	w.raw("PUT", "/bucket-a/k", header("Expires", "0"), nil)
-	is(w, "Expires", *w.head("k").ExpiresString, "0")
+	w.raw("PUT", "/bucket/k", header("Expires", "0"), nil)
+	is(w, "Expires", *w.Head("k").ExpiresString, "0")
 }
 
 // s42, s42b. Guide, "Controlling ownership of objects": new buckets enforce
 // their owner and take no ACL; with ACLs a copy resets them to private (B2).
 func TestACL(t *testing.T) {
 	w := newWorld(t)
-	ownership, err := w.s3.GetBucketOwnershipControls(w.ctx, &s3.GetBucketOwnershipControlsInput{Bucket: &w.bucket})
-	w.ok(err)
+	ownership, err := w.S3.GetBucketOwnershipControls(w.Context(), &s3.GetBucketOwnershipControlsInput{Bucket: &w.Bucket})
+	w.OK(err)
 	is(w, "default", ownership.OwnershipControls.Rules[0].ObjectOwnership, types.ObjectOwnershipBucketOwnerEnforced)
-	w.put("k", "body")
+	w.Put("k", "body")
 	get := func() *s3.GetObjectAclOutput {
-		out, err := w.s3.GetObjectAcl(w.ctx, &s3.GetObjectAclInput{Bucket: &w.bucket, Key: aws.String("k")})
-		w.ok(err)
+		out, err := w.S3.GetObjectAcl(w.Context(), &s3.GetObjectAclInput{Bucket: &w.Bucket, Key: aws.String("k")})
+		w.OK(err)
 		return out
 	}
 	is(w, "s42 grants", len(get().Grants), 1)
-	_, err = w.s3.PutObjectAcl(w.ctx, &s3.PutObjectAclInput{Bucket: &w.bucket, Key: aws.String("k"), ACL: "public-read"})
-	w.fails(err, 400, "AccessControlListNotSupported")
-	_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), ACL: "public-read"})
-	w.fails(err, 400, "AccessControlListNotSupported")
+	_, err = w.S3.PutObjectAcl(w.Context(), &s3.PutObjectAclInput{Bucket: &w.Bucket, Key: aws.String("k"), ACL: "public-read"})
+	w.Refused(err, 400, "AccessControlListNotSupported")
+	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), ACL: "public-read"})
+	w.Refused(err, 400, "AccessControlListNotSupported")
 
-	_, err = w.s3.PutBucketOwnershipControls(w.ctx, &s3.PutBucketOwnershipControlsInput{Bucket: &w.bucket, OwnershipControls: &types.OwnershipControls{Rules: []types.OwnershipControlsRule{{ObjectOwnership: "ObjectWriter"}}}})
-	w.ok(err)
-	before := w.head("k")
-	w.pass(time.Minute)
-	_, err = w.s3.PutObjectAcl(w.ctx, &s3.PutObjectAclInput{Bucket: &w.bucket, Key: aws.String("k"), ACL: "public-read"})
-	w.ok(err)
+	_, err = w.S3.PutBucketOwnershipControls(w.Context(), &s3.PutBucketOwnershipControlsInput{Bucket: &w.Bucket, OwnershipControls: &types.OwnershipControls{Rules: []types.OwnershipControlsRule{{ObjectOwnership: "ObjectWriter"}}}})
+	w.OK(err)
+	before := w.Head("k")
+	w.Clock.Pass(time.Minute)
+	_, err = w.S3.PutObjectAcl(w.Context(), &s3.PutObjectAclInput{Bucket: &w.Bucket, Key: aws.String("k"), ACL: "public-read"})
+	w.OK(err)
 	acl := get()
 	is(w, "s42b grants", len(acl.Grants), 2)
 	is(w, "s42b group", *acl.Grants[1].Grantee.URI, "http://acs.amazonaws.com/groups/global/AllUsers")
-	is(w, "s42b body", w.body("k"), "body")
-	is(w, "Last-Modified", *w.head("k").LastModified, *before.LastModified)
+	is(w, "s42b body", w.Get("k"), "body")
+	is(w, "Last-Modified", *w.Head("k").LastModified, *before.LastModified)
 
 	// What was read can be put back as a document, or sent as headers.
-	_, err = w.s3.PutObjectAcl(w.ctx, &s3.PutObjectAclInput{Bucket: &w.bucket, Key: aws.String("k"), AccessControlPolicy: &types.AccessControlPolicy{Owner: acl.Owner, Grants: acl.Grants}})
-	w.ok(err)
+	_, err = w.S3.PutObjectAcl(w.Context(), &s3.PutObjectAclInput{Bucket: &w.Bucket, Key: aws.String("k"), AccessControlPolicy: &types.AccessControlPolicy{Owner: acl.Owner, Grants: acl.Grants}})
+	w.OK(err)
 	is(w, "grants put back", len(get().Grants), 2)
 	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) { in.MetadataDirective = "REPLACE" })
-	w.ok(err)
+	w.OK(err)
 	is(w, "grants after a copy", len(get().Grants), 1)
 	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) {
 		in.MetadataDirective, in.GrantFullControl = "REPLACE", aws.String(`id="`+*acl.Owner.ID+`"`)
 		in.GrantRead = aws.String(`uri="http://acs.amazonaws.com/groups/global/AllUsers"`)
 	})
-	w.ok(err)
+	w.OK(err)
 	is(w, "grants sent", len(get().Grants), 2)
 
-	_, err = w.s3.DeleteBucketOwnershipControls(w.ctx, &s3.DeleteBucketOwnershipControlsInput{Bucket: &w.bucket})
-	w.ok(err)
-	_, err = w.s3.GetBucketOwnershipControls(w.ctx, &s3.GetBucketOwnershipControlsInput{Bucket: &w.bucket})
-	w.fails(err, 404, "OwnershipControlsNotFoundError")
+	_, err = w.S3.DeleteBucketOwnershipControls(w.Context(), &s3.DeleteBucketOwnershipControlsInput{Bucket: &w.Bucket})
+	w.OK(err)
+	_, err = w.S3.GetBucketOwnershipControls(w.Context(), &s3.GetBucketOwnershipControlsInput{Bucket: &w.Bucket})
+	w.Refused(err, 404, "OwnershipControlsNotFoundError")
 }
 
 // s41. API, PutObjectTagging; that it touches neither ETag nor Last-Modified is
 // general experience (not recorded by anybody).
 func TestTagging(t *testing.T) {
 	w := newWorld(t)
-	before := w.put("k", "body")
-	stamp := w.clock()
-	w.pass(time.Minute)
-	_, err := w.s3.PutObjectTagging(w.ctx, &s3.PutObjectTaggingInput{Bucket: &w.bucket, Key: aws.String("k"), Tagging: &types.Tagging{TagSet: []types.Tag{{Key: aws.String("a"), Value: aws.String("<1>")}}}})
-	w.ok(err)
-	out, err := w.s3.GetObjectTagging(w.ctx, &s3.GetObjectTaggingInput{Bucket: &w.bucket, Key: aws.String("k")})
-	w.ok(err)
+	before := w.Put("k", "body")
+	stamp := w.Clock.Now()
+	w.Clock.Pass(time.Minute)
+	_, err := w.S3.PutObjectTagging(w.Context(), &s3.PutObjectTaggingInput{Bucket: &w.Bucket, Key: aws.String("k"), Tagging: &types.Tagging{TagSet: []types.Tag{{Key: aws.String("a"), Value: aws.String("<1>")}}}})
+	w.OK(err)
+	out, err := w.S3.GetObjectTagging(w.Context(), &s3.GetObjectTaggingInput{Bucket: &w.Bucket, Key: aws.String("k")})
+	w.OK(err)
 	is(w, "value", *out.TagSet[0].Value, "<1>")
-	is(w, "ETag", *w.head("k").ETag, *before.ETag)
-	is(w, "Last-Modified", *w.head("k").LastModified, stamp)
-	is(w, "body", w.body("k"), "body")
-	_, err = w.s3.DeleteObjectTagging(w.ctx, &s3.DeleteObjectTaggingInput{Bucket: &w.bucket, Key: aws.String("k")})
-	w.ok(err)
-	is(w, "count", w.head("k").TagCount == nil, true)
-	_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Tagging: aws.String("a=1&a=2")})
-	w.fails(err, 400, "InvalidTag")
-	_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Tagging: aws.String("a&b&c&d&e&f&g&h&i&j&k")})
-	w.fails(err, 400, "BadRequest")
+	is(w, "ETag", *w.Head("k").ETag, *before.ETag)
+	is(w, "Last-Modified", *w.Head("k").LastModified, stamp)
+	is(w, "body", w.Get("k"), "body")
+	_, err = w.S3.DeleteObjectTagging(w.Context(), &s3.DeleteObjectTaggingInput{Bucket: &w.Bucket, Key: aws.String("k")})
+	w.OK(err)
+	is(w, "count", w.Head("k").TagCount == nil, true)
+	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Tagging: aws.String("a=1&a=2")})
+	w.Refused(err, 400, "InvalidTag")
+	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Tagging: aws.String("a&b&c&d&e&f&g&h&i&j&k")})
+	w.Refused(err, 400, "BadRequest")
 }

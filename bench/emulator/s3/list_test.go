@@ -15,11 +15,11 @@ import (
 // they came, prefixes marked.
 func (w *world) pages(in s3.ListObjectsV2Input) (all []string, pages int) {
 	w.Helper()
-	in.Bucket = &w.bucket
-	p := s3.NewListObjectsV2Paginator(w.s3, &in)
+	in.Bucket = &w.Bucket
+	p := s3.NewListObjectsV2Paginator(w.S3, &in)
 	for p.HasMorePages() {
-		out, err := p.NextPage(w.ctx)
-		w.ok(err)
+		out, err := p.NextPage(w.Context())
+		w.OK(err)
 		is(w, "KeyCount", int(*out.KeyCount), len(out.Contents)+len(out.CommonPrefixes))
 		var page []string
 		for _, o := range out.Contents {
@@ -52,7 +52,7 @@ func TestList(t *testing.T) {
 		keys = append(keys, fmt.Sprintf("k%02d", i))
 	}
 	for _, i := range rand.Perm(25) {
-		w.put(keys[i], "")
+		w.Put(keys[i], "")
 	}
 	got, pages := w.pages(s3.ListObjectsV2Input{MaxKeys: aws.Int32(10)})
 	is(w, "s03 pages", pages, 3)
@@ -61,14 +61,14 @@ func TestList(t *testing.T) {
 	w.lists("s04 between keys", s3.ListObjectsV2Input{StartAfter: aws.String("k22a")}, "k23", "k24")
 	w.lists("prefix", s3.ListObjectsV2Input{Prefix: aws.String("k1"), StartAfter: aws.String("k17"), MaxKeys: aws.Int32(1)}, "k18", "k19")
 	w.lists("nothing", s3.ListObjectsV2Input{Prefix: aws.String("x")})
-	none, err := w.s3.ListObjectsV2(w.ctx, &s3.ListObjectsV2Input{Bucket: &w.bucket, MaxKeys: aws.Int32(0)})
-	w.ok(err)
+	none, err := w.S3.ListObjectsV2(w.Context(), &s3.ListObjectsV2Input{Bucket: &w.Bucket, MaxKeys: aws.Int32(0)})
+	w.OK(err)
 	is(w, "no keys asked for", len(none.Contents), 0)
 	is(w, "truncated", *none.IsTruncated, false)
-	_, err = w.s3.ListObjectsV2(w.ctx, &s3.ListObjectsV2Input{Bucket: &w.bucket, ContinuationToken: aws.String("k22")})
-	w.fails(err, 400, "InvalidArgument")
-	owner, err := w.s3.ListObjectsV2(w.ctx, &s3.ListObjectsV2Input{Bucket: &w.bucket, FetchOwner: aws.Bool(true)})
-	w.ok(err)
+	_, err = w.S3.ListObjectsV2(w.Context(), &s3.ListObjectsV2Input{Bucket: &w.Bucket, ContinuationToken: aws.String("k22")})
+	w.Refused(err, 400, "InvalidArgument")
+	owner, err := w.S3.ListObjectsV2(w.Context(), &s3.ListObjectsV2Input{Bucket: &w.Bucket, FetchOwner: aws.Bool(true)})
+	w.OK(err)
 	is(w, "owner", owner.Contents[0].Owner != nil, true)
 	is(w, "no owner", none.Contents == nil, true)
 }
@@ -76,7 +76,7 @@ func TestList(t *testing.T) {
 func TestListDelimiter(t *testing.T) {
 	w := newWorld(t)
 	for _, key := range []string{"a", "b/1", "b/2/x", "b/2/y", "b0", "c/1", "é/1", "～", "😀"} {
-		w.put(key, "")
+		w.Put(key, "")
 	}
 	slash := aws.String("/")
 	for limit := range int32(4) {
@@ -96,8 +96,8 @@ func TestListDelimiter(t *testing.T) {
 	var got []string
 	marker := ""
 	for {
-		out, err := w.s3.ListObjects(w.ctx, &s3.ListObjectsInput{Bucket: &w.bucket, Delimiter: slash, MaxKeys: aws.Int32(1), Marker: &marker})
-		w.ok(err)
+		out, err := w.S3.ListObjects(w.Context(), &s3.ListObjectsInput{Bucket: &w.Bucket, Delimiter: slash, MaxKeys: aws.Int32(1), Marker: &marker})
+		w.OK(err)
 		for _, o := range out.Contents {
 			got = append(got, *o.Key)
 		}
@@ -121,11 +121,11 @@ func TestListMany(t *testing.T) {
 	for range 6000 {
 		key := fmt.Sprintf("%c/%04d", 'a'+random.IntN(3), random.IntN(3000))
 		if random.IntN(3) == 0 {
-			_, err := w.s3.DeleteObject(w.ctx, &s3.DeleteObjectInput{Bucket: &w.bucket, Key: &key})
-			w.ok(err)
+			_, err := w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: &key})
+			w.OK(err)
 			delete(want, key)
 		} else {
-			w.put(key, "")
+			w.Put(key, "")
 			want[key] = true
 		}
 	}

@@ -21,58 +21,58 @@ func TestBuckets(t *testing.T) {
 	// s01. API, CreateBucket: an owner may repeat it in us-east-1 only, elsewhere
 	// the answer is 409 BucketAlreadyOwnedByYou.
 	t.Run("s01 CreateBucket", func(t *testing.T) {
-		_, err := w.s3.CreateBucket(w.ctx, &s3.CreateBucketInput{Bucket: &w.bucket})
-		w.ok(err)
+		_, err := w.S3.CreateBucket(w.Context(), &s3.CreateBucketInput{Bucket: &w.Bucket})
+		w.OK(err)
 		west := &s3.CreateBucketInput{Bucket: aws.String("bucket-west"), CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: "us-west-2"}}
-		_, err = w.s3.CreateBucket(w.ctx, west)
-		w.ok(err)
-		_, err = w.s3.CreateBucket(w.ctx, west)
-		w.fails(err, 409, "BucketAlreadyOwnedByYou")
-		_, err = w.s3.CreateBucket(w.ctx, &s3.CreateBucketInput{Bucket: aws.String("Not_A_Name")})
-		w.fails(err, 400, "InvalidBucketName")
+		_, err = w.S3.CreateBucket(w.Context(), west)
+		w.OK(err)
+		_, err = w.S3.CreateBucket(w.Context(), west)
+		w.Refused(err, 409, "BucketAlreadyOwnedByYou")
+		_, err = w.S3.CreateBucket(w.Context(), &s3.CreateBucketInput{Bucket: aws.String("Not_A_Name")})
+		w.Refused(err, 400, "InvalidBucketName")
 	})
 
 	// s81. API, GetBucketLocation: the constraint of us-east-1 is empty.
 	t.Run("s81 GetBucketLocation", func(t *testing.T) {
-		out, err := w.s3.GetBucketLocation(w.ctx, &s3.GetBucketLocationInput{Bucket: &w.bucket})
-		w.ok(err)
+		out, err := w.S3.GetBucketLocation(w.Context(), &s3.GetBucketLocationInput{Bucket: &w.Bucket})
+		w.OK(err)
 		is(w, "constraint", out.LocationConstraint, "")
 	})
 
 	// API, HeadBucket: the answer names the bucket's Region, also where the
 	// request was sent to another one and is redirected.
 	t.Run("HeadBucket", func(t *testing.T) {
-		out, err := w.s3.HeadBucket(w.ctx, &s3.HeadBucketInput{Bucket: &w.bucket})
-		w.ok(err)
+		out, err := w.S3.HeadBucket(w.Context(), &s3.HeadBucketInput{Bucket: &w.Bucket})
+		w.OK(err)
 		is(w, "Region", *out.BucketRegion, "us-east-1")
-		_, err = w.s3.HeadBucket(w.ctx, &s3.HeadBucketInput{Bucket: aws.String("bucket-none")})
-		w.fails(err, 404, "NotFound")
-		_, err = w.s3.ListObjectsV2(w.ctx, &s3.ListObjectsV2Input{Bucket: aws.String("bucket-west")})
-		w.fails(err, 301, "PermanentRedirect")
+		_, err = w.S3.HeadBucket(w.Context(), &s3.HeadBucketInput{Bucket: aws.String("bucket-none")})
+		w.Refused(err, 404, "NotFound")
+		_, err = w.S3.ListObjectsV2(w.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("bucket-west")})
+		w.Refused(err, 301, "PermanentRedirect")
 		header := http.Header{"Authorization": {"AWS4-HMAC-SHA256 Credential=any/20261120/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"}}
 		response, _ := w.raw("HEAD", "/bucket-west", header, nil)
 		is(w, "status", response.StatusCode, 301)
 		is(w, "Region", response.Header.Get("x-amz-bucket-region"), "us-west-2")
-		inRegion, err := w.s3.HeadBucket(w.ctx, &s3.HeadBucketInput{Bucket: aws.String("bucket-west")}, func(o *s3.Options) { o.Region = "us-west-2" })
-		w.ok(err)
+		inRegion, err := w.S3.HeadBucket(w.Context(), &s3.HeadBucketInput{Bucket: aws.String("bucket-west")}, func(o *s3.Options) { o.Region = "us-west-2" })
+		w.OK(err)
 		is(w, "Region", *inRegion.BucketRegion, "us-west-2")
 	})
 
 	// API, ListBuckets and DeleteBucket: a bucket that is not empty stays.
 	t.Run("ListBuckets DeleteBucket", func(t *testing.T) {
-		out, err := w.s3.ListBuckets(w.ctx, &s3.ListBucketsInput{})
-		w.ok(err)
+		out, err := w.S3.ListBuckets(w.Context(), &s3.ListBucketsInput{})
+		w.OK(err)
 		is(w, "buckets", len(out.Buckets), 2)
-		is(w, "first", *out.Buckets[0].Name, "bucket-a")
-		w.put("x", "")
-		_, err = w.s3.DeleteBucket(w.ctx, &s3.DeleteBucketInput{Bucket: &w.bucket})
-		w.fails(err, 409, "BucketNotEmpty")
-		_, err = w.s3.DeleteObject(w.ctx, &s3.DeleteObjectInput{Bucket: &w.bucket, Key: aws.String("x")})
-		w.ok(err)
-		_, err = w.s3.DeleteBucket(w.ctx, &s3.DeleteBucketInput{Bucket: &w.bucket})
-		w.ok(err)
-		_, err = w.s3.ListObjectsV2(w.ctx, &s3.ListObjectsV2Input{Bucket: &w.bucket})
-		w.fails(err, 404, "NoSuchBucket")
+		is(w, "first", *out.Buckets[0].Name, "bucket")
+		w.Put("x", "")
+		_, err = w.S3.DeleteBucket(w.Context(), &s3.DeleteBucketInput{Bucket: &w.Bucket})
+		w.Refused(err, 409, "BucketNotEmpty")
+		_, err = w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: aws.String("x")})
+		w.OK(err)
+		_, err = w.S3.DeleteBucket(w.Context(), &s3.DeleteBucketInput{Bucket: &w.Bucket})
+		w.OK(err)
+		_, err = w.S3.ListObjectsV2(w.Context(), &s3.ListObjectsV2Input{Bucket: &w.Bucket})
+		w.Refused(err, 404, "NoSuchBucket")
 	})
 }
 
@@ -83,33 +83,33 @@ func TestPutGet(t *testing.T) {
 	w := newWorld(t)
 	body := strings.Repeat("0123456789", 1000)
 	digest := md5.Sum([]byte(body))
-	out := w.put("k", body)
+	out := w.Put("k", body)
 	is(w, "ETag", *out.ETag, `"`+hex.EncodeToString(digest[:])+`"`)
-	is(w, "body", w.body("k"), body)
+	is(w, "body", w.Get("k"), body)
 	is(w, "encryption", out.ServerSideEncryption, "AES256") // Guide: every object, since January 2023
-	h, err := w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("k"), ChecksumMode: "ENABLED"})
-	w.ok(err)
+	h, err := w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), ChecksumMode: "ENABLED"})
+	w.OK(err)
 	is(w, "length", *h.ContentLength, 10000)
 	is(w, "type", *h.ContentType, "application/octet-stream") // what the SDK sends
 	is(w, "CRC32", aws.ToString(h.ChecksumCRC32), aws.ToString(out.ChecksumCRC32))
 	is(w, "checksum type", h.ChecksumType, "FULL_OBJECT")
-	is(w, "Last-Modified", *h.LastModified, w.clock())
-	is(w, "checksum without checksum mode", w.head("k").ChecksumCRC32 == nil, true)
+	is(w, "Last-Modified", *h.LastModified, w.Clock.Now())
+	is(w, "checksum without checksum mode", w.Head("k").ChecksumCRC32 == nil, true)
 
 	// Recorded: without a Content-Type the object gets binary/octet-stream, and
 	// without any checksum S3 computes CRC64NVME (Guide, "Checking object
 	// integrity"); its check value over "123456789" is published as
 	// 0xae8b14860a799888.
-	response, _ := w.raw("PUT", "/bucket-a/plain", nil, []byte("123456789"))
+	response, _ := w.raw("PUT", "/bucket/plain", nil, []byte("123456789"))
 	is(w, "status", response.StatusCode, 200)
 	is(w, "CRC64NVME", response.Header.Get("x-amz-checksum-crc64nvme"), base64.StdEncoding.EncodeToString([]byte{0xae, 0x8b, 0x14, 0x86, 0x0a, 0x79, 0x98, 0x88}))
-	is(w, "type", *w.head("plain").ContentType, "binary/octet-stream")
+	is(w, "type", *w.Head("plain").ContentType, "binary/octet-stream")
 
 	// API, Common Response Headers: every answer has a request id and a date.
 	is(w, "request id", len(response.Header.Get("x-amz-request-id")), 16)
-	is(w, "date", response.Header.Get("Date"), w.clock().Format(http.TimeFormat))
-	_, err = w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("none")})
-	w.fails(err, 404, "NoSuchKey")
+	is(w, "date", response.Header.Get("Date"), w.Clock.Now().Format(http.TimeFormat))
+	_, err = w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("none")})
+	w.Refused(err, 404, "NoSuchKey")
 }
 
 // s06. Guide, "Naming Amazon S3 objects": a key is any UTF-8 of up to 1,024
@@ -122,21 +122,21 @@ func TestOddKeys(t *testing.T) {
 		strings.Repeat("k", 1024), strings.Repeat("é", 512), "\x7f", "_emulator/counters",
 	}
 	for _, key := range keys {
-		w.put(key, "body of "+key)
+		w.Put(key, "body of "+key)
 		_, err := w.copyOnto(escapeSource(key), func(in *s3.CopyObjectInput) {
 			in.Key, in.MetadataDirective, in.Metadata = &key, "REPLACE", map[string]string{"copied": "yes"}
 		})
-		w.ok(err)
-		is(w, "body", w.body(key), "body of "+key)
-		is(w, "metadata", w.head(key).Metadata["copied"], "yes")
+		w.OK(err)
+		is(w, "body", w.Get(key), "body of "+key)
+		is(w, "metadata", w.Head(key).Metadata["copied"], "yes")
 	}
 	// s06b. Where asked, keys are listed escaped as in a form, with slashes kept.
-	p := s3.NewListObjectsV2Paginator(w.s3, &s3.ListObjectsV2Input{Bucket: &w.bucket, EncodingType: "url"})
+	p := s3.NewListObjectsV2Paginator(w.S3, &s3.ListObjectsV2Input{Bucket: &w.Bucket, EncodingType: "url"})
 	found := make(map[string]bool)
 	last := ""
 	for p.HasMorePages() {
-		out, err := p.NextPage(w.ctx)
-		w.ok(err)
+		out, err := p.NextPage(w.Context())
+		w.OK(err)
 		for _, o := range out.Contents {
 			key := unescapeListed(w, *o.Key)
 			if key <= last {
@@ -149,31 +149,31 @@ func TestOddKeys(t *testing.T) {
 		if !found[key] {
 			t.Errorf("%q is not listed", key)
 		}
-		_, err := w.s3.DeleteObject(w.ctx, &s3.DeleteObjectInput{Bucket: &w.bucket, Key: &key})
-		w.ok(err)
-		_, err = w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: &key})
-		w.fails(err, 404, "NotFound")
+		_, err := w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: &key})
+		w.OK(err)
+		_, err = w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: &key})
+		w.Refused(err, 404, "NotFound")
 	}
 	is(w, "keys", len(found), len(keys))
-	_, err := w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String(strings.Repeat("k", 1025))})
-	w.fails(err, 400, "KeyTooLongError")
+	_, err := w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String(strings.Repeat("k", 1025))})
+	w.Refused(err, 400, "KeyTooLongError")
 }
 
 // Recorded: the example of the API's documentation, "test_file(3).png", is
 // listed as "test_file%283%29.png", and a space as "+".
 func TestListEncoding(t *testing.T) {
 	w := newWorld(t)
-	w.put("test_file(3).png", "")
-	w.put("a b/c", "")
-	out, err := w.s3.ListObjectsV2(w.ctx, &s3.ListObjectsV2Input{Bucket: &w.bucket, EncodingType: "url"})
-	w.ok(err)
+	w.Put("test_file(3).png", "")
+	w.Put("a b/c", "")
+	out, err := w.S3.ListObjectsV2(w.Context(), &s3.ListObjectsV2Input{Bucket: &w.Bucket, EncodingType: "url"})
+	w.OK(err)
 	is(w, "first", *out.Contents[0].Key, "a+b/c")
 	is(w, "second", *out.Contents[1].Key, "test_file%283%29.png")
 }
 
 func TestEncryption(t *testing.T) {
 	w := newWorld(t)
-	arn := w.newKey()
+	arn := w.Key("")
 	under := func(in *s3.PutObjectInput) {
 		in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &arn
 		in.Metadata = map[string]string{"Mixed-Case": "v"}
@@ -183,8 +183,8 @@ func TestEncryption(t *testing.T) {
 		in.WebsiteRedirectLocation = aws.String("/elsewhere")
 	}
 	// s10, s11. API, PutObject and HeadObject.
-	put := w.putWith("k", "body", under)
-	h := w.head("k")
+	put := w.Put("k", "body", under)
+	h := w.Head("k")
 	is(w, "s11 algorithm", h.ServerSideEncryption, "aws:kms")
 	is(w, "s11 key", *h.SSEKMSKeyId, arn)
 	is(w, "s12 metadata", h.Metadata["mixed-case"], "v")
@@ -195,65 +195,65 @@ func TestEncryption(t *testing.T) {
 	is(w, "s12b disposition", *h.ContentDisposition, `attachment; filename="x"`)
 	is(w, "redirect", *h.WebsiteRedirectLocation, "/elsewhere")
 	is(w, "s13b tags", aws.ToInt32(h.TagCount), 2)
-	tags, err := w.s3.GetObjectTagging(w.ctx, &s3.GetObjectTaggingInput{Bucket: &w.bucket, Key: aws.String("k")})
-	w.ok(err)
+	tags, err := w.S3.GetObjectTagging(w.Context(), &s3.GetObjectTaggingInput{Bucket: &w.Bucket, Key: aws.String("k")})
+	w.OK(err)
 	is(w, "s13 tag", *tags.TagSet[1].Value, "two words")
 	// s14. API, Object: the ETag under KMS keys is not the MD5 of the content.
 	digest := md5.Sum([]byte("body"))
 	is(w, "s14 ETag is the MD5", strings.Trim(*put.ETag, `"`) == hex.EncodeToString(digest[:]), false)
-	is(w, "body", w.body("k"), "body")
+	is(w, "body", w.Get("k"), "body")
 
 	// Seen on the wire and in other servers: metadata names go out in lower case.
-	response := w.rawHead("/bucket-a/k")
+	response := w.rawHead("/bucket/k")
 	if !strings.Contains(response, "\r\nx-amz-meta-mixed-case: v\r\n") || !strings.Contains(response, "\r\nETag: ") {
 		t.Errorf("names on the wire:\n%s", response)
 	}
 
 	// s15. Recorded: KMS.NotFoundException, 400.
-	_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("none"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: aws.String("00000000-0000-0000-0000-000000000000")})
-	w.fails(err, 400, "KMS.NotFoundException")
-	_, err = w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("none")})
-	w.fails(err, 404, "NotFound")
+	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("none"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: aws.String("00000000-0000-0000-0000-000000000000")})
+	w.Refused(err, 400, "KMS.NotFoundException")
+	_, err = w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("none")})
+	w.Refused(err, 404, "NotFound")
 
 	// s16. API, PutObject: context and bucket key; the context is in the answer
 	// to the PUT only.
-	out := w.putWith("bk", "body", func(in *s3.PutObjectInput) {
+	out := w.Put("bk", "body", func(in *s3.PutObjectInput) {
 		in.ServerSideEncryption, in.SSEKMSKeyId, in.BucketKeyEnabled = "aws:kms", &arn, aws.Bool(true)
 		in.SSEKMSEncryptionContext = aws.String(base64.StdEncoding.EncodeToString([]byte(`{"who":"me"}`)))
 	})
 	context, _ := base64.StdEncoding.DecodeString(aws.ToString(out.SSEKMSEncryptionContext))
-	is(w, "s16 context", string(context), `{"aws:s3:arn":"arn:aws:s3:::bucket-a","who":"me"}`)
-	is(w, "s16 bucket key", aws.ToBool(w.head("bk").BucketKeyEnabled), true)
-	is(w, "s16 body", w.body("bk"), "body")
+	is(w, "s16 context", string(context), `{"aws:s3:arn":"arn:aws:s3:::bucket","who":"me"}`)
+	is(w, "s16 bucket key", aws.ToBool(w.Head("bk").BucketKeyEnabled), true)
+	is(w, "s16 body", w.Get("bk"), "body")
 
 	// Guide, "Using server-side encryption with AWS KMS keys": aws:kms without
 	// a key is the managed key of S3; an alias is resolved.
-	managed := w.putWith("managed", "", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "aws:kms" })
-	described, err := w.kms.DescribeKey(w.ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/s3")})
-	w.ok(err)
+	managed := w.Put("managed", "", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "aws:kms" })
+	described, err := w.KMS.DescribeKey(w.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/s3")})
+	w.OK(err)
 	is(w, "managed key", *managed.SSEKMSKeyId, *described.KeyMetadata.Arn)
 
 	// S3 User Guide, SSE-KMS and bucket keys, and recorded answers: S3 answers with the code of KMS behind "KMS.". Reads of the body
 	// fail too; HEAD needs no key (API, HeadObject, permissions).
-	_, err = w.kms.DisableKey(w.ctx, &kms.DisableKeyInput{KeyId: &arn})
-	w.ok(err)
-	_, err = w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("k")})
-	w.fails(err, 400, "KMS.DisabledException")
-	_, err = w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: &arn})
-	w.fails(err, 400, "KMS.DisabledException")
+	_, err = w.KMS.DisableKey(w.Context(), &kms.DisableKeyInput{KeyId: &arn})
+	w.OK(err)
+	_, err = w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("k")})
+	w.Refused(err, 400, "KMS.DisabledException")
+	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: &arn})
+	w.Refused(err, 400, "KMS.DisabledException")
 	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) { in.ServerSideEncryption = "AES256" })
-	w.fails(err, 400, "KMS.DisabledException")
-	is(w, "ETag after refusals", *w.head("k").ETag, *put.ETag)
+	w.Refused(err, 400, "KMS.DisabledException")
+	is(w, "ETag after refusals", *w.Head("k").ETag, *put.ETag)
 
 	// A write whose condition does not hold asks KMS for nothing.
-	_, err = w.kms.EnableKey(w.ctx, &kms.EnableKeyInput{KeyId: &arn})
-	w.ok(err)
-	w.e.ResetCounters()
+	_, err = w.KMS.EnableKey(w.Context(), &kms.EnableKeyInput{KeyId: &arn})
+	w.OK(err)
+	w.Emulator.ResetCounters()
 	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) {
 		in.ServerSideEncryption, in.SSEKMSKeyId, in.IfMatch = "aws:kms", &arn, aws.String("wrong")
 	})
-	w.fails(err, 412, "PreconditionFailed")
-	is(w, "data keys", w.e.Counters()["s3:kms:GenerateDataKey"], 0)
+	w.Refused(err, 412, "PreconditionFailed")
+	is(w, "data keys", w.Emulator.Counters()["s3:kms:GenerateDataKey"], 0)
 }
 
 // s17. API, PutBucketEncryption: the default applies to writes that ask for
@@ -261,38 +261,38 @@ func TestEncryption(t *testing.T) {
 // setting it is SSE-S3 (Guide, January 2023).
 func TestBucketEncryption(t *testing.T) {
 	w := newWorld(t)
-	arn := w.newKey()
+	arn := w.Key("")
 	get := func() types.ServerSideEncryptionRule {
-		out, err := w.s3.GetBucketEncryption(w.ctx, &s3.GetBucketEncryptionInput{Bucket: &w.bucket})
-		w.ok(err)
+		out, err := w.S3.GetBucketEncryption(w.Context(), &s3.GetBucketEncryptionInput{Bucket: &w.Bucket})
+		w.OK(err)
 		return out.ServerSideEncryptionConfiguration.Rules[0]
 	}
 	set := func(key string) {
-		_, err := w.s3.PutBucketEncryption(w.ctx, &s3.PutBucketEncryptionInput{Bucket: &w.bucket, ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{
+		_, err := w.S3.PutBucketEncryption(w.Context(), &s3.PutBucketEncryptionInput{Bucket: &w.Bucket, ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{
 			Rules: []types.ServerSideEncryptionRule{{BucketKeyEnabled: aws.Bool(true), ApplyServerSideEncryptionByDefault: &types.ServerSideEncryptionByDefault{SSEAlgorithm: "aws:kms", KMSMasterKeyID: &key}}},
 		}})
-		w.ok(err)
+		w.OK(err)
 	}
 	is(w, "first default", get().ApplyServerSideEncryptionByDefault.SSEAlgorithm, "AES256")
 	set("no-such-key")
-	_, err := w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k")})
-	w.fails(err, 400, "KMS.NotFoundException")
+	_, err := w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k")})
+	w.Refused(err, 400, "KMS.NotFoundException")
 	set(arn)
 	is(w, "key", *get().ApplyServerSideEncryptionByDefault.KMSMasterKeyID, arn)
-	out := w.put("k", "v")
+	out := w.Put("k", "v")
 	is(w, "s17 key", aws.ToString(out.SSEKMSKeyId), arn)
 	is(w, "s17 bucket key", aws.ToBool(out.BucketKeyEnabled), true)
-	out = w.putWith("k", "v", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "AES256" })
+	out = w.Put("k", "v", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "AES256" })
 	is(w, "asked otherwise", out.SSEKMSKeyId == nil, true)
 	// S3 API Reference, CopyObject, and recorded answers: aws:kms without a key is not the default's key, but without the
 	// bucket-key header it is the default's bucket key.
 	copied, err := w.copyOnto("k", func(in *s3.CopyObjectInput) { in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &arn })
-	w.ok(err)
+	w.OK(err)
 	is(w, "inherited bucket key", aws.ToBool(copied.BucketKeyEnabled), true)
-	out = w.putWith("k", "v", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "aws:kms" })
+	out = w.Put("k", "v", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "aws:kms" })
 	is(w, "default's key used", *out.SSEKMSKeyId == arn, false)
-	_, err = w.s3.DeleteBucketEncryption(w.ctx, &s3.DeleteBucketEncryptionInput{Bucket: &w.bucket})
-	w.ok(err)
+	_, err = w.S3.DeleteBucketEncryption(w.Context(), &s3.DeleteBucketEncryptionInput{Bucket: &w.Bucket})
+	w.OK(err)
 	is(w, "default again", get().ApplyServerSideEncryptionByDefault.SSEAlgorithm, "AES256")
 }
 
@@ -300,23 +300,23 @@ func TestBucketEncryption(t *testing.T) {
 // makes no call to KMS, and a disabled key is not noticed until it is forgotten.
 func TestBucketKeyCache(t *testing.T) {
 	w := newWorld(t)
-	arn := w.newKey()
+	arn := w.Key("")
 	under := func(in *s3.PutObjectInput) {
 		in.ServerSideEncryption, in.SSEKMSKeyId, in.BucketKeyEnabled = "aws:kms", &arn, aws.Bool(true)
 	}
 	for _, key := range []string{"a", "b", "c"} {
-		w.putWith(key, key, under)
-		is(w, "body", w.body(key), key)
+		w.Put(key, key, under)
+		is(w, "body", w.Get(key), key)
 	}
-	c := w.e.Counters()
+	c := w.Emulator.Counters()
 	is(w, "data keys", c["s3:kms:GenerateDataKey"], 1)
 	is(w, "decrypts", c["s3:kms:Decrypt"], 0)
-	_, err := w.kms.DisableKey(w.ctx, &kms.DisableKeyInput{KeyId: &arn})
-	w.ok(err)
-	is(w, "body", w.body("a"), "a")
-	w.pass(time.Hour)
-	_, err = w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("a")})
-	w.fails(err, 400, "KMS.DisabledException")
+	_, err := w.KMS.DisableKey(w.Context(), &kms.DisableKeyInput{KeyId: &arn})
+	w.OK(err)
+	is(w, "body", w.Get("a"), "a")
+	w.Clock.Pass(time.Hour)
+	_, err = w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("a")})
+	w.Refused(err, 400, "KMS.DisabledException")
 }
 
 // s65. API, PutObject: storage classes; STANDARD is not shown (HeadObject,
@@ -324,24 +324,24 @@ func TestBucketKeyCache(t *testing.T) {
 // archived objects").
 func TestStorageClass(t *testing.T) {
 	w := newWorld(t)
-	w.putWith("ia", "", func(in *s3.PutObjectInput) { in.StorageClass = "STANDARD_IA" })
-	is(w, "class", w.head("ia").StorageClass, "STANDARD_IA")
-	w.putWith("std", "", func(in *s3.PutObjectInput) { in.StorageClass = "STANDARD" })
-	is(w, "class", w.head("std").StorageClass, "")
-	_, err := w.s3.PutObject(w.ctx, &s3.PutObjectInput{Bucket: &w.bucket, Key: aws.String("k"), StorageClass: "WARM"})
-	w.fails(err, 400, "InvalidStorageClass")
-	w.putWith("cold", "", func(in *s3.PutObjectInput) { in.StorageClass = "GLACIER" })
-	_, err = w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("cold")})
-	w.fails(err, 403, "InvalidObjectState")
+	w.Put("ia", "", func(in *s3.PutObjectInput) { in.StorageClass = "STANDARD_IA" })
+	is(w, "class", w.Head("ia").StorageClass, "STANDARD_IA")
+	w.Put("std", "", func(in *s3.PutObjectInput) { in.StorageClass = "STANDARD" })
+	is(w, "class", w.Head("std").StorageClass, "")
+	_, err := w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), StorageClass: "WARM"})
+	w.Refused(err, 400, "InvalidStorageClass")
+	w.Put("cold", "", func(in *s3.PutObjectInput) { in.StorageClass = "GLACIER" })
+	_, err = w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("cold")})
+	w.Refused(err, 403, "InvalidObjectState")
 	_, err = w.copyOnto("cold", func(in *s3.CopyObjectInput) { in.StorageClass = "STANDARD" })
-	w.fails(err, 403, "ObjectNotInActiveTierError")
+	w.Refused(err, 403, "ObjectNotInActiveTierError")
 }
 
 // s40. API, GetObject: Range is RFC 9110's, one range at a time.
 func TestRange(t *testing.T) {
 	w := newWorld(t)
-	w.put("k", "0123456789")
-	w.put("empty", "")
+	w.Put("k", "0123456789")
+	w.Put("empty", "")
 	for _, c := range []struct{ header, body, contentRange string }{
 		{"bytes=0-0", "0", "bytes 0-0/10"},
 		{"bytes=2-4", "234", "bytes 2-4/10"},
@@ -353,27 +353,27 @@ func TestRange(t *testing.T) {
 		{"bytes=4-2", "0123456789", ""}, // not a valid range: ignored
 		{"lines=1-2", "0123456789", ""},
 	} {
-		out, err := w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Range: &c.header})
-		w.ok(err)
-		is(w, c.header, w.read(out.Body), c.body)
+		out, err := w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Range: &c.header})
+		w.OK(err)
+		is(w, c.header, w.ReadAll(out.Body), c.body)
 		is(w, c.header+" Content-Range", aws.ToString(out.ContentRange), c.contentRange)
-		h, err := w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("k"), Range: &c.header})
-		w.ok(err)
+		h, err := w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Range: &c.header})
+		w.OK(err)
 		is(w, c.header+" HEAD length", *h.ContentLength, int64(len(c.body)))
 	}
 	for _, c := range []struct{ key, header string }{{"k", "bytes=10-"}, {"k", "bytes=-0"}, {"k", "bytes=10-20"}, {"empty", "bytes=0-0"}, {"empty", "bytes=-1"}} {
-		_, err := w.s3.GetObject(w.ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: &c.key, Range: &c.header})
-		w.fails(err, 416, "InvalidRange")
+		_, err := w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: &c.key, Range: &c.header})
+		w.Refused(err, 416, "InvalidRange")
 	}
-	is(w, "empty", w.body("empty"), "")
+	is(w, "empty", w.Get("empty"), "")
 }
 
 // s27, s27b. API, GetObject: If-Match 412, If-None-Match 304, and a true
 // If-Match beats a false If-Unmodified-Since.
 func TestReadConditions(t *testing.T) {
 	w := newWorld(t)
-	etag := w.put("k", "v").ETag
-	past, future := aws.Time(w.clock().Add(-time.Hour)), aws.Time(w.clock().Add(time.Hour))
+	etag := w.Put("k", "v").ETag
+	past, future := aws.Time(w.Clock.Now().Add(-time.Hour)), aws.Time(w.Clock.Now().Add(time.Hour))
 	for _, c := range []struct {
 		in     s3.GetObjectInput
 		status int
@@ -386,26 +386,26 @@ func TestReadConditions(t *testing.T) {
 		{s3.GetObjectInput{IfNoneMatch: etag}, 304, "NotModified"},
 		{s3.GetObjectInput{IfNoneMatch: aws.String(`"wrong"`)}, 200, ""},
 		{s3.GetObjectInput{IfUnmodifiedSince: past}, 412, "PreconditionFailed"},
-		{s3.GetObjectInput{IfUnmodifiedSince: aws.Time(w.clock())}, 200, ""},
+		{s3.GetObjectInput{IfUnmodifiedSince: aws.Time(w.Clock.Now())}, 200, ""},
 		{s3.GetObjectInput{IfModifiedSince: past}, 200, ""},
 		{s3.GetObjectInput{IfModifiedSince: future}, 304, "NotModified"},
 		{s3.GetObjectInput{IfMatch: etag, IfUnmodifiedSince: past}, 200, ""},
 		{s3.GetObjectInput{IfNoneMatch: aws.String(`"wrong"`), IfModifiedSince: future}, 200, ""},
 	} {
-		c.in.Bucket, c.in.Key = &w.bucket, aws.String("k")
-		out, err := w.s3.GetObject(w.ctx, &c.in)
+		c.in.Bucket, c.in.Key = &w.Bucket, aws.String("k")
+		out, err := w.S3.GetObject(w.Context(), &c.in)
 		if c.status == 200 {
-			w.ok(err)
-			is(w, "body", w.read(out.Body), "v")
+			w.OK(err)
+			is(w, "body", w.ReadAll(out.Body), "v")
 		} else {
-			w.fails(err, c.status, c.code)
+			w.Refused(err, c.status, c.code)
 		}
-		_, err = w.s3.HeadObject(w.ctx, &s3.HeadObjectInput{Bucket: &w.bucket, Key: aws.String("k"),
+		_, err = w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("k"),
 			IfMatch: c.in.IfMatch, IfNoneMatch: c.in.IfNoneMatch, IfModifiedSince: c.in.IfModifiedSince, IfUnmodifiedSince: c.in.IfUnmodifiedSince})
 		if c.status == 200 {
-			w.ok(err)
+			w.OK(err)
 		} else {
-			w.fails(err, c.status, strings.ReplaceAll(http.StatusText(c.status), " ", "")) // made of the status by the SDK
+			w.Refused(err, c.status, strings.ReplaceAll(http.StatusText(c.status), " ", "")) // made of the status by the SDK
 		}
 	}
 }

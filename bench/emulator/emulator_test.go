@@ -9,57 +9,32 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/bench/emulator"
+	"rewrap/bench/emulator/emulatortest"
 )
 
-// clients of an emulator, over a socket and without one: every test runs both
-// ways, since they shall not differ.
-type clients struct {
-	s3  *s3.Client
-	kms *kms.Client
-	url string
-	do  *http.Client
-}
+type world struct{ *emulatortest.World }
 
-func both(t *testing.T, o emulator.Options, test func(t *testing.T, e *emulator.Emulator, c clients)) {
+// both runs a test over a socket and without one: they must not differ.
+func both(t *testing.T, o emulator.Options, test func(t *testing.T, w world)) {
 	for _, way := range []string{"socket", "in process"} {
 		t.Run(way, func(t *testing.T) {
-			e := emulator.New(o)
-			c := clients{url: "http://emulator", do: e.Client()}
-			if way == "socket" {
-				server := httptest.NewServer(e)
-				t.Cleanup(server.Close)
-				c.url, c.do = server.URL, server.Client()
+			w := world{emulatortest.New(t, o)}
+			if way == "in process" {
+				w.Through(w.Emulator.Client(), "http://emulator")
 			}
-			credentials := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-				return aws.Credentials{AccessKeyID: "any", SecretAccessKey: "any"}, nil
-			})
-			once := retry.AddWithMaxAttempts(retry.NewStandard(), 1)
-			c.s3 = s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: &c.url, UsePathStyle: true, Credentials: credentials, Retryer: once, HTTPClient: c.do})
-			c.kms = kms.New(kms.Options{Region: "us-east-1", BaseEndpoint: &c.url, Credentials: credentials, Retryer: once, HTTPClient: c.do})
-			test(t, e, c)
+			test(t, w)
 		})
 	}
-}
-
-func code(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode()
-	}
-	return ""
 }
 
 func must(t *testing.T, err error) {
@@ -69,19 +44,13 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func (c clients) bucket(t *testing.T) {
-	t.Helper()
-	_, err := c.s3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("bucket-a")})
-	must(t, err)
-}
-
-func (c clients) put(ctx context.Context, key, body string) error {
-	_, err := c.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bucket-a"), Key: &key, Body: strings.NewReader(body)})
+func (w world) put(key, body string) error {
+	_, err := w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: &key, Body: strings.NewReader(body)})
 	return err
 }
 
-func (c clients) get(ctx context.Context, key string) (string, error) {
-	out, err := c.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("bucket-a"), Key: &key})
+func (w world) get(key string) (string, error) {
+	out, err := w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: &key})
 	if err != nil {
 		return "", err
 	}
@@ -90,14 +59,20 @@ func (c clients) get(ctx context.Context, key string) (string, error) {
 	return string(b), err
 }
 
+// underKMS stores an object under SSE-KMS and returns the error code.
+func (w world) underKMS(arn string) string {
+	_, err := w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Body: strings.NewReader("v"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: &arn})
+	return emulatortest.Code(err)
+}
+
 func TestBothServicesAndCounters(t *testing.T) {
-	both(t, emulator.Options{}, func(t *testing.T, e *emulator.Emulator, c clients) {
-		c.bucket(t)
-		key, err := c.kms.CreateKey(t.Context(), &kms.CreateKeyInput{})
+	both(t, emulator.Options{}, func(t *testing.T, w world) {
+		_, err := w.S3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("bucket-b")})
 		must(t, err)
-		_, err = c.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("bucket-a"), Key: aws.String("k"), Body: strings.NewReader("v"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: key.KeyMetadata.Arn})
-		must(t, err)
-		if got, err := c.get(t.Context(), "k"); got != "v" || err != nil {
+		if code := w.underKMS(w.Key("")); code != "" {
+			t.Error(code)
+		}
+		if got, err := w.get("k"); got != "v" || err != nil {
 			t.Errorf("%q %v", got, err)
 		}
 		want := map[string]int64{"kms:CreateKey": 1, "s3:CreateBucket": 1, "s3:PutObject": 1, "s3:GetObject": 1, "s3:kms:GenerateDataKey": 1, "s3:kms:Decrypt": 1}
@@ -112,90 +87,69 @@ func TestBothServicesAndCounters(t *testing.T) {
 				}
 			}
 		}
-		check(e.Counters())
-		response, err := c.do.Get(c.url + "/_emulator/counters")
+		check(w.Emulator.Counters())
+		response, err := w.HTTP.Get(w.URL + "/_emulator/counters")
 		must(t, err)
 		var served map[string]int64
 		must(t, json.NewDecoder(response.Body).Decode(&served))
 		response.Body.Close()
 		check(served)
-		response, err = c.do.Post(c.url+"/_emulator/counters/reset", "", nil)
+		response, err = w.HTTP.Post(w.URL+"/_emulator/counters/reset", "", nil)
 		must(t, err)
 		response.Body.Close()
 		want = nil
-		check(e.Counters())
+		check(w.Emulator.Counters())
 	})
 }
-
-// clock is a clock that tests move.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) read() time.Time { c.mu.Lock(); defer c.mu.Unlock(); return c.now }
-
-func (c *clock) pass(d time.Duration) { c.mu.Lock(); c.now = c.now.Add(d); c.mu.Unlock() }
 
 // KMS Developer Guide, "Throttling AWS KMS requests": ThrottlingException, 400,
 // "Rate exceeded". S3's own calls draw on the quota, and come out as SlowDown
 // (S3 User Guide, SSE-KMS and bucket keys, and recorded answers). DescribeKey has a quota of its own.
 func TestKMSQuota(t *testing.T) {
 	for _, window := range []string{"second", "bucket"} {
-		clk := &clock{now: time.Unix(1_800_000_000, 500_000_000)}
-		both(t, emulator.Options{Now: clk.read, KMSQuota: 3, KMSWindow: window}, func(t *testing.T, e *emulator.Emulator, c clients) {
-			c.bucket(t)
-			key, err := c.kms.CreateKey(t.Context(), &kms.CreateKeyInput{})
-			must(t, err)
+		both(t, emulator.Options{Now: func() time.Time { return time.Unix(1_800_000_000, 500_000_000) }, KMSQuota: 3, KMSWindow: window}, func(t *testing.T, w world) {
+			arn := w.Key("")
 			use := func() string {
-				_, err := c.kms.GenerateDataKey(t.Context(), &kms.GenerateDataKeyInput{KeyId: key.KeyMetadata.Arn, KeySpec: "AES_256"})
-				return code(err)
+				_, err := w.KMS.GenerateDataKey(t.Context(), &kms.GenerateDataKeyInput{KeyId: &arn, KeySpec: "AES_256"})
+				return emulatortest.Code(err)
 			}
-			sse := func() string {
-				_, err := c.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("bucket-a"), Key: aws.String("k"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: key.KeyMetadata.Arn})
-				return code(err)
-			}
-			clk.pass(time.Second) // whatever was used so far
-			got := []string{use(), sse(), use(), use(), sse()}
+			w.Clock.Pass(time.Second) // whatever was used so far
+			got := []string{use(), w.underKMS(arn), use(), use(), w.underKMS(arn)}
 			if strings.Join(got, ",") != ",,,ThrottlingException,SlowDown" {
 				t.Errorf("%s: %q", window, got)
 			}
-			_, err = c.kms.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: key.KeyMetadata.Arn})
-			must(t, err)
+			w.Describe(arn)
 			// 0.5 s on, the next second has begun, and the bucket holds 1.5 requests.
-			clk.pass(500 * time.Millisecond)
+			w.Clock.Pass(500 * time.Millisecond)
 			got = []string{use(), use(), use(), use()}
 			want := map[string]string{"second": ",,,ThrottlingException", "bucket": ",ThrottlingException,ThrottlingException,ThrottlingException"}[window]
 			if strings.Join(got, ",") != want {
 				t.Errorf("%s: %q", window, got)
 			}
-			if n := e.Counters()["throttled:s3:kms:GenerateDataKey"]; n != 1 {
+			if n := w.Emulator.Counters()["throttled:s3:kms:GenerateDataKey"]; n != 1 {
 				t.Errorf("throttled calls of S3: %d", n)
 			}
 			// However long nothing is asked, no more than a second's worth is saved up.
-			clk.pass(10 * time.Second)
+			w.Clock.Pass(10 * time.Second)
 			if got := []string{use(), use(), use(), use()}; strings.Join(got, ",") != ",,,ThrottlingException" {
 				t.Errorf("%s: %q", window, got)
 			}
-			clk.pass(500 * time.Millisecond) // both ways begin on the half second
 		})
 	}
 }
 
 // API, Error Responses: 503 SlowDown.
 func TestS3Quota(t *testing.T) {
-	clk := &clock{now: time.Unix(1_800_000_000, 0)}
-	both(t, emulator.Options{Now: clk.read, S3Quota: 2}, func(t *testing.T, e *emulator.Emulator, c clients) {
-		clk.pass(time.Second)
-		c.bucket(t)
-		must(t, c.put(t.Context(), "k", "v"))
-		err := c.put(t.Context(), "k", "other")
+	both(t, emulator.Options{S3Quota: 2}, func(t *testing.T, w world) {
+		must(t, w.put("k", "first"))
+		must(t, w.put("k", "v"))
+		err := w.put("k", "other")
 		var response *smithyhttp.ResponseError
-		if code(err) != "SlowDown" || !errors.As(err, &response) || response.HTTPStatusCode() != 503 {
+		if emulatortest.Code(err) != "SlowDown" || !errors.As(err, &response) || response.HTTPStatusCode() != 503 {
 			t.Errorf("got %v", err)
 		}
-		clk.pass(time.Second)
-		if got, err := c.get(t.Context(), "k"); got != "v" || err != nil {
+		w.Clock.Pass(time.Second)
+		if got, err := w.get("k"); got != "v" || err != nil {
 			t.Errorf("%q %v", got, err)
 		}
 	})
@@ -211,15 +165,15 @@ func TestLatency(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	}
-	both(t, o, func(t *testing.T, e *emulator.Emulator, c clients) {
+	both(t, o, func(t *testing.T, w world) {
 		begin := time.Now()
-		c.bucket(t)
+		must(t, w.put("k", "v"))
 		if d := time.Since(begin); d < 20*time.Millisecond {
 			t.Errorf("took %v", d)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		_, err := c.kms.CreateKey(ctx, &kms.CreateKeyInput{})
+		_, err := w.KMS.CreateKey(ctx, &kms.CreateKeyInput{})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
@@ -227,7 +181,7 @@ func TestLatency(t *testing.T) {
 		list := httptest.NewRequest("POST", "/", strings.NewReader("{}"))
 		list.Header.Set("X-Amz-Target", "TrentService.ListKeys")
 		rec := httptest.NewRecorder()
-		e.KMS().ServeHTTP(rec, list)
+		w.Emulator.KMS().ServeHTTP(rec, list)
 		if rec.Code != 200 || strings.Contains(rec.Body.String(), "KeyArn") {
 			t.Errorf("keys: %d %s", rec.Code, rec.Body)
 		}
@@ -237,85 +191,65 @@ func TestLatency(t *testing.T) {
 // What a hook can do: fail, lose the answer after the change, cut the body short,
 // reset the connection.
 func TestHook(t *testing.T) {
-	var mu sync.Mutex
-	var fault func(op string, w http.ResponseWriter, r *http.Request, next http.Handler)
-	hook := func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
-		mu.Lock()
-		f := fault
-		mu.Unlock()
-		if f == nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		f(op, w, r, next)
-	}
-	set := func(f func(op string, w http.ResponseWriter, r *http.Request, next http.Handler)) {
-		mu.Lock()
-		fault = f
-		mu.Unlock()
-	}
-	both(t, emulator.Options{Hook: hook}, func(t *testing.T, e *emulator.Emulator, c clients) {
-		ctx := t.Context()
-		set(nil)
-		c.bucket(t)
-		must(t, c.put(ctx, "k", "v1"))
+	both(t, emulator.Options{}, func(t *testing.T, w world) {
+		must(t, w.put("k", "v1"))
 
 		seen := ""
-		set(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+		w.Hook(func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
 			seen += op + " "
-			emulator.Fail(w, r, 500, "InternalError", "no")
+			emulator.Fail(rw, r, 500, "InternalError", "no")
 		})
-		if err := c.put(ctx, "k", "v2"); code(err) != "InternalError" {
+		if err := w.put("k", "v2"); emulatortest.Code(err) != "InternalError" {
 			t.Errorf("put: %v", err)
 		}
-		if _, err := c.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String("bucket-a"), Key: aws.String("k")}); code(err) != "InternalServerError" {
+		if _, err := w.S3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("k")}); emulatortest.Code(err) != "InternalServerError" {
 			t.Errorf("head: %v", err) // the SDK's name for the bare status
 		}
-		set(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+		w.Hook(func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
 			seen += op
-			emulator.Fail(w, r, 400, "DisabledException", "no")
+			emulator.Fail(rw, r, 400, "DisabledException", "no")
 		})
-		if _, err := c.kms.ListKeys(ctx, &kms.ListKeysInput{}); code(err) != "DisabledException" {
+		if _, err := w.KMS.ListKeys(t.Context(), &kms.ListKeysInput{}); emulatortest.Code(err) != "DisabledException" {
 			t.Errorf("kms: %v", err)
 		}
 		if seen != "s3:PutObject s3:HeadObject kms:ListKeys" {
 			t.Errorf("seen %q", seen)
 		}
 
-		set(func(_ string, _ http.ResponseWriter, _ *http.Request, _ http.Handler) { panic(http.ErrAbortHandler) })
-		if err := c.put(ctx, "k", "v3"); err == nil || code(err) != "" {
+		w.Hook(func(_ string, _ http.ResponseWriter, _ *http.Request, _ http.Handler) { panic(http.ErrAbortHandler) })
+		if err := w.put("k", "v3"); err == nil || emulatortest.Code(err) != "" {
 			t.Errorf("reset: %v", err)
 		}
-		set(nil)
-		if got, err := c.get(ctx, "k"); got != "v1" || err != nil {
+		w.Hook(nil)
+		if got, err := w.get("k"); got != "v1" || err != nil {
 			t.Errorf("after failures and a reset: %q %v", got, err)
 		}
 
-		set(func(_ string, w http.ResponseWriter, r *http.Request, next http.Handler) {
-			emulator.LoseAnswer(w, r, next)
+		w.Hook(func(_ string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+			emulator.LoseAnswer(rw, r, next)
 		})
-		if err := c.put(ctx, "k", "v4"); err == nil || code(err) != "" {
+		if err := w.put("k", "v4"); err == nil || emulatortest.Code(err) != "" {
 			t.Errorf("lost answer: %v", err)
 		}
-		set(nil)
-		if got, err := c.get(ctx, "k"); got != "v4" || err != nil {
+		w.Hook(nil)
+		if got, err := w.get("k"); got != "v4" || err != nil {
 			t.Errorf("after a lost answer: %q %v", got, err)
 		}
 
 		long := strings.Repeat("0123456789", 10_000)
-		must(t, c.put(ctx, "long", long))
+		must(t, w.put("long", long))
 		for _, n := range []int{0, 7, 50_000} {
-			set(func(_ string, w http.ResponseWriter, r *http.Request, next http.Handler) {
-				emulator.Truncate(n, w, r, next)
+			w.Hook(func(_ string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+				emulator.Truncate(n, rw, r, next)
 			})
-			if got, err := c.get(ctx, "long"); !errors.Is(err, io.ErrUnexpectedEOF) || got != long[:n] {
+			if got, err := w.get("long"); !errors.Is(err, io.ErrUnexpectedEOF) || got != long[:n] {
 				t.Errorf("cut at %d: %d bytes, %v", n, len(got), err)
 			}
 		}
-		set(func(_ string, w http.ResponseWriter, r *http.Request, next http.Handler) {
-			emulator.Truncate(1<<20, w, r, next)
+		w.Hook(func(_ string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+			emulator.Truncate(1<<20, rw, r, next)
 		})
-		if got, err := c.get(ctx, "long"); got != long || err != nil {
+		if got, err := w.get("long"); got != long || err != nil {
 			t.Errorf("not cut: %d bytes, %v", len(got), err)
 		}
 	})

@@ -22,11 +22,11 @@ func (w *World) Hook(h Hook) {
 	if h == nil {
 		h = pass
 	}
-	w.hook.Store(&h)
+	w.shared.hook.Store(&h)
 }
 
 func (w *World) serve(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
-	(*w.hook.Load())(op, rw, r, next)
+	(*w.shared.hook.Load())(op, rw, r, next)
 }
 
 func pass(_ string, w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }

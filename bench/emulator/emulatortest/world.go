@@ -16,7 +16,6 @@ package emulatortest
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -55,6 +54,11 @@ type World struct {
 	HTTP     *http.Client // for requests that the SDK would not make
 	Clock    *Clock
 
+	shared *shared
+}
+
+// shared is what a world has in common with its copies for subtests.
+type shared struct {
 	options emulator.Options
 	hook    atomic.Pointer[Hook]
 
@@ -73,7 +77,7 @@ func New(t testing.TB, o emulator.Options) *World {
 
 func start(t testing.TB, o emulator.Options, clock *Clock) *World {
 	t.Helper()
-	w := &World{TB: t, Region: o.Region, Bucket: Bucket, Clock: clock, options: o}
+	w := &World{TB: t, Region: o.Region, Bucket: Bucket, Clock: clock, shared: &shared{options: o}}
 	if w.Region == "" {
 		w.Region = Region
 	}
@@ -91,7 +95,7 @@ func start(t testing.TB, o emulator.Options, clock *Clock) *World {
 // and a bucket, but no emulator, and its clock moves nothing.
 func At(t testing.TB, url string) *World {
 	t.Helper()
-	w := &World{TB: t, Region: Region, Bucket: Bucket, Clock: &Clock{base: time.Now}}
+	w := &World{TB: t, Region: Region, Bucket: Bucket, Clock: &Clock{base: time.Now}, shared: &shared{}}
 	w.Through(nil, url)
 	w.makeBucket(w.S3)
 	return w
@@ -110,17 +114,25 @@ func (w *World) In(region string) *World {
 	if region == w.Region {
 		return w
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.abroad[region] == nil {
-		if w.abroad == nil {
-			w.abroad = make(map[string]*World)
+	s := w.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.abroad[region] == nil {
+		if s.abroad == nil {
+			s.abroad = make(map[string]*World)
 		}
-		o := w.options
+		o := s.options
 		o.Region = region
-		w.abroad[region] = start(w.TB, o, w.Clock)
+		s.abroad[region] = start(w.TB, o, w.Clock)
 	}
-	return w.abroad[region]
+	return s.abroad[region]
+}
+
+// For is the same world for a subtest: what goes wrong is said of t.
+func (w *World) For(t testing.TB) *World {
+	same := *w
+	same.TB = t
+	return &same
 }
 
 // Through replaces the clients: from now on they reach the services by h, under
@@ -193,22 +205,23 @@ func (w *World) Refused(err error, status int, code string) (message string) {
 // since Calls was last asked about it, or since Forget.
 func (w *World) Calls(op string) int {
 	n := w.Emulator.Counters()[op]
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	since := n - w.asked[op]
-	if w.asked == nil {
-		w.asked = make(map[string]int64)
+	s := w.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since := n - s.asked[op]
+	if s.asked == nil {
+		s.asked = make(map[string]int64)
 	}
-	w.asked[op] = n
+	s.asked[op] = n
 	return int(since)
 }
 
 // Forget lets Calls begin anew for every operation.
 func (w *World) Forget() {
 	n := w.Emulator.Counters()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.asked = maps.Clone(n)
+	w.shared.mu.Lock()
+	defer w.shared.mu.Unlock()
+	w.shared.asked = n
 }
 
 // Clock is the world's time.

@@ -16,7 +16,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"rewrap/bench/emulator/kms"
+	"rewrap/bench/emulator"
 )
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
@@ -24,16 +24,16 @@ var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a
 // The members are those that AWS was recorded to answer for a new symmetric
 // key (LocalStack's snapshots, KMS test_create_key), and CurrentKeyMaterialId.
 func TestCreateKey(t *testing.T) { // k01, k02
-	f := start(t, kms.Options{Account: "444455556666", Region: "eu-west-1"})
-	out, err := f.CreateKey(f.ctx, &sdk.CreateKeyInput{Description: aws.String("test key 123")})
+	f := start(t, emulator.Options{Account: "444455556666", Region: "eu-west-1"})
+	out, err := f.CreateKey(f.Context(), &sdk.CreateKeyInput{Description: aws.String("test key 123")})
 	must(f, out, err)
-	for _, k := range []*types.KeyMetadata{out.KeyMetadata, f.describe(out.KeyMetadata.Arn)} {
+	for _, k := range []*types.KeyMetadata{out.KeyMetadata, f.Describe(*out.KeyMetadata.Arn)} {
 		if !uuid.MatchString(*k.KeyId) {
 			t.Errorf("key id %s", *k.KeyId)
 		}
 		equal(f, "Arn", *k.Arn, "arn:aws:kms:eu-west-1:444455556666:key/"+*k.KeyId)
 		equal(f, "AWSAccountId", *k.AWSAccountId, "444455556666")
-		equal(f, "CreationDate", *k.CreationDate, f.clock.now())
+		equal(f, "CreationDate", *k.CreationDate, f.Clock.Now())
 		equal(f, "Description", *k.Description, "test key 123")
 		equal(f, "Enabled", k.Enabled, true)
 		equal(f, "KeyState", k.KeyState, types.KeyStateEnabled)
@@ -56,7 +56,7 @@ func TestCreateKey(t *testing.T) { // k01, k02
 // Recorded: LocalStack's snapshots, KMS test_create_multi_region_key; the form
 // of the id is of the KMS Developer Guide, "Multi-Region keys".
 func TestMultiRegionKey(t *testing.T) { // k29
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	k := f.key(func(in *sdk.CreateKeyInput) { in.MultiRegion = aws.Bool(true) })
 	if !regexp.MustCompile(`^mrk-[0-9a-f]{32}$`).MatchString(*k.KeyId) {
 		t.Errorf("key id %s", *k.KeyId)
@@ -66,13 +66,13 @@ func TestMultiRegionKey(t *testing.T) { // k29
 	equal(f, "PrimaryKey", *k.MultiRegionConfiguration.PrimaryKey.Arn, *k.Arn)
 	equal(f, "Region", *k.MultiRegionConfiguration.PrimaryKey.Region, "us-east-1")
 	f.open(f.seal(k.KeyId, nil), nil)
-	f.rotate(k.KeyId)
+	f.Rotate(*k.KeyId)
 }
 
 // KMS API Reference, CreateKey; the first text is recorded (LocalStack's
 // snapshots, KMS test_hmac_create_key_invalid_operations).
 func TestCreateKeyRefuses(t *testing.T) {
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	for _, c := range []struct {
 		in            sdk.CreateKeyInput
 		code, message string
@@ -86,10 +86,10 @@ func TestCreateKeyRefuses(t *testing.T) {
 		{sdk.CreateKeyInput{Policy: aws.String("{")}, "MalformedPolicyDocumentException", anyMessage},
 		{sdk.CreateKeyInput{Tags: []types.Tag{{TagKey: aws.String("a"), TagValue: aws.String("")}, {TagKey: aws.String("a"), TagValue: aws.String("")}}}, "TagException", anyMessage},
 	} {
-		_, err := f.CreateKey(f.ctx, &c.in)
+		_, err := f.CreateKey(f.Context(), &c.in)
 		f.mustFail(err, c.code, c.message)
 	}
-	out, err := f.ListKeys(f.ctx, &sdk.ListKeysInput{})
+	out, err := f.ListKeys(f.Context(), &sdk.ListKeysInput{})
 	equal(f, "keys", len(must(f, out, err).Keys), 0)
 }
 
@@ -97,7 +97,7 @@ func TestCreateKeyRefuses(t *testing.T) {
 // snapshots, KMS test_get_key_does_not_exist, test_get_key_invalid_uuid,
 // test_get_key_in_different_region).
 func TestUnknownKeys(t *testing.T) { // k30
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	const absent = "1234abcd-12ab-34cd-56ef-1234567890ab"
 	for id, message := range map[string]string{
 		absent: "Key 'arn:aws:kms:us-east-1:111122223333:key/" + absent + "' does not exist",
@@ -109,9 +109,9 @@ func TestUnknownKeys(t *testing.T) { // k30
 		"alias/absent":                                          "Alias arn:aws:kms:us-east-1:111122223333:alias/absent is not found.",
 		"arn:aws:kms:ap-southeast-1:111122223333:key/" + absent: "Invalid arn ap-southeast-1",
 	} {
-		_, err := f.DescribeKey(f.ctx, &sdk.DescribeKeyInput{KeyId: &id})
+		_, err := f.DescribeKey(f.Context(), &sdk.DescribeKeyInput{KeyId: &id})
 		f.mustFail(err, "NotFoundException", message)
-		_, err = f.Encrypt(f.ctx, &sdk.EncryptInput{KeyId: &id, Plaintext: secret})
+		_, err = f.Encrypt(f.Context(), &sdk.EncryptInput{KeyId: &id, Plaintext: secret})
 		f.mustFail(err, "NotFoundException", message)
 	}
 	for id, code := range map[string]string{
@@ -120,7 +120,7 @@ func TestUnknownKeys(t *testing.T) { // k30
 		"arn:aws:kms:us-east-1:111122223333:lemon/x":       "InvalidArnException",
 		"arn:aws:kms:us-east-1:999999999999:key/" + absent: "AccessDeniedException",
 	} {
-		_, err := f.DescribeKey(f.ctx, &sdk.DescribeKeyInput{KeyId: &id})
+		_, err := f.DescribeKey(f.Context(), &sdk.DescribeKeyInput{KeyId: &id})
 		f.mustFail(err, code, anyMessage)
 	}
 }
@@ -128,18 +128,18 @@ func TestUnknownKeys(t *testing.T) { // k30
 // KMS API Reference, CreateAlias, UpdateAlias, DeleteAlias. The text about the
 // prefix is recorded (LocalStack's snapshots, KMS test_create_alias).
 func TestAliases(t *testing.T) { // k03, k04, k05d
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	a, b := f.key(), f.key()
 	create := func(name string, target *string) error {
-		_, err := f.CreateAlias(f.ctx, &sdk.CreateAliasInput{AliasName: &name, TargetKeyId: target})
+		_, err := f.CreateAlias(f.Context(), &sdk.CreateAliasInput{AliasName: &name, TargetKeyId: target})
 		return err
 	}
 	update := func(name string, target *string) error {
-		_, err := f.UpdateAlias(f.ctx, &sdk.UpdateAliasInput{AliasName: &name, TargetKeyId: target})
+		_, err := f.UpdateAlias(f.Context(), &sdk.UpdateAliasInput{AliasName: &name, TargetKeyId: target})
 		return err
 	}
-	f.alias("alias/a", a.KeyId)
-	equal(f, "target", *f.describe(aws.String("alias/a")).Arn, *a.Arn)
+	f.Alias("alias/a", *a.KeyId)
+	equal(f, "target", *f.Describe("alias/a").Arn, *a.Arn)
 	f.mustFail(create("alias/a", b.KeyId), "AlreadyExistsException", "An alias with the name arn:aws:kms:us-east-1:111122223333:alias/a already exists")
 	f.mustFail(create("a", a.KeyId), "ValidationException", `Alias must start with the prefix "alias/". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html`)
 	f.mustFail(create("alias/ä", a.KeyId), "ValidationException", anyMessage)
@@ -149,49 +149,49 @@ func TestAliases(t *testing.T) { // k03, k04, k05d
 
 	old := f.seal(aws.String("alias/a"), nil)
 	must(f, 0, update("alias/a", b.Arn))
-	equal(f, "target", *f.describe(aws.String("alias/a")).Arn, *b.Arn)
+	equal(f, "target", *f.Describe("alias/a").Arn, *b.Arn)
 	equal(f, "key of the old blob", *f.open(old, nil).KeyId, *a.Arn)
 	f.mustFail(update("alias/absent", a.KeyId), "NotFoundException", "Alias arn:aws:kms:us-east-1:111122223333:alias/absent is not found.")
 	pair := f.key(spec(types.KeySpecRsa2048, types.KeyUsageTypeEncryptDecrypt))
 	f.mustFail(update("alias/a", pair.KeyId), "ValidationException", anyMessage)
 
 	// Trap: a pin by alias follows the alias, not the blob.
-	_, err := f.ReEncrypt(f.ctx, &sdk.ReEncryptInput{CiphertextBlob: old, SourceKeyId: aws.String("alias/a"), DestinationKeyId: b.KeyId})
+	_, err := f.ReEncrypt(f.Context(), &sdk.ReEncryptInput{CiphertextBlob: old, SourceKeyId: aws.String("alias/a"), DestinationKeyId: b.KeyId})
 	f.mustFail(err, "IncorrectKeyException", wrongKey)
 
-	_, err = f.ScheduleKeyDeletion(f.ctx, &sdk.ScheduleKeyDeletionInput{KeyId: a.KeyId})
+	_, err = f.ScheduleKeyDeletion(f.Context(), &sdk.ScheduleKeyDeletionInput{KeyId: a.KeyId})
 	must(f, 0, err)
 	f.mustFail(update("alias/a", a.KeyId), "KMSInvalidStateException", *a.Arn+" is pending deletion.")
 
-	_, err = f.DeleteAlias(f.ctx, &sdk.DeleteAliasInput{AliasName: aws.String("alias/a")})
+	_, err = f.DeleteAlias(f.Context(), &sdk.DeleteAliasInput{AliasName: aws.String("alias/a")})
 	must(f, 0, err)
-	_, err = f.DeleteAlias(f.ctx, &sdk.DeleteAliasInput{AliasName: aws.String("alias/a")})
+	_, err = f.DeleteAlias(f.Context(), &sdk.DeleteAliasInput{AliasName: aws.String("alias/a")})
 	f.mustFail(err, "NotFoundException", anyMessage)
-	_, err = f.Encrypt(f.ctx, &sdk.EncryptInput{KeyId: aws.String("alias/a"), Plaintext: secret})
+	_, err = f.Encrypt(f.Context(), &sdk.EncryptInput{KeyId: aws.String("alias/a"), Plaintext: secret})
 	f.mustFail(err, "NotFoundException", anyMessage)
 }
 
 // KMS API Reference, ListAliases: KeyId (id or ARN), Limit and Marker; 50 to a
 // page if nothing is said.
 func TestListAliases(t *testing.T) { // k05, k05b
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	a, b := f.key(), f.key()
 	var names []string
 	for i := range 60 {
 		name := fmt.Sprintf("alias/%02d", i)
 		names = append(names, name)
-		f.alias(name, map[bool]*string{true: a.KeyId, false: b.KeyId}[i%3 == 0])
+		f.Alias(name, map[bool]string{true: *a.KeyId, false: *b.KeyId}[i%3 == 0])
 	}
 	list := func(in *sdk.ListAliasesInput) (got []string, pages int) {
 		p := sdk.NewListAliasesPaginator(f, in)
 		for p.HasMorePages() {
-			out, err := p.NextPage(f.ctx)
+			out, err := p.NextPage(f.Context())
 			must(f, out, err)
 			pages++
 			for _, e := range out.Aliases {
 				got = append(got, *e.AliasName)
 				equal(f, "AliasArn", *e.AliasArn, "arn:aws:kms:us-east-1:111122223333:"+*e.AliasName)
-				equal(f, "CreationDate", *e.CreationDate, f.clock.now())
+				equal(f, "CreationDate", *e.CreationDate, f.Clock.Now())
 				if in.KeyId != nil {
 					equal(f, "TargetKeyId", *e.TargetKeyId, *a.KeyId)
 				}
@@ -213,13 +213,13 @@ func TestListAliases(t *testing.T) { // k05, k05b
 		got, _ = list(&sdk.ListAliasesInput{KeyId: id, Limit: aws.Int32(3)})
 		equal(f, "aliases of one key", len(got), 20)
 	}
-	_, err := f.ListAliases(f.ctx, &sdk.ListAliasesInput{Marker: aws.String("%")})
+	_, err := f.ListAliases(f.Context(), &sdk.ListAliasesInput{Marker: aws.String("%")})
 	f.mustFail(err, "InvalidMarkerException", anyMessage)
 }
 
 // KMS API Reference, ListKeys, Limit and Marker.
 func TestListKeys(t *testing.T) { // k31c
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	want := map[string]bool{}
 	for range 25 {
 		want[*f.key().KeyId] = true
@@ -227,7 +227,7 @@ func TestListKeys(t *testing.T) { // k31c
 	p := sdk.NewListKeysPaginator(f, &sdk.ListKeysInput{Limit: aws.Int32(10)})
 	pages := 0
 	for ; p.HasMorePages(); pages++ {
-		out, err := p.NextPage(f.ctx)
+		out, err := p.NextPage(f.Context())
 		for _, k := range must(f, out, err).Keys {
 			if !want[*k.KeyId] || !strings.HasSuffix(*k.KeyArn, "key/"+*k.KeyId) {
 				t.Errorf("listed %s twice, or not made", *k.KeyArn)
@@ -242,34 +242,34 @@ func TestListKeys(t *testing.T) { // k31c
 // calls are the operations that use a key in the way of data.
 func (f *fixture) calls(k, other *types.KeyMetadata, blob, otherBlob []byte) map[string]error {
 	errs := map[string]error{}
-	_, errs["Encrypt"] = f.Encrypt(f.ctx, &sdk.EncryptInput{KeyId: k.KeyId, Plaintext: secret})
-	_, errs["Decrypt"] = f.Decrypt(f.ctx, &sdk.DecryptInput{CiphertextBlob: blob})
-	_, errs["Decrypt, pinned"] = f.Decrypt(f.ctx, &sdk.DecryptInput{CiphertextBlob: blob, KeyId: k.KeyId})
-	_, errs["GenerateDataKey"] = f.GenerateDataKey(f.ctx, &sdk.GenerateDataKeyInput{KeyId: k.KeyId, KeySpec: "AES_256"})
-	_, errs["ReEncrypt from"] = f.ReEncrypt(f.ctx, &sdk.ReEncryptInput{CiphertextBlob: blob, DestinationKeyId: other.KeyId})
-	_, errs["ReEncrypt from, pinned"] = f.ReEncrypt(f.ctx, &sdk.ReEncryptInput{CiphertextBlob: blob, SourceKeyId: k.KeyId, DestinationKeyId: other.KeyId})
-	_, errs["ReEncrypt to"] = f.ReEncrypt(f.ctx, &sdk.ReEncryptInput{CiphertextBlob: otherBlob, SourceKeyId: other.KeyId, DestinationKeyId: k.KeyId})
+	_, errs["Encrypt"] = f.Encrypt(f.Context(), &sdk.EncryptInput{KeyId: k.KeyId, Plaintext: secret})
+	_, errs["Decrypt"] = f.Decrypt(f.Context(), &sdk.DecryptInput{CiphertextBlob: blob})
+	_, errs["Decrypt, pinned"] = f.Decrypt(f.Context(), &sdk.DecryptInput{CiphertextBlob: blob, KeyId: k.KeyId})
+	_, errs["GenerateDataKey"] = f.GenerateDataKey(f.Context(), &sdk.GenerateDataKeyInput{KeyId: k.KeyId, KeySpec: "AES_256"})
+	_, errs["ReEncrypt from"] = f.ReEncrypt(f.Context(), &sdk.ReEncryptInput{CiphertextBlob: blob, DestinationKeyId: other.KeyId})
+	_, errs["ReEncrypt from, pinned"] = f.ReEncrypt(f.Context(), &sdk.ReEncryptInput{CiphertextBlob: blob, SourceKeyId: k.KeyId, DestinationKeyId: other.KeyId})
+	_, errs["ReEncrypt to"] = f.ReEncrypt(f.Context(), &sdk.ReEncryptInput{CiphertextBlob: otherBlob, SourceKeyId: other.KeyId, DestinationKeyId: k.KeyId})
 	return errs
 }
 
 // KMS Developer Guide, "Key states of KMS keys": a disabled key gives
 // DisabledException wherever it is used.
 func TestDisabledKey(t *testing.T) { // k17, k17b, k17c, k17d, k17e
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	k, other := f.key(), f.key()
 	blob, otherBlob := f.seal(k.KeyId, nil), f.seal(other.KeyId, nil)
-	_, err := f.DisableKey(f.ctx, &sdk.DisableKeyInput{KeyId: k.KeyId})
+	_, err := f.DisableKey(f.Context(), &sdk.DisableKeyInput{KeyId: k.KeyId})
 	must(f, 0, err)
-	m := f.describe(k.KeyId)
+	m := f.Describe(*k.KeyId)
 	equal(f, "KeyState", m.KeyState, types.KeyStateDisabled)
 	equal(f, "Enabled", m.Enabled, false)
 	for name, err := range f.calls(k, other, blob, otherBlob) {
 		t.Log(name)
 		f.mustFail(err, "DisabledException", *k.Arn+" is disabled.")
 	}
-	_, err = f.EnableKeyRotation(f.ctx, &sdk.EnableKeyRotationInput{KeyId: k.KeyId})
+	_, err = f.EnableKeyRotation(f.Context(), &sdk.EnableKeyRotationInput{KeyId: k.KeyId})
 	f.mustFail(err, "DisabledException", anyMessage)
-	_, err = f.EnableKey(f.ctx, &sdk.EnableKeyInput{KeyId: k.KeyId})
+	_, err = f.EnableKey(f.Context(), &sdk.EnableKeyInput{KeyId: k.KeyId})
 	must(f, 0, err)
 	for name, err := range f.calls(k, other, blob, otherBlob) {
 		if err != nil {
@@ -282,11 +282,11 @@ func TestDisabledKey(t *testing.T) { // k17, k17b, k17c, k17d, k17e
 // CancelKeyDeletion (the key is disabled afterwards); AWS documents both
 // DisabledException and KMSInvalidStateException for such a key.
 func TestKeyPendingDeletion(t *testing.T) { // k18, k18b, k18c, k18d
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	k, other := f.key(), f.key()
 	blob, otherBlob := f.seal(k.KeyId, nil), f.seal(other.KeyId, nil)
 	schedule := func(days *int32) (*sdk.ScheduleKeyDeletionOutput, error) {
-		return f.ScheduleKeyDeletion(f.ctx, &sdk.ScheduleKeyDeletionInput{KeyId: k.KeyId, PendingWindowInDays: days})
+		return f.ScheduleKeyDeletion(f.Context(), &sdk.ScheduleKeyDeletionInput{KeyId: k.KeyId, PendingWindowInDays: days})
 	}
 	for _, days := range []int32{6, 31, 0, 366} {
 		_, err := schedule(&days)
@@ -296,8 +296,8 @@ func TestKeyPendingDeletion(t *testing.T) { // k18, k18b, k18c, k18d
 	must(f, out, err)
 	equal(f, "KeyId", *out.KeyId, *k.Arn)
 	equal(f, "KeyState", out.KeyState, types.KeyStatePendingDeletion)
-	equal(f, "DeletionDate", *out.DeletionDate, f.clock.now().Add(30*day))
-	equal(f, "DeletionDate", *f.describe(k.KeyId).DeletionDate, f.clock.now().Add(30*day))
+	equal(f, "DeletionDate", *out.DeletionDate, f.Clock.Now().Add(30*day))
+	equal(f, "DeletionDate", *f.Describe(*k.KeyId).DeletionDate, f.Clock.Now().Add(30*day))
 	pending := *k.Arn + " is pending deletion."
 	for name, err := range f.calls(k, other, blob, otherBlob) {
 		t.Log(name)
@@ -305,87 +305,87 @@ func TestKeyPendingDeletion(t *testing.T) { // k18, k18b, k18c, k18d
 	}
 	_, err = schedule(nil)
 	f.mustFail(err, "KMSInvalidStateException", pending)
-	_, err = f.EnableKey(f.ctx, &sdk.EnableKeyInput{KeyId: k.KeyId})
+	_, err = f.EnableKey(f.Context(), &sdk.EnableKeyInput{KeyId: k.KeyId})
 	f.mustFail(err, "KMSInvalidStateException", pending)
-	_, err = f.DisableKey(f.ctx, &sdk.DisableKeyInput{KeyId: k.KeyId})
+	_, err = f.DisableKey(f.Context(), &sdk.DisableKeyInput{KeyId: k.KeyId})
 	f.mustFail(err, "KMSInvalidStateException", pending)
 
-	cancel, err := f.CancelKeyDeletion(f.ctx, &sdk.CancelKeyDeletionInput{KeyId: k.KeyId})
+	cancel, err := f.CancelKeyDeletion(f.Context(), &sdk.CancelKeyDeletionInput{KeyId: k.KeyId})
 	equal(f, "KeyId", *must(f, cancel, err).KeyId, *k.Arn)
-	m := f.describe(k.KeyId)
+	m := f.Describe(*k.KeyId)
 	equal(f, "KeyState", m.KeyState, types.KeyStateDisabled)
 	equal(f, "DeletionDate", m.DeletionDate, nil)
-	_, err = f.CancelKeyDeletion(f.ctx, &sdk.CancelKeyDeletionInput{KeyId: k.KeyId})
+	_, err = f.CancelKeyDeletion(f.Context(), &sdk.CancelKeyDeletionInput{KeyId: k.KeyId})
 	f.mustFail(err, "KMSInvalidStateException", anyMessage)
-	_, err = f.EnableKey(f.ctx, &sdk.EnableKeyInput{KeyId: k.KeyId})
+	_, err = f.EnableKey(f.Context(), &sdk.EnableKeyInput{KeyId: k.KeyId})
 	must(f, 0, err)
 	f.open(blob, nil)
 
 	// When its time is over the key is gone, with its aliases.
-	f.alias("alias/k", k.KeyId)
+	f.Alias("alias/k", *k.KeyId)
 	_, err = schedule(aws.Int32(7))
 	must(f, 0, err)
-	f.clock.advance(7*day - 1)
-	equal(f, "KeyState", f.describe(k.KeyId).KeyState, types.KeyStatePendingDeletion)
-	f.clock.advance(1)
+	f.Clock.Pass(7*day - 1)
+	equal(f, "KeyState", f.Describe(*k.KeyId).KeyState, types.KeyStatePendingDeletion)
+	f.Clock.Pass(1)
 	for _, id := range []string{*k.KeyId, *k.Arn, "alias/k"} {
-		_, err = f.DescribeKey(f.ctx, &sdk.DescribeKeyInput{KeyId: &id})
+		_, err = f.DescribeKey(f.Context(), &sdk.DescribeKeyInput{KeyId: &id})
 		f.mustFail(err, "NotFoundException", anyMessage)
-		_, err = f.Encrypt(f.ctx, &sdk.EncryptInput{KeyId: &id, Plaintext: secret})
+		_, err = f.Encrypt(f.Context(), &sdk.EncryptInput{KeyId: &id, Plaintext: secret})
 		f.mustFail(err, "NotFoundException", anyMessage)
 	}
-	aliases, err := f.ListAliases(f.ctx, &sdk.ListAliasesInput{})
+	aliases, err := f.ListAliases(f.Context(), &sdk.ListAliasesInput{})
 	equal(f, "aliases", len(must(f, aliases, err).Aliases), 0)
-	_, err = f.Decrypt(f.ctx, &sdk.DecryptInput{CiphertextBlob: blob})
+	_, err = f.Decrypt(f.Context(), &sdk.DecryptInput{CiphertextBlob: blob})
 	f.mustFail(err, "AccessDeniedException", anyMessage)
-	_, err = f.Decrypt(f.ctx, &sdk.DecryptInput{CiphertextBlob: otherBlob})
+	_, err = f.Decrypt(f.Context(), &sdk.DecryptInput{CiphertextBlob: otherBlob})
 	must(f, 0, err)
 }
 
 // A key whose material is to be imported: recorded (LocalStack's snapshots, KMS
 // test_import_key_symmetric). It has no material before.
 func TestExternalKey(t *testing.T) {
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	k, other := f.key(func(in *sdk.CreateKeyInput) { in.Origin = types.OriginTypeExternal }), f.key()
 	equal(f, "KeyState", k.KeyState, types.KeyStatePendingImport)
 	equal(f, "Enabled", k.Enabled, false)
 	equal(f, "CurrentKeyMaterialId", aws.ToString(k.CurrentKeyMaterialId), "")
-	_, err := f.Encrypt(f.ctx, &sdk.EncryptInput{KeyId: k.KeyId, Plaintext: secret})
+	_, err := f.Encrypt(f.Context(), &sdk.EncryptInput{KeyId: k.KeyId, Plaintext: secret})
 	f.mustFail(err, "KMSInvalidStateException", *k.Arn+" is pending import.")
-	_, err = f.ReEncrypt(f.ctx, &sdk.ReEncryptInput{CiphertextBlob: f.seal(other.KeyId, nil), DestinationKeyId: k.KeyId})
+	_, err = f.ReEncrypt(f.Context(), &sdk.ReEncryptInput{CiphertextBlob: f.seal(other.KeyId, nil), DestinationKeyId: k.KeyId})
 	f.mustFail(err, "KMSInvalidStateException", *k.Arn+" is pending import.")
-	_, err = f.EnableKey(f.ctx, &sdk.EnableKeyInput{KeyId: k.KeyId})
+	_, err = f.EnableKey(f.Context(), &sdk.EnableKeyInput{KeyId: k.KeyId})
 	f.mustFail(err, "KMSInvalidStateException", anyMessage)
-	_, err = f.ScheduleKeyDeletion(f.ctx, &sdk.ScheduleKeyDeletionInput{KeyId: k.KeyId})
+	_, err = f.ScheduleKeyDeletion(f.Context(), &sdk.ScheduleKeyDeletionInput{KeyId: k.KeyId})
 	must(f, 0, err)
-	_, err = f.CancelKeyDeletion(f.ctx, &sdk.CancelKeyDeletionInput{KeyId: k.KeyId})
+	_, err = f.CancelKeyDeletion(f.Context(), &sdk.CancelKeyDeletionInput{KeyId: k.KeyId})
 	must(f, 0, err)
-	equal(f, "KeyState", f.describe(k.KeyId).KeyState, types.KeyStatePendingImport)
+	equal(f, "KeyState", f.Describe(*k.KeyId).KeyState, types.KeyStatePendingImport)
 }
 
 // KMS API Reference, GetPublicKey: the key is a DER SubjectPublicKeyInfo that
 // works; symmetric and HMAC keys have none.
 func TestGetPublicKey(t *testing.T) { // k28d
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	get := func(id *string) any {
-		out, err := f.GetPublicKey(f.ctx, &sdk.GetPublicKeyInput{KeyId: id})
-		equal(f, "KeyId", *must(f, out, err).KeyId, *f.describe(id).Arn)
+		out, err := f.GetPublicKey(f.Context(), &sdk.GetPublicKeyInput{KeyId: id})
+		equal(f, "KeyId", *must(f, out, err).KeyId, *f.Describe(*id).Arn)
 		public, err := x509.ParsePKIXPublicKey(out.PublicKey)
 		return must(f, public, err)
 	}
 	pair := f.key(spec(types.KeySpecRsa2048, types.KeyUsageTypeEncryptDecrypt))
-	f.alias("alias/pair", pair.KeyId)
+	f.Alias("alias/pair", *pair.KeyId)
 	public := get(aws.String("alias/pair")).(*rsa.PublicKey)
 	blob, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, secret, nil)
 	must(f, blob, err)
-	out, err := f.Decrypt(f.ctx, &sdk.DecryptInput{CiphertextBlob: blob, KeyId: pair.KeyId, EncryptionAlgorithm: types.EncryptionAlgorithmSpecRsaesOaepSha256})
+	out, err := f.Decrypt(f.Context(), &sdk.DecryptInput{CiphertextBlob: blob, KeyId: pair.KeyId, EncryptionAlgorithm: types.EncryptionAlgorithmSpecRsaesOaepSha256})
 	equal(f, "plaintext", string(must(f, out, err).Plaintext), string(secret))
 
 	for s, bits := range map[types.KeySpec]int{types.KeySpecEccNistP256: 256, types.KeySpecEccNistP384: 384, types.KeySpecEccNistP521: 521} {
 		equal(f, "bits", get(f.key(spec(s, types.KeyUsageTypeSignVerify)).KeyId).(*ecdsa.PublicKey).Curve.Params().BitSize, bits)
 	}
 	for _, k := range []*types.KeyMetadata{f.key(), f.key(spec(types.KeySpecHmac256, types.KeyUsageTypeGenerateVerifyMac))} {
-		_, err := f.GetPublicKey(f.ctx, &sdk.GetPublicKeyInput{KeyId: k.KeyId})
+		_, err := f.GetPublicKey(f.Context(), &sdk.GetPublicKeyInput{KeyId: k.KeyId})
 		f.mustFail(err, "UnsupportedOperationException", anyMessage)
 	}
 }
@@ -393,43 +393,43 @@ func TestGetPublicKey(t *testing.T) { // k28d
 // KMS Developer Guide, "AWS managed keys": an alias alias/aws/SERVICE, KeyManager
 // AWS, rotated every year and not otherwise, usable through the service alone.
 func TestManagedKey(t *testing.T) {
-	f := start(t, kms.Options{})
-	arn, err := f.service.ManagedKey("alias/aws/s3")
-	again, err2 := f.service.ManagedKey("alias/aws/s3")
+	f := start(t, emulator.Options{})
+	arn, err := f.service().ManagedKey("alias/aws/s3")
+	again, err2 := f.service().ManagedKey("alias/aws/s3")
 	equal(f, "ARN again", must(f, again, err2), must(f, arn, err))
-	resolved, err := f.service.ResolveKey("alias/aws/s3")
+	resolved, err := f.service().ResolveKey("alias/aws/s3")
 	equal(f, "resolved", must(f, resolved, err), arn)
-	k := f.describe(aws.String("alias/aws/s3"))
+	k := f.Describe("alias/aws/s3")
 	equal(f, "KeyManager", k.KeyManager, types.KeyManagerTypeAws)
 	equal(f, "KeyRotationEnabled", f.status(k.KeyId).KeyRotationEnabled, true)
 
 	// Described by its alias it is made if it is not there (DescribeKey).
-	ebs := f.describe(aws.String("alias/aws/ebs"))
-	resolved, err = f.service.ResolveKey("arn:aws:kms:us-east-1:111122223333:alias/aws/ebs")
+	ebs := f.Describe("alias/aws/ebs")
+	resolved, err = f.service().ResolveKey("arn:aws:kms:us-east-1:111122223333:alias/aws/ebs")
 	equal(f, "resolved", must(f, resolved, err), *ebs.Arn)
 
-	_, blob, _, err := f.service.GenerateDataKey(arn, 32, context1)
+	_, blob, _, err := f.service().GenerateDataKey(arn, 32, context1)
 	must(f, blob, err)
 	other := f.key()
 	for name, err := range f.calls(k, other, blob, f.seal(other.KeyId, nil)) {
 		t.Log(name)
 		f.mustFail(err, "AccessDeniedException", anyMessage)
 	}
-	_, err = f.RotateKeyOnDemand(f.ctx, &sdk.RotateKeyOnDemandInput{KeyId: k.KeyId})
+	_, err = f.RotateKeyOnDemand(f.Context(), &sdk.RotateKeyOnDemandInput{KeyId: k.KeyId})
 	f.mustFail(err, "AccessDeniedException", anyMessage)
-	_, err = f.DisableKey(f.ctx, &sdk.DisableKeyInput{KeyId: k.KeyId})
+	_, err = f.DisableKey(f.Context(), &sdk.DisableKeyInput{KeyId: k.KeyId})
 	f.mustFail(err, "AccessDeniedException", anyMessage)
-	_, err = f.ScheduleKeyDeletion(f.ctx, &sdk.ScheduleKeyDeletionInput{KeyId: k.KeyId})
+	_, err = f.ScheduleKeyDeletion(f.Context(), &sdk.ScheduleKeyDeletionInput{KeyId: k.KeyId})
 	f.mustFail(err, "AccessDeniedException", anyMessage)
 
-	f.clock.advance(365 * day)
-	if *f.describe(k.KeyId).CurrentKeyMaterialId == *k.CurrentKeyMaterialId {
+	f.Clock.Pass(365 * day)
+	if f.Material(*k.KeyId) == *k.CurrentKeyMaterialId {
 		t.Error("a year passed and the key was not rotated")
 	}
-	_, _, material, err := f.service.Decrypt(blob, context1, "alias/aws/s3")
+	_, _, material, err := f.service().Decrypt(blob, context1, "alias/aws/s3")
 	equal(f, "material", must(f, material, err), *k.CurrentKeyMaterialId)
 	for _, name := range []string{"alias/mine", "alias/aws/", "s3", "alias/aws/ä"} {
-		_, err := f.service.ManagedKey(name)
+		_, err := f.service().ManagedKey(name)
 		equal(f, "error", codeOf(err), "NotFoundException")
 	}
 }
@@ -437,12 +437,12 @@ func TestManagedKey(t *testing.T) {
 // KMS API Reference, CreateGrant, ListGrants, RevokeGrant, GetKeyPolicy,
 // PutKeyPolicy, TagResource, ListResourceTags, UpdateKeyDescription.
 func TestGrantsPoliciesAndTags(t *testing.T) { // k31, k31b
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	k := f.key()
 	grantee := "arn:aws:iam::111122223333:role/rewrap"
 	ids := map[string]bool{}
 	for range 3 {
-		out, err := f.CreateGrant(f.ctx, &sdk.CreateGrantInput{
+		out, err := f.CreateGrant(f.Context(), &sdk.CreateGrantInput{
 			KeyId: k.KeyId, GranteePrincipal: &grantee, Operations: []types.GrantOperation{"ReEncryptFrom", "ReEncryptTo"},
 			Constraints: &types.GrantConstraints{EncryptionContextSubset: context1},
 		})
@@ -451,12 +451,12 @@ func TestGrantsPoliciesAndTags(t *testing.T) { // k31, k31b
 		}
 		ids[*out.GrantId] = true
 	}
-	_, err := f.CreateGrant(f.ctx, &sdk.CreateGrantInput{KeyId: k.KeyId, GranteePrincipal: &grantee, Operations: []types.GrantOperation{"Fly"}})
+	_, err := f.CreateGrant(f.Context(), &sdk.CreateGrantInput{KeyId: k.KeyId, GranteePrincipal: &grantee, Operations: []types.GrantOperation{"Fly"}})
 	f.mustFail(err, "ValidationException", anyMessage)
 	p := sdk.NewListGrantsPaginator(f, &sdk.ListGrantsInput{KeyId: k.KeyId, Limit: aws.Int32(2)})
 	var last string
 	for p.HasMorePages() {
-		out, err := p.NextPage(f.ctx)
+		out, err := p.NextPage(f.Context())
 		for _, g := range must(f, out, err).Grants {
 			equal(f, "GranteePrincipal", *g.GranteePrincipal, grantee)
 			equal(f, "KeyId", *g.KeyId, *k.Arn)
@@ -466,41 +466,41 @@ func TestGrantsPoliciesAndTags(t *testing.T) { // k31, k31b
 		}
 	}
 	equal(f, "grants left out", len(ids), 0)
-	_, err = f.RevokeGrant(f.ctx, &sdk.RevokeGrantInput{KeyId: k.KeyId, GrantId: &last})
+	_, err = f.RevokeGrant(f.Context(), &sdk.RevokeGrantInput{KeyId: k.KeyId, GrantId: &last})
 	must(f, 0, err)
-	list, err := f.ListGrants(f.ctx, &sdk.ListGrantsInput{KeyId: k.KeyId})
+	list, err := f.ListGrants(f.Context(), &sdk.ListGrantsInput{KeyId: k.KeyId})
 	equal(f, "grants", len(must(f, list, err).Grants), 2)
-	_, err = f.RevokeGrant(f.ctx, &sdk.RevokeGrantInput{KeyId: k.KeyId, GrantId: &last})
+	_, err = f.RevokeGrant(f.Context(), &sdk.RevokeGrantInput{KeyId: k.KeyId, GrantId: &last})
 	f.mustFail(err, "NotFoundException", anyMessage)
 
-	policy, err := f.GetKeyPolicy(f.ctx, &sdk.GetKeyPolicyInput{KeyId: k.KeyId})
+	policy, err := f.GetKeyPolicy(f.Context(), &sdk.GetKeyPolicyInput{KeyId: k.KeyId})
 	if p := *must(f, policy, err).Policy; !strings.Contains(p, "arn:aws:iam::111122223333:root") {
 		t.Errorf("policy %s", p)
 	}
 	equal(f, "PolicyName", aws.ToString(policy.PolicyName), "default")
 	mine := `{"Version":"2012-10-17","Statement":[]}`
-	_, err = f.PutKeyPolicy(f.ctx, &sdk.PutKeyPolicyInput{KeyId: k.KeyId, Policy: &mine})
+	_, err = f.PutKeyPolicy(f.Context(), &sdk.PutKeyPolicyInput{KeyId: k.KeyId, Policy: &mine})
 	must(f, 0, err)
-	policy, err = f.GetKeyPolicy(f.ctx, &sdk.GetKeyPolicyInput{KeyId: k.Arn, PolicyName: aws.String("default")})
+	policy, err = f.GetKeyPolicy(f.Context(), &sdk.GetKeyPolicyInput{KeyId: k.Arn, PolicyName: aws.String("default")})
 	equal(f, "Policy", *must(f, policy, err).Policy, mine)
-	_, err = f.GetKeyPolicy(f.ctx, &sdk.GetKeyPolicyInput{KeyId: k.KeyId, PolicyName: aws.String("other")})
+	_, err = f.GetKeyPolicy(f.Context(), &sdk.GetKeyPolicyInput{KeyId: k.KeyId, PolicyName: aws.String("other")})
 	f.mustFail(err, "NotFoundException", anyMessage)
-	f.alias("alias/a", k.KeyId)
-	_, err = f.GetKeyPolicy(f.ctx, &sdk.GetKeyPolicyInput{KeyId: aws.String("alias/a")})
+	f.Alias("alias/a", *k.KeyId)
+	_, err = f.GetKeyPolicy(f.Context(), &sdk.GetKeyPolicyInput{KeyId: aws.String("alias/a")})
 	f.mustFail(err, "InvalidArnException", "Key Aliases are not supported for this operation.") // as users quote AWS
 
 	tags := []types.Tag{{TagKey: aws.String("a"), TagValue: aws.String("1")}, {TagKey: aws.String("b"), TagValue: aws.String("2")}}
-	_, err = f.TagResource(f.ctx, &sdk.TagResourceInput{KeyId: k.KeyId, Tags: tags})
+	_, err = f.TagResource(f.Context(), &sdk.TagResourceInput{KeyId: k.KeyId, Tags: tags})
 	must(f, 0, err)
-	_, err = f.TagResource(f.ctx, &sdk.TagResourceInput{KeyId: k.KeyId, Tags: []types.Tag{{TagKey: aws.String("a"), TagValue: aws.String("3")}}})
+	_, err = f.TagResource(f.Context(), &sdk.TagResourceInput{KeyId: k.KeyId, Tags: []types.Tag{{TagKey: aws.String("a"), TagValue: aws.String("3")}}})
 	must(f, 0, err)
-	_, err = f.UntagResource(f.ctx, &sdk.UntagResourceInput{KeyId: k.KeyId, TagKeys: []string{"b"}})
+	_, err = f.UntagResource(f.Context(), &sdk.UntagResourceInput{KeyId: k.KeyId, TagKeys: []string{"b"}})
 	must(f, 0, err)
-	got, err := f.ListResourceTags(f.ctx, &sdk.ListResourceTagsInput{KeyId: k.KeyId})
+	got, err := f.ListResourceTags(f.Context(), &sdk.ListResourceTagsInput{KeyId: k.KeyId})
 	equal(f, "tags", len(must(f, got, err).Tags), 1)
 	equal(f, "value", *got.Tags[0].TagValue, "3")
 
-	_, err = f.UpdateKeyDescription(f.ctx, &sdk.UpdateKeyDescriptionInput{KeyId: k.KeyId, Description: aws.String("new")})
+	_, err = f.UpdateKeyDescription(f.Context(), &sdk.UpdateKeyDescriptionInput{KeyId: k.KeyId, Description: aws.String("new")})
 	must(f, 0, err)
-	equal(f, "Description", *f.describe(k.KeyId).Description, "new")
+	equal(f, "Description", *f.Describe(*k.KeyId).Description, "new")
 }

@@ -2,84 +2,40 @@ package kms_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"errors"
 	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"regexp"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	sdk "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
-	"github.com/aws/smithy-go"
 
+	"rewrap/bench/emulator"
+	"rewrap/bench/emulator/emulatortest"
 	"rewrap/bench/emulator/kms"
 )
 
-// clock is a clock that stands until it is moved.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func newClock() *clock {
-	return &clock{t: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
 const day = 24 * time.Hour
 
-// fixture is a KMS behind a real listener and the SDK's client for it.
+// fixture is a world of which only KMS is used.
 type fixture struct {
-	*testing.T
+	*emulatortest.World
 	*sdk.Client
-	service *kms.Service
-	clock   *clock
-	ctx     context.Context
-	url     string
 }
 
-func start(t *testing.T, o kms.Options) *fixture {
+func start(t *testing.T, o emulator.Options) *fixture {
 	t.Helper()
-	f := &fixture{T: t, clock: newClock(), ctx: t.Context()}
-	if o.Now == nil {
-		o.Now = f.clock.now
-	}
-	f.service = kms.New(o)
-	server := httptest.NewServer(f.service)
-	t.Cleanup(server.Close)
-	f.url = server.URL
-	f.Client = client(server.URL, server.Client())
-	return f
+	w := emulatortest.New(t, o)
+	return &fixture{w, w.KMS}
 }
 
-func client(url string, h *http.Client) *sdk.Client {
-	return sdk.New(sdk.Options{
-		Region:       "us-east-1",
-		BaseEndpoint: aws.String(url),
-		Credentials:  credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", ""),
-		HTTPClient:   h,
-		Retryer:      aws.NopRetryer{},
-	})
-}
+// sub is the fixture for a subtest.
+func (f *fixture) sub(t *testing.T) *fixture { return &fixture{f.For(t), f.Client} }
+
+func (f *fixture) service() *kms.Service { return f.Emulator.KMS() }
 
 // must is for calls that have to succeed.
 func must[T any](f *fixture, out T, err error) T {
@@ -94,20 +50,11 @@ func must[T any](f *fixture, out T, err error) T {
 // is any.
 func (f *fixture) mustFail(err error, code, message string) {
 	f.Helper()
-	var e smithy.APIError
-	if !errors.As(err, &e) {
-		f.Fatalf("got %v, want %s", err, code)
-	}
-	if e.ErrorCode() != code {
-		f.Fatalf("got %v, want %s", err, code)
-	}
-	if message != anyMessage && e.ErrorMessage() != message {
-		f.Errorf("message of %s is %q, want %q", code, e.ErrorMessage(), message)
+	if got := f.Refused(err, 400, code); message != anyMessage && got != message {
+		f.Errorf("message of %s is %q, want %q", code, got, message)
 	}
 	var r *awshttp.ResponseError
-	if !errors.As(err, &r) || r.HTTPStatusCode() != 400 {
-		f.Errorf("%s has not the HTTP status 400: %v", code, err)
-	} else if r.ServiceRequestID() == "" {
+	if !errors.As(err, &r) || r.ServiceRequestID() == "" {
 		f.Errorf("%s came without a request id", code)
 	}
 }
@@ -132,41 +79,23 @@ func (f *fixture) key(options ...keyOption) *types.KeyMetadata {
 	for _, o := range options {
 		o(in)
 	}
-	out, err := f.CreateKey(f.ctx, in)
-	return must(f, out, err).KeyMetadata
-}
-
-func (f *fixture) describe(id *string) *types.KeyMetadata {
-	f.Helper()
-	out, err := f.DescribeKey(f.ctx, &sdk.DescribeKeyInput{KeyId: id})
+	out, err := f.CreateKey(f.Context(), in)
 	return must(f, out, err).KeyMetadata
 }
 
 func (f *fixture) seal(id *string, context map[string]string) []byte {
 	f.Helper()
-	out, err := f.Encrypt(f.ctx, &sdk.EncryptInput{KeyId: id, Plaintext: secret, EncryptionContext: context})
+	out, err := f.Encrypt(f.Context(), &sdk.EncryptInput{KeyId: id, Plaintext: secret, EncryptionContext: context})
 	return must(f, out, err).CiphertextBlob
 }
 
 func (f *fixture) open(blob []byte, context map[string]string) *sdk.DecryptOutput {
 	f.Helper()
-	out, err := f.Decrypt(f.ctx, &sdk.DecryptInput{CiphertextBlob: blob, EncryptionContext: context})
+	out, err := f.Decrypt(f.Context(), &sdk.DecryptInput{CiphertextBlob: blob, EncryptionContext: context})
 	if must(f, out, err); !bytes.Equal(out.Plaintext, secret) {
 		f.Fatal("another plaintext came out")
 	}
 	return out
-}
-
-func (f *fixture) rotate(id *string) {
-	f.Helper()
-	_, err := f.RotateKeyOnDemand(f.ctx, &sdk.RotateKeyOnDemandInput{KeyId: id})
-	must(f, 0, err)
-}
-
-func (f *fixture) alias(name string, target *string) {
-	f.Helper()
-	_, err := f.CreateAlias(f.ctx, &sdk.CreateAliasInput{AliasName: &name, TargetKeyId: target})
-	must(f, 0, err)
 }
 
 var (

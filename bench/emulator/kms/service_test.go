@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"rewrap/bench/emulator"
 	"rewrap/bench/emulator/kms"
 )
 
@@ -28,16 +29,16 @@ func codeOf(err error) string {
 
 // What an S3 emulator needs, without HTTP in between.
 func TestServiceMethods(t *testing.T) {
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
 	k := f.key()
-	f.alias("alias/a", k.KeyId)
-	arn, err := f.service.ResolveKey("alias/a")
+	f.Alias("alias/a", *k.KeyId)
+	arn, err := f.service().ResolveKey("alias/a")
 	equal(f, "ARN", must(f, arn, err), *k.Arn)
-	plaintext, blob, arn, err := f.service.GenerateDataKey("alias/a", 32, context1)
+	plaintext, blob, arn, err := f.service().GenerateDataKey("alias/a", 32, context1)
 	must(f, arn, err)
 	equal(f, "ARN", arn, *k.Arn)
 	for _, id := range []string{"", *k.KeyId, "alias/a"} {
-		back, arn, material, err := f.service.Decrypt(blob, context1, id)
+		back, arn, material, err := f.service().Decrypt(blob, context1, id)
 		if must(f, back, err); !bytes.Equal(back, plaintext) {
 			t.Error("another plaintext came out")
 		}
@@ -45,32 +46,32 @@ func TestServiceMethods(t *testing.T) {
 		equal(f, "material", material, *k.CurrentKeyMaterialId)
 	}
 	// It is the same key as over HTTP.
-	out, err := f.Decrypt(f.ctx, &sdk.DecryptInput{CiphertextBlob: blob, EncryptionContext: context1})
+	out, err := f.Decrypt(f.Context(), &sdk.DecryptInput{CiphertextBlob: blob, EncryptionContext: context1})
 	equal(f, "plaintext", string(must(f, out, err).Plaintext), string(plaintext))
 
-	_, _, _, err = f.service.Decrypt(blob, nil, "")
+	_, _, _, err = f.service().Decrypt(blob, nil, "")
 	equal(f, "code", codeOf(err), "InvalidCiphertextException")
-	_, _, _, err = f.service.Decrypt(nil, nil, "")
+	_, _, _, err = f.service().Decrypt(nil, nil, "")
 	equal(f, "code", codeOf(err), "ValidationException")
-	_, _, _, err = f.service.Decrypt(blob, context1, *f.key().KeyId)
+	_, _, _, err = f.service().Decrypt(blob, context1, *f.key().KeyId)
 	equal(f, "code", codeOf(err), "IncorrectKeyException")
-	_, _, _, err = f.service.GenerateDataKey("alias/absent", 32, nil)
+	_, _, _, err = f.service().GenerateDataKey("alias/absent", 32, nil)
 	equal(f, "code", codeOf(err), "NotFoundException")
-	_, _, _, err = f.service.GenerateDataKey("alias/a", 0, nil)
+	_, _, _, err = f.service().GenerateDataKey("alias/a", 0, nil)
 	equal(f, "code", codeOf(err), "ValidationException")
-	_, err = f.service.ResolveKey("nonsense")
+	_, err = f.service().ResolveKey("nonsense")
 	equal(f, "code", codeOf(err), "NotFoundException")
-	_, err = f.DisableKey(f.ctx, &sdk.DisableKeyInput{KeyId: k.KeyId})
+	_, err = f.DisableKey(f.Context(), &sdk.DisableKeyInput{KeyId: k.KeyId})
 	must(f, 0, err)
-	_, _, _, err = f.service.GenerateDataKey("alias/a", 32, nil)
+	_, _, _, err = f.service().GenerateDataKey("alias/a", 32, nil)
 	equal(f, "code", codeOf(err), "DisabledException")
-	arn, err = f.service.ResolveKey(*k.KeyId)
+	arn, err = f.service().ResolveKey(*k.KeyId)
 	equal(f, "ARN of a disabled key", must(f, arn, err), *k.Arn)
 }
 
 func (f *fixture) post(target, body string) (*http.Response, map[string]any) {
 	f.Helper()
-	r, err := http.NewRequestWithContext(f.ctx, "POST", f.url+"/", strings.NewReader(body))
+	r, err := http.NewRequestWithContext(f.Context(), "POST", f.URL+"/", strings.NewReader(body))
 	must(f, 0, err)
 	if target != "" {
 		r.Header.Set("X-Amz-Target", target)
@@ -91,7 +92,10 @@ func (f *fixture) post(target, body string) (*http.Response, map[string]any) {
 // AWS JSON 1.1 as KMS speaks it: the error code stands in __type, the request
 // id in x-amzn-RequestId; an error without a message has no member for it.
 func TestWire(t *testing.T) {
-	f := start(t, kms.Options{})
+	f := start(t, emulator.Options{})
+	alone := httptest.NewServer(f.service()) // the emulator takes what names no operation of KMS for S3
+	t.Cleanup(alone.Close)
+	f.URL = alone.URL
 	k := f.key()
 	ids := map[string]bool{}
 	for _, c := range []struct {
@@ -133,9 +137,9 @@ func TestWire(t *testing.T) {
 	w := httptest.NewRecorder()
 	get := httptest.NewRequest("GET", "/", strings.NewReader(`{}`))
 	get.Header.Set("X-Amz-Target", "TrentService.ListKeys")
-	f.service.ServeHTTP(w, get)
+	f.service().ServeHTTP(w, get)
 	equal(f, "status of GET", w.Code, 400)
-	if out := f.describe(k.KeyId); out.KeyState != "Enabled" {
+	if out := f.Describe(*k.KeyId); out.KeyState != "Enabled" {
 		t.Errorf("an operation that is not known changed the key: %s", out.KeyState)
 	}
 }
@@ -154,11 +158,11 @@ func TestOperation(t *testing.T) {
 // With a seeded source of randomness two services answer byte for byte alike.
 func TestReproducible(t *testing.T) {
 	run := func() string {
-		f := start(t, kms.Options{Rand: seeded()})
+		f := start(t, emulator.Options{Rand: seeded()})
 		k := f.key()
-		f.rotate(k.KeyId)
+		f.Rotate(*k.KeyId)
 		b := f.seal(k.KeyId, context1)
-		return fmt.Sprintf("%s %s %x", *k.Arn, *f.describe(k.KeyId).CurrentKeyMaterialId, b)
+		return fmt.Sprintf("%s %s %x", *k.Arn, f.Material(*k.KeyId), b)
 	}
 	if a, b := run(), run(); a != b {
 		t.Errorf("%s\n%s", a, b)
@@ -168,9 +172,9 @@ func TestReproducible(t *testing.T) {
 // Everything at once, for the race detector; every answer is one that some
 // order of the requests explains.
 func TestConcurrentUse(t *testing.T) {
-	f := start(t, kms.Options{Rand: seeded()})
+	f := start(t, emulator.Options{Rand: seeded()})
 	k, other := f.key(), f.key()
-	f.alias("alias/moving", k.KeyId)
+	f.Alias("alias/moving", *k.KeyId)
 	blob := f.seal(k.KeyId, context1)
 	var wg sync.WaitGroup
 	for w := range 6 {
@@ -178,19 +182,19 @@ func TestConcurrentUse(t *testing.T) {
 			for i := range 25 {
 				switch w {
 				case 0:
-					if _, err := f.RotateKeyOnDemand(f.ctx, &sdk.RotateKeyOnDemandInput{KeyId: k.KeyId}); err != nil {
+					if _, err := f.RotateKeyOnDemand(f.Context(), &sdk.RotateKeyOnDemandInput{KeyId: k.KeyId}); err != nil {
 						t.Errorf("rotation %d: %v", i, err)
 					}
 				case 1:
 					target := []*string{k.KeyId, other.KeyId}[i%2]
-					if _, err := f.UpdateAlias(f.ctx, &sdk.UpdateAliasInput{AliasName: aws.String("alias/moving"), TargetKeyId: target}); err != nil {
+					if _, err := f.UpdateAlias(f.Context(), &sdk.UpdateAliasInput{AliasName: aws.String("alias/moving"), TargetKeyId: target}); err != nil {
 						t.Errorf("alias: %v", err)
 					}
-					if _, err := f.DescribeKey(f.ctx, &sdk.DescribeKeyInput{KeyId: aws.String("alias/moving")}); err != nil {
+					if _, err := f.DescribeKey(f.Context(), &sdk.DescribeKeyInput{KeyId: aws.String("alias/moving")}); err != nil {
 						t.Errorf("describe: %v", err)
 					}
 				default:
-					out, err := f.ReEncrypt(f.ctx, &sdk.ReEncryptInput{
+					out, err := f.ReEncrypt(f.Context(), &sdk.ReEncryptInput{
 						CiphertextBlob: blob, SourceKeyId: k.KeyId, DestinationKeyId: aws.String("alias/moving"),
 						SourceEncryptionContext: context1, DestinationEncryptionContext: context2,
 					})
@@ -198,7 +202,7 @@ func TestConcurrentUse(t *testing.T) {
 						t.Errorf("re-encrypt: %v", err)
 						continue
 					}
-					back, arn, material, err := f.service.Decrypt(out.CiphertextBlob, context2, *out.KeyId)
+					back, arn, material, err := f.service().Decrypt(out.CiphertextBlob, context2, *out.KeyId)
 					if err != nil || !bytes.Equal(back, secret) || arn != *out.KeyId || material != *out.DestinationKeyMaterialId {
 						t.Errorf("the new blob opens as %s %s, %v; answered %s %s", arn, material, err, *out.KeyId, *out.DestinationKeyMaterialId)
 					}

@@ -1,7 +1,6 @@
 package kms
 
 import (
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,12 +67,9 @@ func (s *Service) ManagedKey(name string) (arn string, err error) {
 	return k.arn, nil
 }
 
-type aliasInput struct {
-	AliasName   *string
-	TargetKeyID *string `json:"TargetKeyId"`
-}
+type deleteAliasInput struct{ AliasName *string }
 
-func (in *aliasInput) check(v *validation) {
+func (in *deleteAliasInput) check(v *validation) {
 	v.required("aliasName", in.AliasName != nil)
 	if in.AliasName == nil {
 		return
@@ -86,7 +82,7 @@ func (in *aliasInput) check(v *validation) {
 
 // mayName refuses names that the account cannot give or take. The first text
 // is a recorded answer of AWS (LocalStack's snapshots, KMS test_create_alias).
-func (in *aliasInput) mayName() error {
+func (in *deleteAliasInput) mayName() error {
 	switch name := *in.AliasName; {
 	case !strings.HasPrefix(name, aliasPrefix) || name == aliasPrefix:
 		return invalid(`Alias must start with the prefix "alias/". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html`)
@@ -96,7 +92,18 @@ func (in *aliasInput) mayName() error {
 	return nil
 }
 
-// target is the key that an alias shall name.
+// aliasInput creates an alias or points it at another key.
+type aliasInput struct {
+	deleteAliasInput
+	TargetKeyID *string `json:"TargetKeyId"`
+}
+
+func (in *aliasInput) check(v *validation) {
+	in.deleteAliasInput.check(v)
+	v.keyID("targetKeyId", in.TargetKeyID)
+}
+
+// target is the key that an alias shall name. s.mu is held.
 func (s *Service) target(in *aliasInput, action string) (*key, error) {
 	k, err := s.lookupNoAlias(*in.TargetKeyID)
 	if err != nil {
@@ -114,12 +121,6 @@ func (s *Service) target(in *aliasInput, action string) (*key, error) {
 }
 
 func (s *Service) createAlias(in *aliasInput) (any, error) {
-	var v validation
-	in.check(&v)
-	v.keyID("targetKeyId", in.TargetKeyID)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
 	if err := in.mayName(); err != nil {
 		return nil, err
 	}
@@ -140,12 +141,6 @@ func (s *Service) createAlias(in *aliasInput) (any, error) {
 // updateAlias points an alias at another key of the same kind and usage (KMS
 // API Reference, UpdateAlias).
 func (s *Service) updateAlias(in *aliasInput) (any, error) {
-	var v validation
-	in.check(&v)
-	v.keyID("targetKeyId", in.TargetKeyID)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
 	if err := in.mayName(); err != nil {
 		return nil, err
 	}
@@ -166,12 +161,7 @@ func (s *Service) updateAlias(in *aliasInput) (any, error) {
 	return nil, nil
 }
 
-func (s *Service) deleteAlias(in *aliasInput) (any, error) {
-	var v validation
-	in.check(&v)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
+func (s *Service) deleteAlias(in *deleteAliasInput) (any, error) {
 	if err := in.mayName(); err != nil {
 		return nil, err
 	}
@@ -189,6 +179,11 @@ type listAliasesInput struct {
 	KeyID *string `json:"KeyId"`
 }
 
+func (in *listAliasesInput) check(v *validation) {
+	v.optionalKeyID("keyId", in.KeyID)
+	in.page.check(v)
+}
+
 type aliasEntry struct {
 	AliasName       string
 	AliasArn        string
@@ -203,34 +198,26 @@ type listAliasesOutput struct {
 }
 
 func (s *Service) listAliases(in *listAliasesInput) (any, error) {
-	var v validation
-	v.optionalKeyID("keyId", in.KeyID)
-	in.page.check(&v)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
-	after, err := in.after()
-	if err != nil {
-		return nil, err
-	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var only *key
 	if in.KeyID != nil {
+		var err error
 		if only, err = s.lookupNoAlias(*in.KeyID); err != nil {
 			return nil, err
 		}
 	}
-	out := listAliasesOutput{Aliases: []aliasEntry{}}
-	for _, name := range slices.Sorted(maps.Keys(s.aliases)) {
+	var names []string
+	for name, a := range s.aliases {
+		if only == nil || a.key == only {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	some, rest := paged(&in.page, names, 50, 100, behind(names), func(next int) string { return names[next-1] })
+	out := listAliasesOutput{Aliases: []aliasEntry{}, more: rest}
+	for _, name := range some {
 		a := s.aliases[name]
-		if name <= after || only != nil && a.key != only {
-			continue
-		}
-		if n := len(out.Aliases); n == in.limit(50, 100) {
-			out.more = truncated(out.Aliases[n-1].AliasName)
-			break
-		}
 		out.Aliases = append(out.Aliases, aliasEntry{name, s.arn(name), a.key.id, timestamp{a.created}, timestamp{a.updated}})
 	}
 	return out, nil

@@ -63,9 +63,6 @@ type getPublicKeyOutput struct {
 }
 
 func (s *Service) getPublicKey(in *keyIDInput) (any, error) {
-	if err := in.valid(); err != nil {
-		return nil, err
-	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	k, err := s.lookup(*in.KeyID)

@@ -166,13 +166,6 @@ func checkContext(context map[string]string, algorithm string) error {
 	return nil
 }
 
-func checkGrantTokens(v *validation, tokens []string) {
-	v.length("grantTokens", len(tokens), 0, 10)
-	for _, t := range tokens {
-		v.length("grantTokens", len(t), 1, 8192)
-	}
-}
-
 type dryRunOptions struct {
 	DryRun          bool
 	DryRunModifiers []string
@@ -207,7 +200,7 @@ func (d *dryRunOptions) checkSource(blob []byte, keyID *string, algorithm, keyMe
 }
 
 type encryptInput struct {
-	KeyID               *string `json:"KeyId"`
+	keyIDInput
 	Plaintext           []byte
 	EncryptionContext   map[string]string
 	EncryptionAlgorithm string
@@ -221,18 +214,17 @@ type encryptOutput struct {
 	KeyID               string `json:"KeyId"`
 }
 
-func (s *Service) encrypt(in *encryptInput) (any, error) {
-	var v validation
-	v.keyID("keyId", in.KeyID)
+func (in *encryptInput) check(v *validation) {
+	in.keyIDInput.check(v)
 	v.required("plaintext", in.Plaintext != nil)
 	if in.Plaintext != nil {
 		v.length("plaintext", len(in.Plaintext), 1, maxPlaintext)
 	}
-	checkAlgorithm(&v, "encryptionAlgorithm", &in.EncryptionAlgorithm)
-	checkGrantTokens(&v, in.GrantTokens)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
+	checkAlgorithm(v, "encryptionAlgorithm", &in.EncryptionAlgorithm)
+	checkGrantTokens(v, in.GrantTokens)
+}
+
+func (s *Service) encrypt(in *encryptInput) (any, error) {
 	if err := checkContext(in.EncryptionContext, in.EncryptionAlgorithm); err != nil {
 		return nil, err
 	}
@@ -274,16 +266,15 @@ func checkBlob(v *validation, blob []byte, blind bool) {
 	}
 }
 
-func (s *Service) decrypt(in *decryptInput) (any, error) {
-	var v validation
-	checkBlob(&v, in.CiphertextBlob, in.blind())
+func (in *decryptInput) check(v *validation) {
+	checkBlob(v, in.CiphertextBlob, in.blind())
 	v.optionalKeyID("keyId", in.KeyID)
-	checkAlgorithm(&v, "encryptionAlgorithm", &in.EncryptionAlgorithm)
-	checkGrantTokens(&v, in.GrantTokens)
-	in.check(&v)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
+	checkAlgorithm(v, "encryptionAlgorithm", &in.EncryptionAlgorithm)
+	checkGrantTokens(v, in.GrantTokens)
+	in.dryRunOptions.check(v)
+}
+
+func (s *Service) decrypt(in *decryptInput) (any, error) {
 	if in.Recipient != nil {
 		return nil, unsupported("Recipient is not supported by this emulator.")
 	}
@@ -336,21 +327,20 @@ type reEncryptOutput struct {
 	SourceKeyMaterialID            string `json:"SourceKeyMaterialId,omitempty"`
 }
 
+func (in *reEncryptInput) check(v *validation) {
+	checkBlob(v, in.CiphertextBlob, in.blind())
+	v.keyID("destinationKeyId", in.DestinationKeyID)
+	v.optionalKeyID("sourceKeyId", in.SourceKeyID)
+	checkAlgorithm(v, "sourceEncryptionAlgorithm", &in.SourceEncryptionAlgorithm)
+	checkAlgorithm(v, "destinationEncryptionAlgorithm", &in.DestinationEncryptionAlgorithm)
+	checkGrantTokens(v, in.GrantTokens)
+	in.dryRunOptions.check(v)
+}
+
 // reEncrypt opens the blob with the source key and context, and seals what was
 // in it with the destination's current material and context. Nothing of the
 // source carries over to the destination.
 func (s *Service) reEncrypt(in *reEncryptInput) (any, error) {
-	var v validation
-	checkBlob(&v, in.CiphertextBlob, in.blind())
-	v.keyID("destinationKeyId", in.DestinationKeyID)
-	v.optionalKeyID("sourceKeyId", in.SourceKeyID)
-	checkAlgorithm(&v, "sourceEncryptionAlgorithm", &in.SourceEncryptionAlgorithm)
-	checkAlgorithm(&v, "destinationEncryptionAlgorithm", &in.DestinationEncryptionAlgorithm)
-	checkGrantTokens(&v, in.GrantTokens)
-	in.check(&v)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
 	if err := in.checkSource(in.CiphertextBlob, in.SourceKeyID, in.SourceEncryptionAlgorithm, "SourceKeyId"); err != nil {
 		return nil, err
 	}

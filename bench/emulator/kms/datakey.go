@@ -61,7 +61,7 @@ func (s *Service) newDataKey(id string, n int, context map[string]string, by pri
 }
 
 type generateDataKeyInput struct {
-	KeyID             *string `json:"KeyId"`
+	keyIDInput
 	KeySpec           string
 	NumberOfBytes     *int
 	EncryptionContext map[string]string
@@ -77,15 +77,14 @@ type generateDataKeyOutput struct {
 	Plaintext      []byte `json:",omitempty"`
 }
 
-func (s *Service) generateDataKey(in *generateDataKeyInput) (any, error) {
-	var v validation
-	v.keyID("keyId", in.KeyID)
+func (in *generateDataKeyInput) check(v *validation) {
+	in.keyIDInput.check(v)
 	v.oneOf("keySpec", in.KeySpec, []string{"AES_256", "AES_128"})
 	v.between("numberOfBytes", in.NumberOfBytes, 1, maxDataKey)
-	checkGrantTokens(&v, in.GrantTokens)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
+	checkGrantTokens(v, in.GrantTokens)
+}
+
+func (s *Service) generateDataKey(in *generateDataKeyInput) (any, error) {
 	if (in.KeySpec == "") == (in.NumberOfBytes == nil) {
 		return nil, invalid("Please specify either number of bytes or key spec.")
 	}
@@ -127,12 +126,11 @@ type generateRandomInput struct {
 
 type generateRandomOutput struct{ Plaintext []byte }
 
-func (s *Service) generateRandom(in *generateRandomInput) (any, error) {
-	var v validation
+func (in *generateRandomInput) check(v *validation) {
 	v.between("numberOfBytes", in.NumberOfBytes, 1, maxDataKey)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
+}
+
+func (s *Service) generateRandom(in *generateRandomInput) (any, error) {
 	if in.NumberOfBytes == nil {
 		return nil, invalid("NumberOfBytes is required.")
 	}

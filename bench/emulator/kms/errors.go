@@ -66,7 +66,10 @@ func dryRun() *Error {
 
 // validation collects what a request violates of its model, so that one
 // answer names all of it, in the words of AWS's generic validator.
-type validation struct{ violations []string }
+type validation struct {
+	violations []string
+	refused    error // counts if there are no violations
+}
 
 func (v *validation) add(value, member, constraint string) {
 	v.violations = append(v.violations, fmt.Sprintf("Value %sat '%s' failed to satisfy constraint: Member must %s", value, member, constraint))
@@ -122,10 +125,14 @@ func (v *validation) optionalKeyID(member string, id *string) {
 	}
 }
 
+// refuse takes note of an error, or none, that is answered only if nothing is
+// violated.
+func (v *validation) refuse(err error) { v.refused = err }
+
 func (v *validation) err() error {
 	switch n := len(v.violations); n {
 	case 0:
-		return nil
+		return v.refused
 	case 1:
 		return invalid("1 validation error detected: %s", v.violations[0])
 	default:

@@ -1,28 +1,39 @@
 package kms
 
 import (
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"time"
 )
 
+// keyIDInput is what almost every request has: the key that it is about.
 type keyIDInput struct {
 	KeyID *string `json:"KeyId"`
 }
 
-func (in *keyIDInput) valid() error {
-	var v validation
-	v.keyID("keyId", in.KeyID)
-	return v.err()
-}
+func (in *keyIDInput) check(v *validation) { v.keyID("keyId", in.KeyID) }
 
 type keyIDOutput struct {
 	KeyID string `json:"KeyId"`
 }
 
-// change changes a customer managed key, whole or not at all: do checks before
-// it writes. It answers nothing.
-func (s *Service) change(action, id string, do func(*key) error) (any, error) {
+// read answers from a key, which does not change meanwhile. The key may not be
+// named by an alias.
+func (s *Service) read(id string, answer func(*key) (any, error)) (any, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	k, err := s.lookupNoAlias(id)
+	if err != nil {
+		return nil, err
+	}
+	return answer(k)
+}
+
+// change changes a customer managed key, and answers what do returns. do must
+// change nothing if it fails. The key may not be named by an alias.
+func (s *Service) change(action, id string, do func(*key) (any, error)) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k, err := s.lookupNoAlias(id)
@@ -32,11 +43,12 @@ func (s *Service) change(action, id string, do func(*key) error) (any, error) {
 	if err := k.changeable(action); err != nil {
 		return nil, err
 	}
-	if err := do(k); err != nil {
+	out, err := do(k)
+	if err != nil {
 		return nil, err
 	}
 	s.schedule(k)
-	return nil, nil
+	return out, nil
 }
 
 type createKeyInput struct {
@@ -49,6 +61,10 @@ type createKeyInput struct {
 	Policy                *string
 	Tags                  []tag
 }
+
+// check leaves everything to newKey: that two specs are given is refused before
+// anything else is looked at.
+func (*createKeyInput) check(*validation) {}
 
 // kind is what aliases cannot be moved across.
 func (s *keySpec) kind() string {
@@ -212,20 +228,11 @@ func (s *Service) metadata(k *key) keyMetadata {
 // describeKey takes aliases, and makes an AWS managed key whose alias it is
 // given (KMS API Reference, DescribeKey).
 func (s *Service) describeKey(in *keyIDInput) (any, error) {
-	if err := in.valid(); err != nil {
-		return nil, err
-	}
 	arn, err := s.ResolveKey(*in.KeyID)
 	if err != nil {
 		return nil, err
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	k, err := s.lookup(arn)
-	if err != nil {
-		return nil, err
-	}
-	return describeKeyOutput{s.metadata(k)}, nil
+	return s.read(arn, func(k *key) (any, error) { return describeKeyOutput{s.metadata(k)}, nil })
 }
 
 type keyEntry struct {
@@ -240,40 +247,27 @@ type listKeysOutput struct {
 
 // listKeys lists in the order of ids, which says nothing, as on AWS.
 func (s *Service) listKeys(in *page) (any, error) {
-	var v validation
-	in.check(&v)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
-	after, err := in.after()
-	if err != nil {
-		return nil, err
-	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	ids := make([]string, 0, len(s.keys))
-	for id := range s.keys {
-		ids = append(ids, id)
-	}
-	sort.Strings(ids)
-	out := listKeysOutput{Keys: []keyEntry{}}
-	for _, id := range ids[sort.Search(len(ids), func(i int) bool { return ids[i] > after }):] {
-		if n := len(out.Keys); n == in.limit(100, 1000) {
-			out.more = truncated(out.Keys[n-1].KeyID)
-			break
-		}
+	ids := slices.Sorted(maps.Keys(s.keys))
+	some, rest := paged(in, ids, 100, 1000, behind(ids), func(next int) string { return ids[next-1] })
+	out := listKeysOutput{Keys: []keyEntry{}, more: rest}
+	for _, id := range some {
 		out.Keys = append(out.Keys, keyEntry{s.keys[id].arn, id})
 	}
 	return out, nil
 }
 
+// behind says where in sorted names the first one stands that comes after a
+// marker. The marker's own name may be gone.
+func behind(names []string) func(after string) int {
+	return func(after string) int { return sort.Search(len(names), func(i int) bool { return names[i] > after }) }
+}
+
 func (s *Service) enableKey(in *keyIDInput) (any, error) {
-	if err := in.valid(); err != nil {
-		return nil, err
-	}
-	return s.change("EnableKey", *in.KeyID, func(k *key) error {
+	return s.change("EnableKey", *in.KeyID, func(k *key) (any, error) {
 		if err := k.switchable(); err != nil {
-			return err
+			return nil, err
 		}
 		k.state = stateEnabled
 		// A rotation that fell due while the key was disabled is made up for
@@ -282,20 +276,17 @@ func (s *Service) enableKey(in *keyIDInput) (any, error) {
 		if now := s.now(); !k.rotation.next.IsZero() && !k.rotation.next.After(now) {
 			s.rotateAutomatically(k, now)
 		}
-		return nil
+		return nil, nil
 	})
 }
 
 func (s *Service) disableKey(in *keyIDInput) (any, error) {
-	if err := in.valid(); err != nil {
-		return nil, err
-	}
-	return s.change("DisableKey", *in.KeyID, func(k *key) error {
+	return s.change("DisableKey", *in.KeyID, func(k *key) (any, error) {
 		if err := k.switchable(); err != nil {
-			return err
+			return nil, err
 		}
 		k.state = stateDisabled
-		return nil
+		return nil, nil
 	})
 }
 
@@ -309,8 +300,13 @@ func (k *key) switchable() error {
 }
 
 type scheduleKeyDeletionInput struct {
-	KeyID               *string `json:"KeyId"`
+	keyIDInput
 	PendingWindowInDays *int
+}
+
+func (in *scheduleKeyDeletionInput) check(v *validation) {
+	in.keyIDInput.check(v)
+	v.between("pendingWindowInDays", in.PendingWindowInDays, 1, 365)
 }
 
 type scheduleKeyDeletionOutput struct {
@@ -321,12 +317,6 @@ type scheduleKeyDeletionOutput struct {
 }
 
 func (s *Service) scheduleKeyDeletion(in *scheduleKeyDeletionInput) (any, error) {
-	var v validation
-	v.keyID("keyId", in.KeyID)
-	v.between("pendingWindowInDays", in.PendingWindowInDays, 1, 365)
-	if err := v.err(); err != nil {
-		return nil, err
-	}
 	window := 30
 	if in.PendingWindowInDays != nil {
 		window = *in.PendingWindowInDays
@@ -334,67 +324,51 @@ func (s *Service) scheduleKeyDeletion(in *scheduleKeyDeletionInput) (any, error)
 	if window < 7 || window > 30 { // narrower than the model says: KMS API Reference, ScheduleKeyDeletion
 		return nil, invalid("PendingWindowInDays must be between 7 and 30 (inclusive).")
 	}
-	var out scheduleKeyDeletionOutput
-	_, err := s.change("ScheduleKeyDeletion", *in.KeyID, func(k *key) error {
+	return s.change("ScheduleKeyDeletion", *in.KeyID, func(k *key) (any, error) {
 		if k.state == statePendingDeletion {
-			return k.usable()
+			return nil, k.usable()
 		}
 		k.resumeState, k.state = k.state, statePendingDeletion
 		k.deletion = s.now().Add(time.Duration(window) * day)
-		out = scheduleKeyDeletionOutput{timestamp{k.deletion}, k.arn, k.state, window}
-		return nil
+		return scheduleKeyDeletionOutput{timestamp{k.deletion}, k.arn, k.state, window}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // cancelKeyDeletion leaves the key disabled (KMS API Reference,
 // CancelKeyDeletion), or waiting for material again if it never had any.
 func (s *Service) cancelKeyDeletion(in *keyIDInput) (any, error) {
-	if err := in.valid(); err != nil {
-		return nil, err
-	}
-	var out keyIDOutput
-	_, err := s.change("CancelKeyDeletion", *in.KeyID, func(k *key) error {
+	return s.change("CancelKeyDeletion", *in.KeyID, func(k *key) (any, error) {
 		if k.state != statePendingDeletion {
-			return invalidState("%s is not pending deletion.", k.arn)
+			return nil, invalidState("%s is not pending deletion.", k.arn)
 		}
 		k.state = stateDisabled
 		if k.resumeState == statePendingImport {
 			k.state = statePendingImport
 		}
 		k.deletion = time.Time{}
-		out.KeyID = k.arn
-		return nil
+		return keyIDOutput{k.arn}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 type updateKeyDescriptionInput struct {
-	KeyID       *string `json:"KeyId"`
+	keyIDInput
 	Description *string
 }
 
-func (s *Service) updateKeyDescription(in *updateKeyDescriptionInput) (any, error) {
-	var v validation
-	v.keyID("keyId", in.KeyID)
+func (in *updateKeyDescriptionInput) check(v *validation) {
+	in.keyIDInput.check(v)
 	v.required("description", in.Description != nil)
 	if in.Description != nil {
 		v.length("description", len(*in.Description), 0, 8192)
 	}
-	if err := v.err(); err != nil {
-		return nil, err
-	}
-	return s.change("UpdateKeyDescription", *in.KeyID, func(k *key) error {
+}
+
+func (s *Service) updateKeyDescription(in *updateKeyDescriptionInput) (any, error) {
+	return s.change("UpdateKeyDescription", *in.KeyID, func(k *key) (any, error) {
 		if k.state == statePendingDeletion {
-			return k.usable()
+			return nil, k.usable()
 		}
 		k.description = *in.Description
-		return nil
+		return nil, nil
 	})
 }

@@ -143,13 +143,24 @@ func Operation(r *http.Request) (name string, ok bool) {
 // encode.
 type handler func(s *Service, body []byte) (any, error)
 
-// operation makes a handler of a method that takes and returns the shapes of
-// the model.
-func operation[In, Out any](method func(*Service, *In) (Out, error)) handler {
+// request is a request of the model, which says what it violates of the model.
+type request[In any] interface {
+	*In
+	check(*validation)
+}
+
+// operation makes a handler of a method. The method is called with requests
+// that violate nothing.
+func operation[In any, P request[In]](method func(*Service, P) (any, error)) handler {
 	return func(s *Service, body []byte) (any, error) {
-		in := new(In)
+		in := P(new(In))
 		if err := json.Unmarshal(body, in); err != nil {
 			return nil, &Error{Code: "SerializationException", Status: http.StatusBadRequest}
+		}
+		var v validation
+		in.check(&v)
+		if err := v.err(); err != nil {
+			return nil, err
 		}
 		return method(s, in)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -159,68 +160,47 @@ func TestOvertaken(t *testing.T) {
 		}
 		return rec.Code, canonical, rec.Body.String()
 	}
-	sse := []string{"x-amz-server-side-encryption", "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id", arn}
+	put := []string{"x-amz-server-side-encryption", "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id", arn}
+	onto := append(put, "x-amz-copy-source", "bucket/k")
 	do("PUT", "/bucket", "")
-	old := func() string {
-		do("PUT", "/bucket/k", "old", "x-amz-meta-by", "the first")
-		_, h, _ := do("HEAD", "/bucket/k", "")
-		return h.Get("ETag")
-	}
+	do("PUT", "/bucket/k", "old")
+	_, h, _ := do("HEAD", "/bucket/k", "")
+	etag := h.Get("ETag") // of "old", whenever it is put again
+
 	overtake := func() { do("PUT", "/bucket/k", "overtaking", "x-amz-meta-by", "another") }
-	still := func(what, body string) {
-		t.Helper()
-		if _, h, got := do("GET", "/bucket/k", ""); got != body || body == "overtaking" && h.Get("x-amz-meta-by") != "another" {
-			t.Errorf("%s: the object is %q by %q", what, got, h.Get("x-amz-meta-by"))
+	remove := func() { do("DELETE", "/bucket/k", "") }
+	for _, c := range []struct {
+		name    string
+		absent  bool // the object, when the request comes in
+		happens func()
+		header  []string
+		status  int
+		after   string // the object; "": there is none
+	}{
+		{"put", false, overtake, append(put, "If-Match", etag), 412, "overtaking"},
+		{"put if none", true, overtake, append(put, "If-None-Match", "*"), 412, "overtaking"},
+		{"put after a delete", false, remove, append(put, "If-Match", etag), 404, ""},
+		{"copy", false, overtake, append(onto, "If-Match", etag), 412, "overtaking"},
+		// Without a condition the copy is of what was there at its own instant.
+		{"unconditional copy", false, overtake, onto, 200, "overtaking"},
+		// The source's own condition is looked at again, too.
+		{"copy with a source condition", false, overtake, append(onto, "x-amz-copy-source-if-match", etag), 412, "overtaking"},
+		{"copy of a source that went away", false, remove, onto, 404, ""},
+	} {
+		do("PUT", "/bucket/k", "old", "x-amz-meta-by", "the first")
+		if c.absent {
+			remove()
 		}
-	}
-
-	etag := old()
-	keys.happens = overtake
-	if status, _, body := do("PUT", "/bucket/k", "new", append(sse, "If-Match", etag)...); status != 412 {
-		t.Errorf("put: %d %s", status, body)
-	}
-	still("put", "overtaking")
-
-	do("DELETE", "/bucket/k", "")
-	keys.happens = overtake
-	if status, _, body := do("PUT", "/bucket/k", "new", append(sse, "If-None-Match", "*")...); status != 412 {
-		t.Errorf("put if none: %d %s", status, body)
-	}
-	still("put if none", "overtaking")
-
-	etag = old()
-	keys.happens = func() { do("DELETE", "/bucket/k", "") }
-	if status, _, body := do("PUT", "/bucket/k", "new", append(sse, "If-Match", etag)...); status != 404 {
-		t.Errorf("put after a delete: %d %s", status, body)
-	}
-
-	onto := append(sse, "x-amz-copy-source", "bucket/k")
-	etag = old()
-	keys.happens = overtake
-	if status, _, body := do("PUT", "/bucket/k", "", append(onto, "If-Match", etag)...); status != 412 {
-		t.Errorf("copy: %d %s", status, body)
-	}
-	still("copy", "overtaking")
-
-	// Without a condition the copy is of what was there at its own instant.
-	old()
-	keys.happens = overtake
-	if status, _, body := do("PUT", "/bucket/k", "", onto...); status != 200 {
-		t.Errorf("copy: %d %s", status, body)
-	}
-	still("unconditional copy", "overtaking")
-
-	// The source's own condition is looked at again, too.
-	etag = old()
-	keys.happens = overtake
-	if status, _, body := do("PUT", "/bucket/k", "", append(onto, "x-amz-copy-source-if-match", etag)...); status != 412 {
-		t.Errorf("copy: %d %s", status, body)
-	}
-	still("copy with a source condition", "overtaking")
-
-	old()
-	keys.happens = func() { do("DELETE", "/bucket/k", "") }
-	if status, _, body := do("PUT", "/bucket/k", "", onto...); status != 404 {
-		t.Errorf("copy of a source that went away: %d %s", status, body)
+		keys.happens = c.happens
+		if status, _, body := do("PUT", "/bucket/k", map[bool]string{true: "", false: "new"}[slices.Contains(c.header, "bucket/k")], c.header...); status != c.status {
+			t.Errorf("%s: %d %s", c.name, status, body)
+		}
+		status, h, got := do("GET", "/bucket/k", "")
+		switch {
+		case c.after == "" && status != 404:
+			t.Errorf("%s: the object is back: %d %q", c.name, status, got)
+		case c.after != "" && (got != c.after || h.Get("x-amz-meta-by") != "another"):
+			t.Errorf("%s: the object is %q by %q", c.name, got, h.Get("x-amz-meta-by"))
+		}
 	}
 }

@@ -229,15 +229,18 @@ func TestEncryption(t *testing.T) {
 	// Guide, "Using server-side encryption with AWS KMS keys": aws:kms without
 	// a key is the managed key of S3; an alias is resolved.
 	managed := w.Put("managed", "", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "aws:kms" })
-	described, err := w.KMS.DescribeKey(w.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/s3")})
-	w.OK(err)
-	is(w, "managed key", *managed.SSEKMSKeyId, *described.KeyMetadata.Arn)
+	is(w, "managed key", *managed.SSEKMSKeyId, *w.Describe("alias/aws/s3").Arn)
+}
 
-	// S3 User Guide, SSE-KMS and bucket keys, and recorded answers: S3 answers with the code of KMS behind "KMS.". Reads of the body
-	// fail too; HEAD needs no key (API, HeadObject, permissions).
-	_, err = w.KMS.DisableKey(w.Context(), &kms.DisableKeyInput{KeyId: &arn})
-	w.OK(err)
-	_, err = w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("k")})
+// S3 User Guide, SSE-KMS and bucket keys, and recorded answers: S3 answers with
+// the code of KMS behind "KMS.". Reads of the body fail too; HEAD needs no key
+// (API, HeadObject, permissions).
+func TestDisabledKey(t *testing.T) {
+	w := newWorld(t)
+	arn := w.Key("")
+	put := w.Put("k", "body", func(in *s3.PutObjectInput) { in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &arn })
+	w.Disable(arn)
+	_, err := w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("k")})
 	w.Refused(err, 400, "KMS.DisabledException")
 	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: &arn})
 	w.Refused(err, 400, "KMS.DisabledException")

@@ -55,7 +55,8 @@ func (s *Service) ManagedKey(name string) (arn string, err error) {
 		return a.key.arn, nil
 	}
 	k := &key{
-		spec: findSpec(specSymmetric), usage: usageEncrypt, origin: originKMS, manager: awsManaged, state: stateEnabled,
+		identity:    identity{spec: findSpec(specSymmetric), usage: usageEncrypt, origin: originKMS, manager: awsManaged},
+		state:       stateEnabled,
 		description: "Default key that protects data of the service " + strings.TrimPrefix(name, managedPrefix) + " when no other key is defined",
 		policy:      s.managedPolicy(strings.TrimPrefix(name, managedPrefix)),
 	}

@@ -71,9 +71,22 @@ func findSpec(name string) *keySpec {
 	return nil
 }
 
-// key is a KMS key. The fields of the first group never change; the others
-// are guarded by Service.mu.
+// key is a KMS key. What is not its identity is guarded by Service.mu.
 type key struct {
+	identity
+	state       string
+	resumeState string // the state before ScheduleKeyDeletion
+	deletion    time.Time
+	description string
+	policy      string
+	tags        []tag
+	grants      []*grant
+	materials   []*material // in order of creation, of a symmetric key of origin AWS_KMS; the last is current
+	rotation    rotation
+}
+
+// identity is what never changes in a key once it is known.
+type identity struct {
 	id, arn     string
 	spec        *keySpec
 	usage       string
@@ -82,16 +95,6 @@ type key struct {
 	multiRegion bool
 	created     time.Time
 	pair        any // *rsa.PrivateKey or *ecdsa.PrivateKey of an asymmetric key
-
-	state       string
-	resumeState string // what CancelKeyDeletion goes back to
-	deletion    time.Time
-	description string
-	policy      string
-	tags        []tag
-	grants      []*grant
-	materials   []*material // in order of creation, of a symmetric key of origin AWS_KMS; the last is current
-	rotation    rotation
 }
 
 // material is one version of a symmetric key. It never changes.
@@ -124,7 +127,7 @@ func (s *Service) addMaterial(k *key, rotated time.Time, cause string) {
 	s.materials[m.blobID] = m
 }
 
-// insert makes a key known. Its immutable fields are set, but for its name.
+// insert makes a key known, and gives it its id. s.mu is held.
 func (s *Service) insert(k *key) {
 	k.id = s.uuid()
 	if k.multiRegion {

@@ -92,8 +92,8 @@ func (in *createKeyInput) newKey() (*key, error) {
 		return nil, err
 	}
 	k := &key{
-		spec: findSpec(name), usage: in.KeyUsage, origin: in.Origin, manager: customerManaged,
-		multiRegion: in.MultiRegion, state: stateEnabled, description: in.Description, tags: in.Tags,
+		identity: identity{spec: findSpec(name), usage: in.KeyUsage, origin: in.Origin, manager: customerManaged, multiRegion: in.MultiRegion},
+		state:    stateEnabled, description: in.Description, tags: in.Tags,
 	}
 	if k.spec == nil {
 		return nil, unsupported("The key spec %s is not supported by this emulator.", name)

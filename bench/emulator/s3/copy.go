@@ -101,7 +101,7 @@ func (c *call) makeCopy(b, fromBucket *bucket, from target, source *object, when
 	if err != nil {
 		return nil, err
 	}
-	o.body, o.system, o.user, o.tags = source.body, source.system, source.user, source.tags
+	o.body, o.labels = source.body, source.labels
 	if replaceMeta {
 		o.system = systemMetadata(h)
 		if o.user, err = userMetadata(h); err != nil {

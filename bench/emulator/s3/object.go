@@ -16,16 +16,27 @@ type object struct {
 	modified int64 // seconds since 1970: Last-Modified has no finer grain
 	etag     string
 	body     []byte // shared with copies
-	system   []pair // content headers, in the order of contentHeaders
-	user     []pair // user metadata by name, decoded
-	tags     []pair
+	checksum checksum
+	parts    []part // of a multipart upload, else nil
+	labels
+	settings
+}
+
+// labels are taken over by a copy, unless the request replaces them.
+type labels struct {
+	system []pair // content headers, in the order of contentHeaders
+	user   []pair // user metadata by name, decoded
+	tags   []pair
+}
+
+// settings are those of the request that wrote the object. No copy takes them
+// over.
+type settings struct {
 	class    string // "" is STANDARD
 	redirect string
-	checksum checksum
 	sse      *encryption
 	acl      *acl // nil: private
 	lock     *lock
-	parts    []part // of a multipart upload, else nil
 }
 
 // part is what is remembered of a part after a multipart upload is complete.

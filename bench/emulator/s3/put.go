@@ -59,11 +59,12 @@ func (c *call) putObject() error {
 	return nil
 }
 
-// newObject reads what a write says of its object apart from content, metadata,
-// tags and encryption: the parts that no copy ever takes over.
+// newObject makes an object with the settings that a write asks for, but for
+// the encryption.
 func (c *call) newObject(b *bucket) (*object, error) {
 	h := c.r.Header
-	o := &object{redirect: h.Get("x-amz-website-redirect-location")}
+	o := new(object)
+	o.redirect = h.Get("x-amz-website-redirect-location")
 	var err error
 	if o.class, err = storageClass(h); err != nil {
 		return nil, err

@@ -16,18 +16,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/bench/emulator"
+	"rewrap/bench/emulator/emulatortest"
 	"rewrap/sources"
 )
 
-// both is an endpoint with the faults of two.
-func both(a, b hook) hook {
-	return func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
-		a(op, w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b(op, w, r, next) }))
-	}
-}
-
 // decodes is an endpoint that stores metadata in another form than it gave.
-func decodes(op string) hook {
+func decodes(op string) emulatortest.Hook {
 	return func(got string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if got == "s3:"+op && r.Header.Get("If-Match") != "" {
 			for name, values := range r.Header {
@@ -63,50 +57,40 @@ func garbles(got string, w http.ResponseWriter, r *http.Request, next http.Handl
 	next.ServeHTTP(w, r)
 }
 
-func fails(op string, status int, code string) hook {
-	return func(got string, w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if got == "s3:"+op {
-			emulator.Fail(w, r, status, code, "")
-			return
-		}
-		next.ServeHTTP(w, r)
-	}
-}
-
 func TestCanary(t *testing.T) {
 	const none = "no-conditional-write"
-	noCopy := ignore("CopyObject", "If-Match")
-	noPut := ignore("PutObject", "If-Match")
+	noCopy := emulatortest.Ignores("s3:CopyObject", "If-Match")
+	noPut := emulatortest.Ignores("s3:PutObject", "If-Match")
 	for _, test := range []struct {
 		name             string
-		hook             hook
+		hook             emulatortest.Hook
 		meta, odd, bytes string // the way, or the reason of the refusal
 		notices          int
 	}{
 		{"honours everything", nil, WayCopy, WayCopy, WayPut, 0},
 		{"ignores If-Match on CopyObject", noCopy, WayPut, WayPut, WayPut, 1},
-		{"ignores the source's condition", ignore("CopyObject", "X-Amz-Copy-Source-If-Unmodified-Since"), WayPut, WayPut, WayPut, 1},
-		{"has no CopyObject", fails("CopyObject", 501, "NotImplemented"), WayPut, WayPut, WayPut, 1},
-		{"refuses every CopyObject", fails("CopyObject", 412, "PreconditionFailed"), WayPut, WayPut, WayPut, 1},
+		{"ignores the source's condition", emulatortest.Ignores("s3:CopyObject", "X-Amz-Copy-Source-If-Unmodified-Since"), WayPut, WayPut, WayPut, 1},
+		{"has no CopyObject", emulatortest.Fails("s3:CopyObject", 501, "NotImplemented"), WayPut, WayPut, WayPut, 1},
+		{"refuses every CopyObject", emulatortest.Fails("s3:CopyObject", 412, "PreconditionFailed"), WayPut, WayPut, WayPut, 1},
 		{"refuses with 412 and writes", lies, WayPut, WayPut, WayPut, 1},
-		{"forgets a header on CopyObject", ignore("CopyObject", "Cache-Control"), WayPut, WayPut, WayPut, 1},
+		{"forgets a header on CopyObject", emulatortest.Ignores("s3:CopyObject", "Cache-Control"), WayPut, WayPut, WayPut, 1},
 		{"ignores If-Match on PutObject", noPut, WayCopy, WayCopy, none, 1},
 		{"keeps other bodies", garbles, WayCopy, WayCopy, none, 1},
 		{"copies change metadata", decodes("CopyObject"), WayCopy, WayPut, WayPut, 1},
-		{"all writes change metadata", both(decodes("CopyObject"), decodes("PutObject")), WayCopy, "metadata-encoding", WayPut, 1},
-		{"ignores all", both(noCopy, noPut), none, none, none, 0},
+		{"all writes change metadata", emulatortest.Both(decodes("CopyObject"), decodes("PutObject")), WayCopy, "metadata-encoding", WayPut, 1},
+		{"ignores all", emulatortest.Both(noCopy, noPut), none, none, none, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			c := newCloud(t)
-			w := writer{c: c.client, bucket: c.bucket}
+			w := writer{c: c.S3, bucket: c.Bucket}
 			if err := errors.Join(w.put("plain", []byte("body"), map[string]string{"k": "v"}), w.put("odd", []byte("body"), map[string]string{"k": "Größe"})); err != nil {
 				t.Fatal(err)
 			}
-			c.wait(minAge)
-			c.hook = test.hook
+			c.Clock.Pass(minAge)
+			c.Hook(test.hook)
 			notices := 0
-			s, err := Open(t.Context(), Config{Client: c.client, Bucket: c.bucket, Canary: true, CanaryID: "x", Notice: func(s string) { t.Log(s); notices++ }})
+			s, err := Open(t.Context(), Config{Client: c.S3, Bucket: c.Bucket, Canary: true, CanaryID: "x", Notice: func(s string) { t.Log(s); notices++ }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -160,12 +144,12 @@ func planOf(t *testing.T, s *Source, name string, e sources.Edit) (sources.Plan,
 // so is not written.
 func TestAssume(t *testing.T) {
 	c := newCloud(t)
-	w := writer{c: c.client, bucket: c.bucket}
+	w := writer{c: c.S3, bucket: c.Bucket}
 	if err := w.put("o", []byte("body"), map[string]string{"k": "v"}); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(minAge)
-	s, err := Open(t.Context(), Config{Client: c.client, Bucket: c.bucket, Canary: true, CanaryID: "x"})
+	c.Clock.Pass(minAge)
+	s, err := Open(t.Context(), Config{Client: c.S3, Bucket: c.Bucket, Canary: true, CanaryID: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,8 +179,8 @@ func TestAssume(t *testing.T) {
 // nothingLeft looks for versions and delete markers of other keys.
 func (c *cloud) nothingLeft(t *testing.T, but ...string) {
 	t.Helper()
-	c.hook = nil
-	out, err := c.client.ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: &c.bucket})
+	c.Hook(nil)
+	out, err := c.S3.ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: &c.Bucket})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +201,7 @@ func TestCanaryIsRemoved(t *testing.T) {
 				t.Parallel()
 				c := newCloud(t)
 				if versioning != "" {
-					_, err := c.client.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: &c.bucket,
+					_, err := c.S3.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: &c.Bucket,
 						VersioningConfiguration: &types.VersioningConfiguration{Status: versioning}})
 					if err != nil {
 						t.Fatal(err)
@@ -225,7 +209,7 @@ func TestCanaryIsRemoved(t *testing.T) {
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+				c.Hook(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 					if op == at && r.Header.Get("If-Match")+r.Header.Get("Range") != "" {
 						cancel()
 					}
@@ -233,8 +217,8 @@ func TestCanaryIsRemoved(t *testing.T) {
 					if op == at && op == "s3:HeadObject" {
 						cancel()
 					}
-				}
-				s, err := Open(ctx, Config{Client: c.client, Bucket: c.bucket, Prefix: "p/", Canary: true, CanaryID: "x", Notice: func(s string) { t.Error(s) }})
+				})
+				s, err := Open(ctx, Config{Client: c.S3, Bucket: c.Bucket, Prefix: "p/", Canary: true, CanaryID: "x", Notice: func(s string) { t.Error(s) }})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -249,8 +233,8 @@ func TestCanaryIsRemoved(t *testing.T) {
 
 func TestCanaryDenied(t *testing.T) {
 	c := newCloud(t)
-	c.hook = fails("PutObject", 403, "AccessDenied")
-	s, err := Open(t.Context(), Config{Client: c.client, Bucket: c.bucket, Canary: true, CanaryID: "x"})
+	c.Hook(emulatortest.Fails("s3:PutObject", 403, "AccessDenied"))
+	s, err := Open(t.Context(), Config{Client: c.S3, Bucket: c.Bucket, Canary: true, CanaryID: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,13 +246,13 @@ func TestCanaryDenied(t *testing.T) {
 
 func TestCanaryIsNotListed(t *testing.T) {
 	c := newCloud(t)
-	w := writer{c: c.client, bucket: c.bucket}
+	w := writer{c: c.S3, bucket: c.Bucket}
 	for _, key := range []string{"p/.rewrap-canary-x", "p/.rewrap-canary-y", "p/item"} {
 		if err := w.put(key, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s, err := Open(t.Context(), Config{Client: c.client, Bucket: c.bucket, Prefix: "p/", Canary: true, CanaryID: "x"})
+	s, err := Open(t.Context(), Config{Client: c.S3, Bucket: c.Bucket, Prefix: "p/", Canary: true, CanaryID: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"rewrap/bench/emulator/emulatortest"
 	"rewrap/sources"
 	"rewrap/sources/sourcetest"
 )
@@ -250,7 +251,7 @@ func TestConformanceEmulator(t *testing.T) {
 		{name: "sse-kms", unconditional: never, set: func(t *testing.T, c *cloud, w *writer) {
 			w.headers = map[string]string{
 				"X-Amz-Server-Side-Encryption":                    "aws:kms",
-				"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id":     c.newKey(t),
+				"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id":     c.Key(""),
 				"X-Amz-Server-Side-Encryption-Bucket-Key-Enabled": "true",
 				"X-Amz-Storage-Class":                             "STANDARD_IA",
 			}
@@ -259,7 +260,7 @@ func TestConformanceEmulator(t *testing.T) {
 			w.headers = map[string]string{"Expires": "0", "X-Amz-Storage-Class": "GLACIER_IR"}
 		}},
 		{name: "put-only", canary: true, unconditional: always, set: func(_ *testing.T, c *cloud, _ *writer) {
-			c.hook = ignore("CopyObject", "If-Match")
+			c.Hook(emulatortest.Ignores("s3:CopyObject", "If-Match"))
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -270,12 +271,12 @@ func TestConformanceEmulator(t *testing.T) {
 				Metadata: true, Splices: true, Folders: true, Names: oddNames, Unconditional: test.unconditional,
 				Open: func(t *testing.T) sourcetest.Store {
 					c := newCloud(t)
-					w := writer{c: c.client, bucket: c.bucket}
+					w := writer{c: c.S3, bucket: c.Bucket}
 					if test.set != nil {
 						test.set(t, c, &w)
 					}
-					s := open(t, Config{Client: c.client, Bucket: c.bucket, Canary: test.canary, CanaryID: "test"})
-					return sourcetest.Store{Source: s, Put: w.put, Delete: w.delete, Snapshot: w.snapshot, Wait: c.wait}
+					s := open(t, Config{Client: c.S3, Bucket: c.Bucket, Canary: test.canary, CanaryID: "test"})
+					return sourcetest.Store{Source: s, Put: w.put, Delete: w.delete, Snapshot: w.snapshot, Wait: c.Clock.Pass}
 				},
 			})
 		})

@@ -12,6 +12,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rewrap/bench/emulator"
+	"rewrap/bench/emulator/emulatortest"
 	"rewrap/sources"
 )
 
@@ -110,7 +111,7 @@ func TestErrors(t *testing.T) {
 			t.Parallel()
 			c := newCloud(t)
 			s := c.item(t, "body", nil)
-			c.hook = fails(test.op, test.status, test.code)
+			c.Hook(emulatortest.Fails("s3:"+test.op, test.status, test.code))
 			if test.op == "GetBucketOwnershipControls" && test.do != "open" {
 				var err error
 				if s, err = Open(t.Context(), s.c); err != nil {
@@ -209,10 +210,11 @@ func TestHeadSaysNothing(t *testing.T) {
 	} {
 		c := newCloud(t)
 		s := c.item(t, "body", nil)
-		c.hook = fails("HeadObject", 400, "")
+		hook := emulatortest.Fails("s3:HeadObject", 400, "")
 		if code != "" {
-			c.hook = both(c.hook, fails("GetObject", 400, code))
+			hook = emulatortest.Both(hook, emulatortest.Fails("s3:GetObject", 400, code))
 		}
+		c.Hook(hook)
 		if v, err := s.Read(t.Context(), sources.Ref{ID: "item"}, sources.Want{}); !want(err) || err == nil && (v.Size != 4 || v.Head != nil) {
 			t.Errorf("%s: %v, %v", code, v, err)
 		}
@@ -235,7 +237,7 @@ func TestBucketRegion(t *testing.T) {
 		{404, "", "", true},
 	} {
 		c := newCloud(t)
-		c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+		c.Hook(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if test.region != "" {
 				w.Header().Set("X-Amz-Bucket-Region", test.region)
 			}
@@ -243,8 +245,8 @@ func TestBucketRegion(t *testing.T) {
 				return
 			}
 			emulator.Fail(w, r, test.status, "", "")
-		}
-		got, err := BucketRegion(t.Context(), c.client, c.bucket)
+		})
+		got, err := BucketRegion(t.Context(), c.S3, c.Bucket)
 		var run *sources.RunError
 		if got != test.want || errors.As(err, &run) != test.failed {
 			t.Errorf("%d %s: %q, %v", test.status, test.region, got, err)

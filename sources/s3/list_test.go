@@ -20,7 +20,7 @@ import (
 func (c *cloud) fill(t *testing.T, keys ...string) {
 	t.Helper()
 	for _, key := range keys {
-		if err := (writer{c: c.client, bucket: c.bucket}).put(key, nil, nil); err != nil {
+		if err := (writer{c: c.S3, bucket: c.Bucket}).put(key, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -34,12 +34,12 @@ func TestListPages(t *testing.T) {
 	}
 	c.fill(t, want...)
 	c.fill(t, "o", "q")
-	s := open(t, Config{Client: c.client, Bucket: c.bucket, Prefix: "p/"})
-	c.ResetCounters()
+	s := open(t, Config{Client: c.S3, Bucket: c.Bucket, Prefix: "p/"})
+	c.Emulator.ResetCounters()
 	if got := keys(t, s, ""); !slices.Equal(got, want) {
 		t.Errorf("%d keys, should be %d", len(got), len(want))
 	}
-	if n := c.Counters()["s3:ListObjectsV2"]; n != 3 {
+	if n := c.Emulator.Counters()["s3:ListObjectsV2"]; n != 3 {
 		t.Errorf("%d requests for 2,100 keys", n)
 	}
 	if got := keys(t, s, sources.Cursor(want[1500])); !slices.Equal(got, want[1501:]) {
@@ -69,13 +69,13 @@ func TestSpans(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := newCloud(t)
 			c.fill(t, test.keys...)
-			s := open(t, Config{Client: c.client, Bucket: c.bucket, Prefix: test.prefix})
-			c.ResetCounters()
+			s := open(t, Config{Client: c.S3, Bucket: c.Bucket, Prefix: test.prefix})
+			c.Emulator.ResetCounters()
 			spans, err := s.Spans(t.Context(), test.want)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := c.Counters()["s3:ListObjectsV2"]; len(spans) != test.spans || n != test.requests {
+			if n := c.Emulator.Counters()["s3:ListObjectsV2"]; len(spans) != test.spans || n != test.requests {
 				t.Errorf("%d spans for %d requests, should be %d for %d: %v", len(spans), n, test.spans, test.requests, spans)
 			}
 			var got []string
@@ -104,7 +104,7 @@ func TestSpans(t *testing.T) {
 func TestSpanData(t *testing.T) {
 	c := newCloud(t)
 	c.fill(t, "a", "b", "c", "d")
-	s := open(t, Config{Client: c.client, Bucket: c.bucket})
+	s := open(t, Config{Client: c.S3, Bucket: c.Bucket})
 	for data, want := range map[string]string{`{}`: "abcd", `{"after":"b"}`: "cd", `{"until":"b"}`: "ab", `{"after":"a","until":"c"}`: "bc", `{"after":"bb","until":"cc"}`: "c"} {
 		got := ""
 		for r, err := range s.List(t.Context(), sources.Span{ID: "0", Data: data}, "") {
@@ -154,16 +154,16 @@ func TestListDistrusts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := newCloud(t)
-			s := open(t, Config{Client: c.client, Bucket: c.bucket, Prefix: "p/"})
+			s := open(t, Config{Client: c.S3, Bucket: c.Bucket, Prefix: "p/"})
 			n := 0
-			c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+			c.Hook(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 				if n++; n > len(test.pages) || test.pages[n-1] == "" {
 					w.WriteHeader(http.StatusForbidden)
 					io.WriteString(w, "<Error><Code>AccessDenied</Code></Error>")
 					return
 				}
 				io.WriteString(w, test.pages[n-1])
-			}
+			})
 			var got []string
 			for r, err := range s.List(t.Context(), sources.Span{ID: "0", Data: "{}"}, test.after) {
 				if err != nil {

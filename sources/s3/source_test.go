@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/bench/emulator"
+	"rewrap/bench/emulator/emulatortest"
 	"rewrap/sources"
 )
 
@@ -29,11 +30,11 @@ var metaEdit = sources.Edit{Meta: map[string][]byte{"changed": []byte("new")}}
 // item puts an object that is old enough to be changed, and opens its bucket.
 func (c *cloud) item(t *testing.T, body string, meta map[string]string) *Source {
 	t.Helper()
-	if err := (writer{c: c.client, bucket: c.bucket}).put("item", []byte(body), meta); err != nil {
+	if err := (writer{c: c.S3, bucket: c.Bucket}).put("item", []byte(body), meta); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(minAge)
-	return open(t, Config{Client: c.client, Bucket: c.bucket})
+	c.Clock.Pass(minAge)
+	return open(t, Config{Client: c.S3, Bucket: c.Bucket})
 }
 
 func plan(t *testing.T, s *Source, e sources.Edit) (sources.Plan, error) {
@@ -70,7 +71,7 @@ func TestRequests(t *testing.T) {
 	} {
 		c := newCloud(t)
 		s := c.item(t, "body", nil)
-		c.ResetCounters()
+		c.Emulator.ResetCounters()
 		v, err := s.Read(t.Context(), sources.Ref{ID: "item"}, sources.Want{Head: test.head})
 		if err != nil {
 			t.Fatal(err)
@@ -83,7 +84,7 @@ func TestRequests(t *testing.T) {
 		if err != nil || res.RequestID == "" {
 			t.Errorf("%s: request id %q, %v", p.Way, res.RequestID, err)
 		}
-		got := c.Counters()
+		got := c.Emulator.Counters()
 		delete(got, "s3:Unknown") // ListObjectAnnotations, which the emulator does not have
 		if !maps.Equal(got, test.want) {
 			t.Errorf("%s, head %d: requests %v, should be %v", p.Way, test.head, got, test.want)
@@ -107,13 +108,13 @@ func TestLastLookDenied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+	c.Hook(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if op == "s3:HeadObject" || op == "s3:GetObject" {
 			emulator.Fail(w, r, 400, "ExpiredToken", "")
 			return
 		}
 		next.ServeHTTP(w, r)
-	}
+	})
 	if _, err := s.Apply(t.Context(), p); !errors.Is(err, sources.ErrCredentials) {
 		t.Errorf("%v, want expired credentials", err)
 	}
@@ -150,14 +151,14 @@ func TestLostAnswer(t *testing.T) {
 		s := c.item(t, "body", nil)
 		p := mustPlan(t, s, edit)
 		lost := false
-		c.hook = func(got string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+		c.Hook(func(got string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if got == op && !lost {
 				lost = true
-				c.wait(time.Second) // the write is seen in Last-Modified
+				c.Clock.Pass(time.Second) // the write is seen in Last-Modified
 				emulator.LoseAnswer(w, r, next)
 			}
 			next.ServeHTTP(w, r)
-		}
+		})
 		_, err := s.Apply(t.Context(), p)
 		if !lost || err == nil || errors.Is(err, sources.ErrConflict) || errors.Is(err, sources.ErrGone) {
 			t.Errorf("%s: %v", op, err)
@@ -175,16 +176,16 @@ func TestBodyEndsEarly(t *testing.T) {
 		c := newCloud(t)
 		s := c.item(t, strings.Repeat("x", size), nil)
 		p := mustPlan(t, s, sources.Edit{Splices: []sources.Splice{{Off: 10, Del: 5, Ins: []byte("y")}}})
-		c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+		c.Hook(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if op == "s3:GetObject" {
 				emulator.Truncate(size-1, w, r, next)
 			}
 			next.ServeHTTP(w, r)
-		}
+		})
 		if _, err := s.Apply(t.Context(), p); err == nil {
 			t.Errorf("%d bytes: no error", size)
 		}
-		c.hook = nil
+		c.Hook(nil)
 		if v, err := s.Read(t.Context(), p.View.Ref, sources.Want{}); err != nil || v.Rev != p.View.Rev || v.Size != int64(size) {
 			t.Errorf("%d bytes: the object is %d bytes at %q, was at %q; %v", size, v.Size, v.Rev, p.View.Rev, err)
 		}
@@ -197,31 +198,30 @@ func TestStreamOverTLS(t *testing.T) {
 	c := newCloud(t)
 	server := httptest.NewTLSServer(c.Emulator)
 	defer server.Close()
-	tls := s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: &server.URL, UsePathStyle: true,
-		Credentials: credentials("test", "test", ""), HTTPClient: server.Client()})
+	tls := emulatortest.S3Client(server.URL, c.Region, server.Client())
 	body := make([]byte, maxBuffered+12345)
 	rand.Read(body)
-	if _, err := tls.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &c.bucket, Key: aws.String("item"),
+	if _, err := tls.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &c.Bucket, Key: aws.String("item"),
 		Body: bytes.NewReader(body), ChecksumAlgorithm: types.ChecksumAlgorithmSha256}); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(minAge)
-	s := open(t, Config{Client: tls, Bucket: c.bucket})
+	c.Clock.Pass(minAge)
+	s := open(t, Config{Client: tls, Bucket: c.Bucket})
 	p := mustPlan(t, s, sources.Edit{Splices: []sources.Splice{{Off: 1, Del: 1, Ins: []byte("spliced")}}})
 	var chunked string
-	c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+	c.Hook(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if op == "s3:PutObject" {
 			chunked = r.Header.Get("X-Amz-Content-Sha256")
 		}
 		next.ServeHTTP(w, r)
-	}
+	})
 	if _, err := s.Apply(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	if chunked != "STREAMING-UNSIGNED-PAYLOAD-TRAILER" {
 		t.Errorf("the body went as %s", chunked)
 	}
-	out, err := tls.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &c.bucket, Key: aws.String("item"), ChecksumMode: types.ChecksumModeEnabled})
+	out, err := tls.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &c.Bucket, Key: aws.String("item"), ChecksumMode: types.ChecksumModeEnabled})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,32 +237,32 @@ func TestStreamOverTLS(t *testing.T) {
 func TestLockIsCarried(t *testing.T) {
 	for _, edit := range []sources.Edit{metaEdit, {Splices: []sources.Splice{{Ins: []byte("x")}}}} {
 		c := newCloud(t)
-		c.bucket = "locked"
-		if _, err := c.client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &c.bucket, ObjectLockEnabledForBucket: aws.Bool(true)}); err != nil {
+		c.Bucket = "locked"
+		if _, err := c.S3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &c.Bucket, ObjectLockEnabledForBucket: aws.Bool(true)}); err != nil {
 			t.Fatal(err)
 		}
-		until := c.now.Add(time.Hour).UTC()
-		w := writer{c: c.client, bucket: c.bucket, headers: map[string]string{
+		until := c.Clock.Now().Add(time.Hour).UTC()
+		w := writer{c: c.S3, bucket: c.Bucket, headers: map[string]string{
 			"X-Amz-Object-Lock-Mode": "COMPLIANCE", "X-Amz-Object-Lock-Retain-Until-Date": until.Format(time.RFC3339), "X-Amz-Object-Lock-Legal-Hold": "ON"}}
 		if err := w.put("item", []byte("body"), nil); err != nil {
 			t.Fatal(err)
 		}
 		look := func() *s3.HeadObjectOutput {
-			out, err := c.client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &c.bucket, Key: aws.String("item")})
+			out, err := c.S3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &c.Bucket, Key: aws.String("item")})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return out
 		}
-		c.wait(minAge)
-		s := open(t, Config{Client: c.client, Bucket: c.bucket})
+		c.Clock.Pass(minAge)
+		s := open(t, Config{Client: c.S3, Bucket: c.Bucket})
 		if _, err := s.Apply(t.Context(), mustPlan(t, s, edit)); err != nil {
 			t.Fatal(err)
 		}
 		if got := look(); got.ObjectLockMode != types.ObjectLockModeCompliance || !aws.ToTime(got.ObjectLockRetainUntilDate).Equal(until) || got.ObjectLockLegalHoldStatus != "ON" {
 			t.Errorf("the lock is %s until %v, hold %s", got.ObjectLockMode, got.ObjectLockRetainUntilDate, got.ObjectLockLegalHoldStatus)
 		}
-		c.wait(2 * time.Hour) // S3 would refuse to set a retention that is over
+		c.Clock.Pass(2 * time.Hour) // S3 would refuse to set a retention that is over
 		if _, err := s.Apply(t.Context(), mustPlan(t, s, edit)); err != nil && len(edit.Meta) == 0 {
 			t.Errorf("after the retention: %v", err)
 		}
@@ -277,7 +277,7 @@ func TestLockIsCarried(t *testing.T) {
 func TestLocksAreProven(t *testing.T) {
 	c := newCloud(t)
 	asked, answer := 0, 403
-	c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+	c.Hook(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		q := r.URL.Query()
 		switch {
 		case q.Has("object-lock"):
@@ -288,7 +288,7 @@ func TestLocksAreProven(t *testing.T) {
 		default:
 			next.ServeHTTP(w, r)
 		}
-	}
+	})
 	s := c.item(t, "body", nil)
 	var run *sources.RunError
 	if _, err := plan(t, s, metaEdit); !errors.As(err, &run) || !strings.Contains(run.Hint, "s3:GetObjectRetention") {
@@ -440,20 +440,20 @@ func TestGrants(t *testing.T) {
 // aclBucket is a bucket with ACLs and an item that everybody may read.
 func aclBucket(t *testing.T) (*cloud, writer) {
 	c := newCloud(t)
-	if _, err := c.client.PutBucketOwnershipControls(t.Context(), &s3.PutBucketOwnershipControlsInput{Bucket: &c.bucket,
+	if _, err := c.S3.PutBucketOwnershipControls(t.Context(), &s3.PutBucketOwnershipControlsInput{Bucket: &c.Bucket,
 		OwnershipControls: &types.OwnershipControls{Rules: []types.OwnershipControlsRule{{ObjectOwnership: types.ObjectOwnershipObjectWriter}}}}); err != nil {
 		t.Fatal(err)
 	}
-	w := writer{c: c.client, bucket: c.bucket, acl: true, headers: map[string]string{"X-Amz-Acl": "public-read"}}
+	w := writer{c: c.S3, bucket: c.Bucket, acl: true, headers: map[string]string{"X-Amz-Acl": "public-read"}}
 	if err := w.put("item", []byte("body"), nil); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(minAge)
+	c.Clock.Pass(minAge)
 	return c, w
 }
 
 // odd answers requests for a subresource with the answer to another request.
-func odd(op, body string) hook {
+func odd(op, body string) emulatortest.Hook {
 	return func(got string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if got == "s3:"+op {
 			fmt.Fprint(w, body)
@@ -466,9 +466,9 @@ func odd(op, body string) hook {
 // TestACLWithoutOwnershipControls: that an endpoint does not have the controls
 // does not mean that it has no lists.
 func TestACLWithoutOwnershipControls(t *testing.T) {
-	for name, hook := range map[string]hook{
-		"501":  fails("GetBucketOwnershipControls", 501, "NotImplemented"),
-		"405":  fails("GetBucketOwnershipControls", 405, "MethodNotAllowed"),
+	for name, hook := range map[string]emulatortest.Hook{
+		"501":  emulatortest.Fails("s3:GetBucketOwnershipControls", 501, "NotImplemented"),
+		"405":  emulatortest.Fails("s3:GetBucketOwnershipControls", 405, "MethodNotAllowed"),
 		"none": odd("GetBucketOwnershipControls", ""),
 		"list": odd("GetBucketOwnershipControls", `<ListBucketResult><Name>bucket</Name></ListBucketResult>`),
 	} {
@@ -479,8 +479,8 @@ func TestACLWithoutOwnershipControls(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c.hook = hook
-				s := open(t, Config{Client: c.client, Bucket: c.bucket, Canary: canary, CanaryID: "test"})
+				c.Hook(hook)
+				s := open(t, Config{Client: c.S3, Bucket: c.Bucket, Canary: canary, CanaryID: "test"})
 				p := mustPlan(t, s, edit)
 				if _, err := s.Apply(t.Context(), p); err != nil {
 					t.Fatal(err)
@@ -500,22 +500,22 @@ func TestACLWithoutOwnershipControls(t *testing.T) {
 
 // TestNoACLs: a store that answers no question for an object's list has none.
 func TestNoACLs(t *testing.T) {
-	for name, hook := range map[string]hook{
-		"501":     fails("GetObjectAcl", 501, "NotImplemented"),
-		"400":     fails("GetObjectAcl", 400, "InvalidArgument"),
+	for name, hook := range map[string]emulatortest.Hook{
+		"501":     emulatortest.Fails("s3:GetObjectAcl", 501, "NotImplemented"),
+		"400":     emulatortest.Fails("s3:GetObjectAcl", 400, "InvalidArgument"),
 		"a body":  odd("GetObjectAcl", "written by somebody"),
 		"another": odd("GetObjectAcl", "<Other></Other>"),
 	} {
 		c := newCloud(t)
 		c.item(t, "body", nil)
-		c.hook = both(fails("GetBucketOwnershipControls", 501, "NotImplemented"), hook)
-		mustPlan(t, open(t, Config{Client: c.client, Bucket: c.bucket, Canary: true, CanaryID: "test"}), metaEdit)
+		c.Hook(emulatortest.Both(emulatortest.Fails("s3:GetBucketOwnershipControls", 501, "NotImplemented"), hook))
+		mustPlan(t, open(t, Config{Client: c.S3, Bucket: c.Bucket, Canary: true, CanaryID: "test"}), metaEdit)
 		t.Log(name)
 	}
 	c := newCloud(t)
 	c.item(t, "body", nil)
-	c.hook = both(fails("GetBucketOwnershipControls", 501, "NotImplemented"), fails("GetObjectAcl", 403, "AccessDenied"))
-	s, err := Open(t.Context(), Config{Client: c.client, Bucket: c.bucket, Canary: true, CanaryID: "test"})
+	c.Hook(emulatortest.Both(emulatortest.Fails("s3:GetBucketOwnershipControls", 501, "NotImplemented"), emulatortest.Fails("s3:GetObjectAcl", 403, "AccessDenied")))
+	s, err := Open(t.Context(), Config{Client: c.S3, Bucket: c.Bucket, Canary: true, CanaryID: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -532,7 +532,7 @@ func TestForeignOwner(t *testing.T) {
 	for _, canary := range []bool{true, false} {
 		var owner, caller string
 		c := newCloud(t)
-		c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+		c.Hook(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 			switch {
 			case op == "s3:GetBucketOwnershipControls":
 				emulator.Fail(w, r, 404, "OwnershipControlsNotFoundError", "")
@@ -549,7 +549,7 @@ func TestForeignOwner(t *testing.T) {
 			default:
 				next.ServeHTTP(w, r)
 			}
-		}
+		})
 		caller = "the bucket's owner"
 		c.item(t, "body", nil)
 		for _, test := range []struct{ caller, owner, want string }{
@@ -564,7 +564,7 @@ func TestForeignOwner(t *testing.T) {
 				continue
 			}
 			caller, owner = test.caller, test.owner
-			_, err := plan(t, open(t, Config{Client: c.client, Bucket: c.bucket, Canary: canary, CanaryID: "test"}), metaEdit)
+			_, err := plan(t, open(t, Config{Client: c.S3, Bucket: c.Bucket, Canary: canary, CanaryID: "test"}), metaEdit)
 			got := ""
 			if u := new(sources.SkipError); errors.As(err, &u) {
 				got = u.Reason
@@ -590,15 +590,15 @@ func TestUnreachable(t *testing.T) {
 	planned := mustPlan(t, s, metaEdit)
 	buffered := mustPlan(t, s, sources.Edit{Splices: []sources.Splice{{Del: 1}}})
 	streamed := mustPlan(t, s, sources.Edit{Splices: []sources.Splice{{Ins: []byte("x")}}})
-	s.api = s3.New(c.client.Options(), func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+	s.api = emulatortest.S3Client(c.URL, c.Region, nil) // which does not try again
 	var dark atomic.Bool
-	c.hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+	c.Hook(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if op == "s3:GetObject" && !dark.Load() {
 			next.ServeHTTP(w, r)
 			return
 		}
 		panic(http.ErrAbortHandler)
-	}
+	})
 	for name, p := range map[string]sources.Plan{"copy": planned, "put": buffered} {
 		var run *sources.RunError
 		if _, err := s.Apply(ctx, p); !errors.As(err, &run) || run.Strikes != outageStrikes || run.Where != whereWrite {
@@ -629,10 +629,9 @@ func TestUnreachable(t *testing.T) {
 func TestInProcess(t *testing.T) {
 	c := newCloud(t)
 	s := c.item(t, "body", map[string]string{"kept": "as it is"})
-	s.api = s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String("http://emulator"), UsePathStyle: true,
-		Credentials: credentials("test", "test", ""), HTTPClient: c.Client()})
+	s.api = emulatortest.S3Client("http://emulator", c.Region, c.Emulator.Client())
 	for _, edit := range []sources.Edit{metaEdit, {Splices: []sources.Splice{{Ins: bytes.Repeat([]byte("x"), maxBuffered)}}}} {
-		c.wait(minAge)
+		c.Clock.Pass(minAge)
 		p := mustPlan(t, s, edit)
 		if _, err := s.Apply(t.Context(), p); err != nil {
 			t.Errorf("%s: %v", p.Way, err)

@@ -21,13 +21,18 @@ func TestAppendJSON(t *testing.T) {
 		got, err := e.AppendJSON([]byte("before"))
 		return err == nil && bytes.Equal(got, append([]byte("before"), want...))
 	}
-	if err := quick.Check(same, &quick.Config{MaxCount: 2000}); err != nil {
+	parts := func(meta map[string][]byte, splices []sources.Splice, store *sources.StoreKey) bool {
+		return same(sources.Edit{Meta: meta, Splices: splices, Store: store})
+	}
+	if err := quick.Check(parts, &quick.Config{MaxCount: 2000}); err != nil {
 		t.Error(err)
 	}
 	for _, e := range []sources.Edit{
 		{},
 		{Meta: map[string][]byte{"a": nil, "<b>\n": {0xff}}},
 		{Splices: []sources.Splice{{}}},
+		{Store: &sources.StoreKey{Mode: "aws:kms", Key: "<arn>"}},
+		{Store: &sources.StoreKey{}, Meta: map[string][]byte{"a": {}}},
 		{Splices: []sources.Splice{{Off: 1 << 40, Del: 2, Ins: []byte{}}, {Off: 1 << 41, Ins: []byte("x")}}, Meta: map[string][]byte{"a": {}}},
 	} {
 		if !same(e) {

@@ -369,7 +369,7 @@ func (r *run) list(ctx context.Context, work chan<- *item) {
 				r.stop("", stateError(err))
 				return
 			}
-			ref := sources.Ref{ID: o.Owed.ID, Cursor: sources.Cursor(fmt.Sprint(o.Next))}
+			ref := sources.Ref{ID: o.Owed.ID, Name: o.Owed.ID, Cursor: sources.Cursor(fmt.Sprint(o.Next))}
 			it := l.admit(ln, ref, &o.Owed)
 			if it == nil || !r.hand(it, work) {
 				return

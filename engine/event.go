@@ -25,7 +25,8 @@ type Event struct {
 	Reason  string // failed, skipped: one stable word
 	Err     error  // failed, skipped, unsettled: what happened and what to do
 	Format  string
-	Way     string // rewrapped: how the source made the edit
+	Fields  []string // of the places that the format was told to look at: those that are in the item
+	Way     string   // rewrapped: how the source made the edit
 	Keys    []account.KeyEvent
 
 	Unconditional bool // written without a condition on the revision

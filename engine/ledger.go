@@ -149,7 +149,7 @@ func (l *ledger) readmit(p checkpoint.Parked) *item {
 	if l.over {
 		return nil
 	}
-	it := &item{ref: sources.Ref{ID: p.ID, Cursor: sources.Cursor(p.Cursor)}, parked: true, writing: -1}
+	it := &item{ref: sources.Ref{ID: p.ID, Name: p.ID, Cursor: sources.Cursor(p.Cursor)}, parked: true, writing: -1}
 	l.park = append(l.park, it)
 	return it
 }

@@ -178,30 +178,24 @@ func (tags) Name() string { return "tags" }
 func (tags) Head() int64  { return 0 }
 
 func (tags) Parse(v sources.View) (envelope.Envelope, error) {
-	var e tagged
+	var keys []envelope.WrappedKey
 	for _, name := range slices.Sorted(maps.Keys(v.Meta)) {
 		if strings.HasPrefix(name, "k") {
-			e = append(e, envelope.WrappedKey{Locator: name, Blob: v.Meta[name]})
+			keys = append(keys, envelope.WrappedKey{Locator: name, Blob: v.Meta[name]})
 		}
 	}
-	if e == nil {
-		return nil, envelope.ErrForeign
+	if keys == nil {
+		return envelope.Envelope{}, envelope.ErrForeign
 	}
-	return e, nil
-}
-
-type tagged []envelope.WrappedKey
-
-func (t tagged) Format() string              { return "tags" }
-func (t tagged) Keys() []envelope.WrappedKey { return t }
-func (t tagged) Replace(new []*envelope.Rewrapped) (sources.Edit, error) {
-	e := sources.Edit{Meta: make(map[string][]byte)}
-	for i, n := range new {
-		if n != nil {
-			e.Meta[t[i].Locator] = n.Blob
+	return envelope.Envelope{Format: "tags", Keys: keys, Replace: func(blobs [][]byte) (sources.Edit, error) {
+		e := sources.Edit{Meta: make(map[string][]byte)}
+		for i, b := range blobs {
+			if b != nil {
+				e.Meta[keys[i].Locator] = b
+			}
 		}
-	}
-	return e, nil
+		return e, nil
+	}}, nil
 }
 
 // versions is a rewrapper: v1/secret becomes v2/secret with a fresh tail, as

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -190,13 +189,13 @@ func (j *job) once(ctx context.Context) error {
 	j.failed, j.landedKeys = 0, nil
 	defer j.letGo()
 	view, env, err := j.read(ctx)
-	if err != nil || env == nil {
+	if err != nil || env.Keys == nil {
 		return err
 	}
-	j.ev.Format, j.ev.RevBefore = env.Format(), view.Rev
+	j.ev.Format, j.ev.Fields, j.ev.RevBefore = env.Format, env.Fields, view.Rev
 
 	j.ev.phase = rewrapping
-	keys := env.Keys()
+	keys := env.Keys
 	if err := j.holdMany(ctx, len(keys)); err != nil {
 		return err
 	}
@@ -235,8 +234,8 @@ func (j *job) once(ctx context.Context) error {
 	return nil
 }
 
-// read brings the item and its envelope; a nil envelope says that the event
-// is complete.
+// read brings the item and its envelope. The event is complete if the envelope
+// has no keys.
 func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error) {
 	want := sources.Want{Head: min(j.w.Format.Head(), smallHead)}
 	for first := want.Head > 0; ; first = false {
@@ -251,16 +250,16 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 			continue
 		case errors.Is(err, sources.ErrGone):
 			j.end(account.Gone, "", nil)
-			return view, nil, nil
+			return view, envelope.Envelope{}, nil
 		case errors.As(err, &refused):
 			j.end(account.Skipped, refused.Reason, err)
 			j.ev.Nothing = refused.Nothing
-			return view, nil, nil
+			return view, envelope.Envelope{}, nil
 		case err != nil && (ctx.Err() != nil || errors.As(err, &run) || errors.As(err, new(*sources.NotYetError))):
-			return view, nil, err
+			return view, envelope.Envelope{}, err
 		case err != nil:
 			j.end(account.Failed, ReasonRead, err)
-			return view, nil, nil
+			return view, envelope.Envelope{}, nil
 		}
 		env, err := j.w.Format.Parse(view)
 		var short *sources.ShortError
@@ -271,7 +270,7 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 		case errors.As(err, &short) && short.Need > want.Head && short.Need <= maxHead:
 			want.Head = short.Need
 			if err := j.hold(ctx, min(short.Need, view.Size)); err != nil {
-				return view, nil, err
+				return view, envelope.Envelope{}, err
 			}
 			continue
 		case errors.Is(err, envelope.ErrForeign):
@@ -281,7 +280,7 @@ func (j *job) read(ctx context.Context) (sources.View, envelope.Envelope, error)
 		default:
 			j.end(account.Failed, ReasonFormat, err)
 		}
-		return view, nil, nil
+		return view, envelope.Envelope{}, nil
 	}
 }
 
@@ -371,7 +370,7 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 		if errs[i] = keys[i].Err; errs[i] != nil {
 			return true
 		}
-		a, err := j.w.Rewrapper.Rewrap(ctx, keys[i])
+		a, err := j.w.fitting(ctx, keys[i])
 		if err == nil {
 			answers[i] = &a
 			return true
@@ -411,6 +410,7 @@ func (j *job) rewrap(ctx context.Context, keys []envelope.WrappedKey) ([]*envelo
 			if a.Current {
 				k.Outcome = account.Current
 			}
+			k.Assumed = !a.Current && a.Blob != nil && keys[i].Fits != nil && !keys[i].Fits(a.Blob)
 			k.Deduplicated = k.Deduplicated && !j.paid[i]
 			j.paid[i] = j.paid[i] || !k.Deduplicated
 		}
@@ -478,19 +478,19 @@ func holds(keys []envelope.WrappedKey, present map[string]int, changes []account
 
 // write makes the edit. It returns true when the event is complete.
 func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelope, keys []envelope.WrappedKey, answers []*envelope.Rewrapped) (bool, error) {
-	edit, err := j.replace(ctx, env, keys, answers)
-	if err != nil && (ctx.Err() != nil || errors.As(err, new(*sources.RunError))) {
-		return false, err
+	blobs := make([][]byte, len(answers))
+	for i, a := range answers {
+		if a != nil {
+			blobs[i] = a.Blob
+		}
 	}
+	edit, err := env.Replace(blobs)
 	if err != nil {
 		j.end(account.Failed, ReasonFormat, err)
 		return true, nil
 	}
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
-	}
-	if !slices.ContainsFunc(answers, func(a *envelope.Rewrapped) bool { return a != nil }) {
-		return true, nil // none of the new keys can be written, which has been counted
 	}
 	j.ev.phase = writing
 	plan, err := j.w.Source.Plan(ctx, view, edit)
@@ -555,65 +555,23 @@ func (j *job) write(ctx context.Context, view sources.View, env envelope.Envelop
 	return true, nil
 }
 
-const (
-	// soon is for how long, and how often, an item waits for others to show
-	// how its keys are written: they are in work beside it.
-	soon      = 50 * time.Millisecond
-	soonTimes = 20
-	// trials is how often a local rewrapper makes a new key until one can be
-	// written: of short ones every tenth to hundredth can.
-	trials = 1000
-)
+// trials is how often a local rewrapper makes a new key until one fits. Of short
+// ones, every tenth to hundredth does.
+const trials = 1000
 
-// replace makes the edit. Keys that it leaves have failed; their answers are
-// taken away.
-func (j *job) replace(ctx context.Context, env envelope.Envelope, keys []envelope.WrappedKey, answers []*envelope.Rewrapped) (sources.Edit, error) {
-	for times := 0; ; times++ {
-		edit, err := env.Replace(answers)
-		var left *envelope.LeftError
-		switch {
-		case !errors.As(err, &left):
-			return edit, err
-		case j.w.Local && times == 0:
-			if err := j.again(ctx, left.Keys, keys, answers); err != nil {
-				return edit, err
-			}
-			continue
-		case left.Soon && times < soonTimes && ctx.Err() == nil:
-			select {
-			case <-time.After(soon):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		for _, l := range left.Keys {
-			answers[l.Index] = nil
-			j.ev.Keys[l.Index].Outcome = account.Skipped // still under the key that it was found under
-			j.fail(keys[l.Index].Locator, ReasonFormat, l.Err)
-		}
-		return edit, nil
+// fitting asks the rewrapper about one key. A local one is asked again until the
+// new key fits; if none does, the last is taken.
+func (w *Worker) fitting(ctx context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error) {
+	a, err := w.Rewrapper.Rewrap(ctx, k)
+	if !w.Local || k.Fits == nil || err != nil || a.Current || k.Fits(a.Blob) || !k.Fits(make([]byte, len(a.Blob))) {
+		return a, err
 	}
-}
-
-// again re-wraps keys whose new ones cannot be written, until one can: with a
-// local rewrapper each is another one, and costs next to nothing.
-func (j *job) again(ctx context.Context, left []envelope.LeftKey, keys []envelope.WrappedKey, answers []*envelope.Rewrapped) error {
-	var failure error
-	err := j.w.eachKey(ctx, len(left), func(i int) bool {
-		l := left[i]
-		for n := 0; l.Fits != nil && n < trials; n++ {
-			var a envelope.Rewrapped
-			if a, failure = j.w.Rewrapper.Rewrap(ctx, keys[l.Index]); failure != nil {
-				return false
-			}
-			if l.Fits(a.Blob) {
-				*answers[l.Index] = a
-				break
-			}
+	for n := 1; n < trials && !k.Fits(a.Blob); n++ {
+		if a, err = w.Rewrapper.Rewrap(ctx, k); err != nil {
+			return a, err
 		}
-		return true
-	})
-	return cmp.Or(failure, err)
+	}
+	return a, nil
 }
 
 func changes(keys []envelope.WrappedKey, answers []*envelope.Rewrapped) []account.KeyChange {

@@ -203,15 +203,12 @@ type broken struct{ tags }
 
 func (f broken) Parse(v sources.View) (envelope.Envelope, error) {
 	e, err := f.tags.Parse(v)
-	if err != nil {
-		return nil, err
-	}
-	for i, k := range e.Keys() {
+	for i, k := range e.Keys {
 		if k.Locator == "k2" || k.Locator == "k3" {
-			e.Keys()[i].Blob, e.Keys()[i].Err = nil, errors.New("a number")
+			e.Keys[i].Blob, e.Keys[i].Err = nil, errors.New("a number")
 		}
 	}
-	return e, nil
+	return e, err
 }
 
 // TestBrokenAlone: nobody is asked about what is no wrapped key, and the item's
@@ -258,7 +255,7 @@ func (wanting) Head() int64 { return 1 << 20 }
 
 func (f wanting) Parse(v sources.View) (envelope.Envelope, error) {
 	if _, ok := v.Meta["k"]; ok && v.Head == nil {
-		return nil, &sources.ShortError{Need: 1}
+		return envelope.Envelope{}, &sources.ShortError{Need: 1}
 	}
 	return f.tags.Parse(v)
 }
@@ -330,148 +327,70 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// leaving is a format that cannot write the new key named k2, at first or ever.
-type leaving struct {
-	tags
-	times *int // how often it cannot
-	never bool
-}
+// refusingBlobs is a format whose edits cannot be made.
+type refusingBlobs struct{ tags }
 
-func (f leaving) Parse(v sources.View) (envelope.Envelope, error) {
+func (f refusingBlobs) Parse(v sources.View) (envelope.Envelope, error) {
 	e, err := f.tags.Parse(v)
-	if err != nil {
-		return nil, err
+	e.Replace = func([][]byte) (sources.Edit, error) { return sources.Edit{}, errors.New("no letters for it") }
+	return e, err
+}
+
+// TestNoEdit: an item whose edit cannot be made fails, and its keys are counted
+// where they are.
+func TestNoEdit(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/item": {"k1": "v1/1", "k2": "v1/2"}})
+	ev := (&engine.Worker{Source: m, Format: refusingBlobs{}, Rewrapper: &versions{}}).Do(t.Context(), ref("b/item"))
+	if ev.Outcome != account.Failed || ev.Reason != engine.ReasonFormat || len(ev.Changes) != 0 || !strings.Contains(ev.Err.Error(), "no letters") {
+		t.Errorf("%+v", ev)
 	}
-	return left{e.(tagged), f}, nil
-}
-
-type left struct {
-	tagged
-	f leaving
-}
-
-func (l left) Replace(new []*envelope.Rewrapped) (sources.Edit, error) {
-	var err error
-	if *l.f.times--; *l.f.times >= 0 {
-		left := &envelope.LeftError{Soon: !l.f.never}
-		for i, k := range l.tagged {
-			if k.Locator == "k2" && new[i] != nil {
-				left.Keys = append(left.Keys, envelope.LeftKey{Index: i, Err: errors.New("no letters for it")})
-				new = slices.Clone(new)
-				new[i] = nil
-			}
-		}
-		if len(left.Keys) > 0 {
-			err = left
+	for _, k := range ev.Keys {
+		if k.Outcome != account.Skipped || k.From.Material != "v1" {
+			t.Errorf("%+v, want it counted where it is", k)
 		}
 	}
-	edit, _ := l.tagged.Replace(new)
-	return edit, err
 }
 
-// TestLeft: a new key that cannot be written is waited for where that may help,
-// and fails alone.
-func TestLeft(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		meta   map[string]string
-		times  int
-		never  bool
-		want   account.Outcome
-		moved  int
-		waited time.Duration
-	}{
-		{"soon", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 3, false, account.Rewrapped, 2, 150 * time.Millisecond},
-		{"not soon", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 1000, false, account.Failed, 1, time.Second},
-		{"never", map[string]string{"k1": "v1/1", "k2": "v1/2"}, 1000, true, account.Failed, 1, 0},
-		{"alone", map[string]string{"k2": "v1/2"}, 1000, true, account.Failed, 0, 0},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := newMemory(map[string]map[string]string{"b/item": c.meta})
-				calls := &versions{}
-				w := engine.Worker{Source: m, Format: leaving{times: &c.times, never: c.never}, Rewrapper: calls}
-				began := time.Now()
-				ev := w.Do(t.Context(), ref("b/item"))
-				if ev.Outcome != c.want || len(ev.Changes) != c.moved || calls.calls != len(c.meta) || time.Since(began) != c.waited {
-					t.Errorf("%+v after %v and %d calls", ev, time.Since(began), calls.calls)
-				}
-				if c.want != account.Failed {
-					return
-				}
-				if ev.Reason != engine.ReasonFormat || !strings.Contains(ev.Err.Error(), "k2: no letters") || m.get("b/item", "k2") != "v1/2" {
-					t.Errorf("%s: %v", ev.Reason, ev.Err)
-				}
-				if k := ev.Keys[len(ev.Keys)-1]; k.Outcome != account.Skipped || k.From.Material != "v1" {
-					t.Errorf("%+v, want it counted where it is", k)
-				}
-			})
-		})
-	}
-	synctest.Test(t, func(t *testing.T) { // a run that is stopped meanwhile has not failed the item
-		ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond)
-		defer cancel()
-		times := 1000
-		m := newMemory(map[string]map[string]string{"b/item": {"k2": "v1/2"}})
-		w := engine.Worker{Source: m, Format: leaving{times: &times}, Rewrapper: &versions{}}
-		if ev := w.Do(ctx, ref("b/item")); ev.Outcome != account.Unsettled {
-			t.Errorf("%+v", ev)
-		}
-	})
-}
-
-// picky is a format that writes no new key but one, if it can be asked which.
+// picky is a format in which one blob can be written without an assumption, at
+// most.
 type picky struct {
 	tags
 	likes string
-	asks  bool
+	none  bool // not even zero bytes, so trying is no use
 }
 
 func (f picky) Parse(v sources.View) (envelope.Envelope, error) {
 	e, err := f.tags.Parse(v)
-	if err != nil {
-		return nil, err
+	for i := range e.Keys {
+		e.Keys[i].Fits = func(blob []byte) bool {
+			return string(blob) == f.likes || !f.none && len(blob) > 0 && blob[0] == 0
+		}
 	}
-	return picking{e.(tagged), f}, nil
+	return e, err
 }
 
-type picking struct {
-	tagged
-	f picky
-}
-
-func (p picking) Replace(new []*envelope.Rewrapped) (sources.Edit, error) {
-	likes := func(blob []byte) bool { return string(blob) == p.f.likes }
-	if likes(new[0].Blob) {
-		return p.tagged.Replace(new)
-	}
-	left := envelope.LeftKey{Err: errors.New("no letters for it")}
-	if p.f.asks {
-		left.Fits = likes
-	}
-	return sources.Edit{}, &envelope.LeftError{Keys: []envelope.LeftKey{left}}
-}
-
-// TestAgain: a local rewrapper is asked again until what it makes can be
-// written, and no other one is.
-func TestAgain(t *testing.T) {
+// TestAssumed: a local rewrapper is asked until what it makes fits, and no other
+// one is. A blob that does not fit is written, and counted.
+func TestAssumed(t *testing.T) {
 	broken := &sources.RunError{Err: errors.New("broken memory")}
 	for _, c := range []struct {
-		name  string
-		local bool
-		f     picky
-		fails int // the call that does
-		stops bool
-		want  account.Outcome
-		calls int
+		name    string
+		local   bool
+		f       picky
+		fails   int // the call that does
+		stops   bool
+		want    account.Outcome
+		calls   int
+		assumed bool
 	}{
-		{"the first", true, picky{likes: "v2/1#1", asks: true}, 0, false, account.Rewrapped, 1},
-		{"a later one", true, picky{likes: "v2/1#30", asks: true}, 0, false, account.Rewrapped, 30},
-		{"none", true, picky{asks: true}, 0, false, account.Failed, 1001},
-		{"none would do", true, picky{}, 0, false, account.Failed, 1},
-		{"not local", false, picky{likes: "v2/1#30", asks: true}, 0, false, account.Failed, 1},
-		{"broken", true, picky{likes: "v2/1#30", asks: true}, 7, false, account.Unsettled, 7},
-		{"stopped", true, picky{likes: "v2/1#30", asks: true}, 7, true, account.Unsettled, 7},
+		{"the first", true, picky{likes: "v2/1#1"}, 0, false, account.Rewrapped, 1, false},
+		{"a later one", true, picky{likes: "v2/1#30"}, 0, false, account.Rewrapped, 30, false},
+		{"none", true, picky{}, 0, false, account.Rewrapped, 1000, true},
+		{"none would do", true, picky{none: true}, 0, false, account.Rewrapped, 1, true},
+		{"not local", false, picky{likes: "v2/1#30"}, 0, false, account.Rewrapped, 1, true},
+		{"not local, the first", false, picky{likes: "v2/1#1"}, 0, false, account.Rewrapped, 1, false},
+		{"broken", true, picky{likes: "v2/1#30"}, 7, false, account.Unsettled, 7, false},
+		{"stopped", true, picky{likes: "v2/1#30"}, 7, true, account.Unsettled, 7, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
@@ -495,7 +414,10 @@ func TestAgain(t *testing.T) {
 			}
 			want := "v1/1"
 			if c.want == account.Rewrapped {
-				want = c.f.likes
+				want = fmt.Sprintf("v2/1#%d", c.calls)
+				if ev.Keys[0].Assumed != c.assumed {
+					t.Errorf("assumed is %v", ev.Keys[0].Assumed)
+				}
 				if sum := fmt.Sprintf("%x", sha256.Sum256([]byte(want))); ev.Changes[0].SHA256After != sum {
 					t.Errorf("%+v, want the digest %s", ev.Changes, sum)
 				}

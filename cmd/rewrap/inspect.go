@@ -227,7 +227,7 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 	if j.source.dir != "" {
 		in.Item = filepath.Join(j.source.dir, id)
 	}
-	view, env, err := parseWhole(ctx, se.worker.Source, se.worker.Format, sources.Ref{ID: id})
+	view, env, err := parseWhole(ctx, se.worker.Source, se.worker.Format, sources.Ref{ID: id, Name: id})
 	var skip *sources.SkipError
 	switch {
 	case errors.As(err, new(*sources.NotYetError)): // a run waits
@@ -245,8 +245,8 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", in.Item, err)
 	}
-	in.Revision, in.Size, in.Format = view.Rev, view.Size, env.Format()
-	wrapped := env.Keys()
+	in.Revision, in.Size, in.Format = view.Rev, view.Size, env.Format
+	wrapped := env.Keys
 	in.Keys = make([]inspectedKey, len(wrapped))
 	for i, k := range wrapped {
 		sum := sha256.Sum256(k.Blob)
@@ -269,7 +269,7 @@ func parseWhole(ctx context.Context, src sources.Source, f envelope.Format, r so
 	for want := (sources.Want{}); ; {
 		view, err := src.Read(ctx, r, want)
 		if err != nil {
-			return view, nil, err
+			return view, envelope.Envelope{}, err
 		}
 		env, err := f.Parse(view)
 		var short *sources.ShortError

@@ -17,6 +17,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/b64"
+	"rewrap/engine/envelope/binding"
+	"rewrap/engine/envelope/jsondoc"
+	"rewrap/engine/envelope/raw"
+	"rewrap/engine/envelope/s3ec"
 	"rewrap/engine/keys"
 )
 
@@ -72,7 +77,7 @@ func (j *job) jobFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&j.jsonFields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob, * for any array index or object key, '' for a document that is itself the string; repeatable")
 	f.StringArrayVar(&j.context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name} (in a directory the path below SOURCE, in S3 the whole key), {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
 	f.StringVar(&j.contextField, "context-field", "", "where a JSON object stands that is the whole encryption context: `NAME` beside the blob, or /pointer")
-	f.StringVar(&j.base64, "base64", "auto", "base64 of new blobs where the old do not show theirs: auto (as other blobs of the item, or many items of the run, show, and with --keyring so that it is right in both alphabets; else the blob fails), std, raw-std, url, raw-url")
+	f.StringVar(&j.base64, "base64", "auto", "base64 alphabet for new blobs if the old blob does not reveal it: std, raw-std, url, raw-url; auto takes std")
 	f.StringVar(&j.keyring, "keyring", "", "re-wrap locally with the Tink keyset in this `FILE` instead of KMS")
 	f.StringVar(&j.associatedData, "associated-data", "", "what binds blobs that a keyring wrapped; may refer to the item as --context does")
 	f.StringVar(&j.keyringKMS, "keyring-kms", "", "`KEY` of KMS that the keyring file is encrypted by")
@@ -202,14 +207,12 @@ func (j *job) formats() (envelope.Format, error) {
 	case !local && (j.keyringKMS != "" || len(j.keyringContext) > 0):
 		return nil, usage("--keyring-kms and --keyring-context belong to --keyring")
 	}
-	undecided, err := envelope.ParseBase64(j.base64)
+	said, err := b64.Parse(j.base64)
 	if err != nil {
 		return nil, usage("--base64: %v", err)
 	}
-	if local && undecided == envelope.Base64Shown {
-		undecided = envelope.Base64Own
-	}
-	binding, err := envelope.NewBinding(j.context, j.contextField, j.associatedData)
+	choice := b64.Choice{Said: said}
+	bound, err := binding.New(j.context, j.contextField, j.associatedData)
 	if err != nil {
 		flag := "--context"
 		switch {
@@ -224,10 +227,10 @@ func (j *job) formats() (envelope.Format, error) {
 	flag := "--format " + name
 	switch name {
 	case "raw":
-		f, err = envelope.Raw(binding, undecided)
+		f, err = raw.New(bound, choice)
 	case "json":
 		flag = "--json-field"
-		f, err = envelope.JSON(j.jsonFields, binding, undecided)
+		f, err = jsondoc.New(j.jsonFields, bound, choice)
 	default:
 		switch {
 		case j.source.dir != "" && name == "s3ec":
@@ -237,7 +240,7 @@ func (j *job) formats() (envelope.Format, error) {
 		case local:
 			return nil, usage("--keyring re-wraps the formats raw and json; s3ec keys are wrapped by KMS here")
 		}
-		f = envelope.S3EC()
+		f = s3ec.New()
 		if name == "auto" {
 			f = envelope.Auto(f)
 		}

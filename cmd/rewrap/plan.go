@@ -273,6 +273,7 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	shown := *se
 	shown.source, shown.match = r, nil
 	prog, why := newProgress(&shown, s, account.Tally{}), left{}
+	met := fieldsMet{}
 	rep, err := engine.Run(ctx, engine.Job{
 		Worker:  engine.Worker{Source: r, Format: variants{se.worker.Format}, Rewrapper: asker{se.worker.Rewrapper, r}},
 		Workers: j.workers,
@@ -280,6 +281,7 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 			prog.observe(ev)
 			r.observe(ev)
 			why.observe(ev)
+			met.observe(ev)
 		},
 	})
 	prog.close()
@@ -291,7 +293,7 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 		looked = "none of the " + items(n) + " that were looked into"
 	}
 	if !why.unseen() {
-		se.warnUnmet(rep, nil, looked)
+		se.warnUnmet(rep, nil, met, looked)
 	}
 	p := r.plan(opened, listed, se.asked().minus(before), &all)
 	if n := len(r.items); n > 0 && r.outcomes[account.Failed.String()] == int64(n) {

@@ -126,22 +126,16 @@ type variants struct{ envelope.Format }
 
 func (f variants) Parse(v sources.View) (envelope.Envelope, error) {
 	e, err := f.Format.Parse(v)
-	if err != nil || !strings.HasPrefix(e.Format(), "s3ec") {
+	if err != nil || !strings.HasPrefix(e.Format, "s3ec") {
 		return e, err
 	}
-	mode := "kms+context"
-	if e.Keys()[0].KeyID != "" {
-		mode = "kms"
+	if e.Keys[0].KeyID != "" {
+		e.Format += " kms"
+	} else {
+		e.Format += " kms+context"
 	}
-	return variant{e, e.Format() + " " + mode}, nil
+	return e, nil
 }
-
-type variant struct {
-	envelope.Envelope
-	name string
-}
-
-func (v variant) Format() string { return v.name }
 
 // asker asks the key service, and counts the calls that it takes.
 type asker struct {

@@ -22,7 +22,9 @@ import (
 
 	"rewrap/bench/emulator"
 	"rewrap/engine"
-	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/b64"
+	"rewrap/engine/envelope/binding"
+	"rewrap/engine/envelope/raw"
 	"rewrap/engine/keys"
 	"rewrap/sources"
 	s3source "rewrap/sources/s3"
@@ -266,15 +268,7 @@ func TestPlanOfAWS(t *testing.T) {
 	if se.kms, err = keys.OpenKMS(t.Context(), keys.Config{Client: client, From: j.from, ReadOnly: true}); err != nil {
 		t.Fatal(err)
 	}
-	undecided, err := envelope.ParseBase64("std")
-	if err != nil {
-		t.Fatal(err)
-	}
-	binding, err := envelope.NewBinding(nil, "", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := envelope.Raw(binding, undecided)
+	blobs, err := raw.New(binding.Binding{}, b64.Choice{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +278,7 @@ func TestPlanOfAWS(t *testing.T) {
 	}
 	w.emu.ResetCounters()
 	r := newRehearsal(se, all.refs())
-	if _, err := engine.Run(t.Context(), engine.Job{Worker: engine.Worker{Source: r, Format: raw, Rewrapper: asker{se.kms, r}}, Observe: r.observe}); err != nil {
+	if _, err := engine.Run(t.Context(), engine.Job{Worker: engine.Worker{Source: r, Format: blobs, Rewrapper: asker{se.kms, r}}, Observe: r.observe}); err != nil {
 		t.Fatal(err)
 	}
 	var did asked

@@ -104,6 +104,7 @@ func (j *job) run(s streams) (err error) {
 		defer time.AfterFunc(j.maxDuration, func() { end(fmt.Errorf("reached --max-duration %v", j.maxDuration)) }).Stop()
 	}
 	p, why := newProgress(se, s, state.Snapshot().Tally), left{}
+	met := fieldsMet{}
 	rep, runErr := engine.Run(hard, engine.Job{
 		Worker: se.worker, State: state, Targets: se.targets,
 		Workers: j.workers, Match: se.match, MaxItems: j.maxItems,
@@ -111,11 +112,12 @@ func (j *job) run(s streams) (err error) {
 		Observe: func(ev engine.Event) {
 			p.observe(ev)
 			why.observe(ev)
+			met.observe(ev)
 		},
 		Notice: func(msg string) { se.say("%s", msg) },
 	})
 	p.close()
-	se.remarks(rep, runErr, why)
+	se.remarks(rep, runErr, why, met)
 	sum := se.summary(rep)
 	if err := writeSummary(state.WriteFile, sum); err != nil && runErr == nil {
 		runErr = err

@@ -15,7 +15,6 @@ import (
 
 	"rewrap/checkpoint"
 	"rewrap/engine"
-	"rewrap/engine/envelope"
 	"rewrap/engine/keys"
 	"rewrap/engine/keys/keyring"
 	"rewrap/sources"
@@ -246,25 +245,40 @@ func keyLine(given, arn, material string) string {
 	return line + ", key material " + short(material)
 }
 
-// remarks are for people, before the summary: why items were left, and what
-// looks like a slip.
-func (se *session) remarks(rep engine.Report, err error, why left) {
+// fieldsMet are the fields of --json-field that were in an item of the run.
+type fieldsMet map[string]bool
+
+func (m fieldsMet) observe(ev engine.Event) {
+	for _, field := range ev.Fields {
+		if !m[field] {
+			m[field] = true
+		}
+	}
+}
+
+// remarks are printed for people before the summary: the reasons of items that
+// were left, and likely typing errors.
+func (se *session) remarks(rep engine.Report, err error, why left, met fieldsMet) {
 	why.say(se.say)
 	// A misspelled prefix is as complete as an empty one.
 	if rep.Items.Seen == 0 && rep.Result == engine.ResultComplete {
 		se.say("no item at all in %s: is that the right name?", se.job.source)
 	}
 	if !why.unseen() {
-		se.warnUnmet(rep, err, "no item")
+		se.warnUnmet(rep, err, met, "no item")
 	}
 }
 
-// warnUnmet says which of the places that were named were in no item, or in
-// which few: they may be misspelled. Only who saw all of them knows.
-func (se *session) warnUnmet(rep engine.Report, err error, where string) {
-	if err == nil && rep.Result != engine.ResultStopped && !rep.Resumed && rep.Items.Seen > 0 {
-		for _, field := range envelope.Unmet(se.worker.Format) {
+// warnUnmet names the fields that were in none of the items, since they may be
+// misspelled. Only a run that saw all items can tell.
+func (se *session) warnUnmet(rep engine.Report, err error, met fieldsMet, where string) {
+	if err != nil || rep.Result == engine.ResultStopped || rep.Resumed || rep.Items.Seen == 0 {
+		return
+	}
+	for _, field := range se.job.jsonFields {
+		if !met[field] {
 			se.say("--json-field %s was found in %s", field, where)
+			met[field] = true // it may be given twice
 		}
 	}
 }

@@ -100,6 +100,9 @@ func tallyTable(w io.Writer, s account.Tally) {
 		fmt.Fprintf(t, "  unconditional\t%s written where the store cannot see a concurrent change of metadata alone\n", count(s.Unconditional))
 	}
 	fmt.Fprintf(t, "  keys\t%s rewrapped, %s current, %s needed no call\n", count(s.Keys.Rewrapped), count(s.Keys.Current), count(s.Keys.Deduplicated))
+	if s.Assumed > 0 {
+		fmt.Fprintf(t, "  assumed\t%s written in an assumed base64 alphabet or padding, which the old one does not reveal (see --base64)\n", many(s.Assumed, "key"))
+	}
 	if s.Newer > 0 {
 		fmt.Fprintf(t, "  newer\t%s under newer material than the target: the key was rotated during the run\n", are(s.Newer, "key"))
 	}

@@ -86,16 +86,18 @@ func (j *job) runVerify(s streams) error {
 	}
 	defer found.discard()
 	p, why := newProgress(se, s, account.Tally{}), left{}
+	met := fieldsMet{}
 	rep, err := engine.Run(ctx, engine.Job{
 		Worker: se.worker, Workers: j.workers, Match: se.match,
 		Observe: func(ev engine.Event) {
 			p.observe(ev)
 			why.observe(ev)
+			met.observe(ev)
 			found.observe(ev)
 		},
 	})
 	p.close()
-	se.remarks(rep, err, why)
+	se.remarks(rep, err, why, met)
 	sum := se.summary(rep)
 	switch {
 	case ctx.Err() != nil:

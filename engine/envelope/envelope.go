@@ -1,10 +1,11 @@
-// Package envelope knows how items carry their wrapped keys.
+// Package envelope is the vocabulary of formats: how items carry their wrapped
+// keys. Each format is a package of its own below this one.
 //
 // A format is a pure function: from a view of an item to the wrapped keys in
-// it, and from new wrapped keys back to the edit that puts them there. No I/O,
-// no context, no SDK: so formats are tested with golden vectors written by
-// real clients, and fuzzed. What a wrapped key is turned into is the business
-// of a rewrapper (engine/keys); how an edit is made is the source's.
+// it, and from new wrapped keys to the edit that puts them there. It does no
+// I/O, imports no SDK and remembers nothing between items. Every format passes
+// the suite in engine/envelope/formattest, which is this page written as tests.
+// Rewrappers (engine/keys) make the new wrapped keys; sources make the edits.
 package envelope
 
 import (
@@ -12,39 +13,83 @@ import (
 	"fmt"
 
 	"rewrap/checkpoint/account"
+	"rewrap/engine/envelope/b64"
 	"rewrap/sources"
 )
 
-// WrappedKey is a data key, or any small secret, encrypted under a KMS key or
-// a key-encryption key.
+// Format is one way in which items carry wrapped keys. Safe for concurrent use.
+type Format interface {
+	Name() string
+
+	// Head is how many bytes of a body Parse mostly needs, so that most items
+	// are read once. 0: the metadata are enough.
+	Head() int64
+
+	// Parse finds the wrapped keys of an item. It returns [ErrForeign] if the
+	// item is not of this format, a *[sources.ShortError] if it needs more of
+	// the body, and a *[sources.SkipError] if the item is of this format but in
+	// a form that cannot be re-wrapped. With any other error the item claims
+	// the format and is broken. Parse never panics. Neither the envelope nor
+	// an error keeps memory of v.
+	Parse(v sources.View) (Envelope, error)
+}
+
+// Envelope is what a format found in one item. Nobody changes it.
+type Envelope struct {
+	Format string       // the format's name with its variant: "s3ec-v2"
+	Keys   []WrappedKey // in the item's own order, never empty
+
+	// Fields are the places that the format was told to look at, as given, and
+	// that are in the item. nil: it was told of none.
+	Fields []string
+
+	// Style is what the wrapped keys of the item show of the way base64 is
+	// written. Zero: nothing, or the format leaves no choice.
+	Style b64.Style
+
+	// Replace makes the edit that puts new blobs in the place of the old. blobs
+	// has an entry for each of Keys; nil, and the old blob itself, leave that
+	// key as it is. Nothing but the blobs changes. Replace depends on nothing
+	// but its argument and the item, and may be called at any time, from many
+	// goroutines. The edit keeps no memory of blobs.
+	Replace func(blobs [][]byte) (sources.Edit, error)
+}
+
+// WrappedKey is a data key, or another small secret, encrypted under a KMS key
+// or a key-encryption key.
 type WrappedKey struct {
-	// Locator says where in the item it stands, for the audit log: the
-	// metadata name, a JSON Pointer.
+	// Locator is where in the item the key stands, for the audit log: the name
+	// of a metadata entry, or a JSON Pointer. It is unique in the item.
 	Locator string
 	Blob    []byte
 	// KeyID is the key that the item itself records as the one that wrapped
 	// the blob: id, ARN or alias. "" where the format records none. It is a
-	// claim: the blob may meanwhile be under another key.
+	// claim: the blob may be under another key by now.
 	KeyID string
 	// Context binds the blob (KMS: the encryption context). The new blob is
 	// bound to exactly the same.
 	Context map[string]string
-	// AssociatedData binds a blob that is wrapped by a keyring, likewise.
+	// AssociatedData binds a blob that a keyring wrapped, in the same way.
 	AssociatedData []byte
 
-	// Err says that what stands there is no wrapped key, or that what binds it
-	// is not known. It fails as if the key service had said so, which is not
-	// asked; the item's other keys are none the worse for it.
+	// Err says that no wrapped key stands at the place, or that its binding is
+	// not known. The key fails without a call; the item's other keys are still
+	// moved.
 	Err error
-	// Hint is what to say beside the key service's refusal of the blob; mostly
-	// "".
+	// Hint is added to the key service's refusal of the blob; mostly "".
 	Hint string
+
+	// Fits says whether a new blob can be written without an assumption about
+	// the way base64 is written here (alphabet, padding). nil: every blob can.
+	// A keyring makes new blobs until one fits. A key service's answer is taken
+	// as it is, and the style is assumed where it does not fit. If n zero bytes
+	// do not fit, then no blob of n bytes does.
+	Fits func(blob []byte) bool
 }
 
 // Rewrapped is the answer of a rewrapper about one wrapped key.
 type Rewrapped struct {
-	// Blob is the same data key wrapped under To. nil if Current.
-	Blob     []byte
+	Blob     []byte // the same data key wrapped under To; nil if Current
 	From, To account.KeyVersion
 	// Current says that the key is on target as it is: nothing has to change.
 	Current bool
@@ -55,123 +100,31 @@ type Rewrapped struct {
 	// and cost no call.
 	Deduplicated bool
 	RequestID    string // the key service's id of the call
-}
 
-// Format is one way in which items carry wrapped keys. Safe for concurrent
-// use. It remembers nothing of the items but how their wrapped keys are
-// written, where the next one does not show it ([Base64Shown]), and which of
-// the places that it was told to look at there were ([Unmet]).
-type Format interface {
-	Name() string
-
-	// Head is how much of a body Parse mostly wants to see, so that an item is
-	// read once and not twice; 0: its metadata tell.
-	Head() int64
-
-	// Parse finds the wrapped keys of an item. It returns ErrForeign where
-	// the item is not of this format, a *sources.ShortError where it has to see more
-	// of the body, a *sources.SkipError where the item is of this format but in a
-	// form that cannot be re-wrapped, and any other error where the item
-	// claims the format and is broken. Parse never panics and never keeps v.
-	Parse(v sources.View) (Envelope, error)
-}
-
-// Unmet are the places that f was told to look at and that were in none of the
-// items that it has parsed.
-func Unmet(f Format) []string {
-	if u, ok := f.(interface{ Unmet() []string }); ok {
-		return u.Unmet()
-	}
-	return nil
-}
-
-// Envelope is a parsed item.
-type Envelope interface {
-	// Format is the format's name, with its variant: "s3ec-v2".
-	Format() string
-	// Keys are the wrapped keys, in the item's own order. Never empty.
-	Keys() []WrappedKey
-	// Replace makes the edit that puts the new blobs in the place of the old.
-	// new has an entry for each of Keys; nil leaves that key as it is.
-	// Nothing but the blobs changes. A *LeftError comes with the edit of the
-	// keys that it does not name.
-	Replace(new []*Rewrapped) (sources.Edit, error)
-}
-
-// LeftError says which keys [Envelope.Replace] leaves as they are, since their
-// new blobs cannot be written.
-type LeftError struct {
-	Keys []LeftKey // ascending
-	// Soon says that what is not known yet other items may still show.
-	Soon bool
-}
-
-// LeftKey is a key that is left, and why.
-type LeftKey struct {
-	Index int // in Keys
-	Err   error
-	// Fits says whether another new blob could be written; nil: none could.
-	Fits func(blob []byte) bool
-}
-
-func (e *LeftError) Error() string {
-	return fmt.Sprintf("%d new wrapped keys cannot be written, the first because: %v", len(e.Keys), e.Keys[0].Err)
+	// Calls and Misses are as in [account.KeyEvent]. Like From, they count
+	// beside an error too.
+	Calls, Misses int
 }
 
 // ErrForeign says: not mine. From a format: the item is not of this format.
 // From a rewrapper: the blob is under none of the source keys.
 var ErrForeign = errors.New("not under any of the source keys")
 
-// Auto is the format that tries others: an item is of the one format that
-// claims it. An item that none claims is foreign; one that several claim is
-// broken rather than guessed at.
-func Auto(formats ...Format) Format { return auto(formats) }
-
-type auto []Format
-
-func (a auto) Name() string { return "auto" }
-
-func (a auto) Head() int64 {
-	var most int64
-	for _, f := range a {
-		most = max(most, f.Head())
+// CheckBlobs is for implementations of Replace. It is an error unless there is
+// one blob for each key, none of them is empty, and the keys that get one are
+// sound.
+func CheckBlobs(keys []WrappedKey, blobs [][]byte) error {
+	if len(blobs) != len(keys) {
+		return fmt.Errorf("%d new wrapped keys for the item's %d", len(blobs), len(keys))
 	}
-	return most
-}
-
-func (a auto) Parse(v sources.View) (Envelope, error) {
-	var (
-		found   Envelope
-		name    string
-		short   *sources.ShortError
-		foreign = ErrForeign // or what a format says beyond
-	)
-	for _, f := range a {
-		e, err := f.Parse(v)
-		var s *sources.ShortError
+	for i, b := range blobs {
 		switch {
-		case errors.Is(err, ErrForeign):
-			if foreign == ErrForeign {
-				foreign = err
-			}
-			continue
-		case errors.As(err, &s):
-			if short == nil || s.Need > short.Need {
-				short = s
-			}
-			continue
-		case err != nil:
-			return nil, err
-		case found != nil:
-			return nil, fmt.Errorf("claimed by two formats, %s and %s; name one with --format", name, f.Name())
+		case b == nil:
+		case keys[i].Err != nil:
+			return fmt.Errorf("%s: a new wrapped key for one that is broken: %w", keys[i].Locator, keys[i].Err)
+		case len(b) == 0:
+			return fmt.Errorf("%s: the new wrapped key is empty", keys[i].Locator)
 		}
-		found, name = e, f.Name()
 	}
-	switch {
-	case short != nil:
-		return nil, short
-	case found == nil:
-		return nil, foreign
-	}
-	return found, nil
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/s3ec"
 	"rewrap/sources"
 )
 
@@ -116,7 +117,7 @@ func move(t *testing.T, w *world, name, from, to string) moved {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := e.Keys()[0]
+	k := e.Keys[0]
 	if k.KeyID != "" {
 		from = k.KeyID
 	}
@@ -127,7 +128,7 @@ func move(t *testing.T, w *world, name, from, to string) moved {
 	if err != nil {
 		t.Fatal(err)
 	}
-	edit, err := e.Replace([]*envelope.Rewrapped{{Blob: out.CiphertextBlob}})
+	edit, err := e.Replace([][]byte{out.CiphertextBlob})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,21 +142,21 @@ func move(t *testing.T, w *world, name, from, to string) moved {
 func (w *world) parse(ctx context.Context, name string) (sources.View, envelope.Envelope, error) {
 	head, err := w.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &name})
 	if err != nil {
-		return sources.View{}, nil, err
+		return sources.View{}, envelope.Envelope{}, err
 	}
-	v := sources.View{Ref: sources.Ref{ID: name}, Rev: *head.ETag, Size: *head.ContentLength, Meta: map[string][]byte{}}
+	v := sources.View{Ref: sources.Ref{ID: name, Name: name}, Rev: *head.ETag, Size: *head.ContentLength, Meta: map[string][]byte{}}
 	for k, value := range head.Metadata {
 		v.Meta[k] = []byte(value)
 	}
-	e, err := envelope.S3EC().Parse(v)
+	e, err := s3ec.New().Parse(v)
 	var short *sources.ShortError
 	if errors.As(err, &short) {
 		var o object
 		if o, err = w.read(ctx, name); err != nil {
-			return v, nil, err
+			return v, envelope.Envelope{}, err
 		}
 		v.Head = o.body[:min(short.Need, v.Size)]
-		e, err = envelope.S3EC().Parse(v)
+		e, err = s3ec.New().Parse(v)
 	}
 	return v, e, err
 }
@@ -188,7 +189,7 @@ func (w *world) under(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	k := e.Keys()[0]
+	k := e.Keys[0]
 	out, err := w.kms.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: k.Blob, EncryptionContext: k.Context})
 	if err != nil {
 		return "", err

@@ -1,4 +1,4 @@
-package envelope
+package s3ec
 
 import (
 	"bytes"
@@ -8,16 +8,16 @@ import (
 	"rewrap/sources"
 )
 
-// instructionSuffix is the default of every client; a writer may be
-// configured with another, and then only the marker tells.
+// instructionSuffix is the default of every client. A writer may be configured
+// with another one; then only the marker shows an instruction file.
 const instructionSuffix = ".instruction"
 
-// instructionHead is how much of a body is looked at to know an instruction
-// file. They hold one object's metadata, about 1 KB.
+// instructionHead is how much of a body is read to recognise an instruction
+// file. Such a file holds one object's metadata, about 1 KB.
 const instructionHead = 16 << 10
 
-// errInstructionElsewhere is the fate of an object whose metadata say that it
-// is encrypted and do not hold the key.
+// errInstructionElsewhere is for an object that its metadata call encrypted, and
+// whose key they do not hold.
 var errInstructionElsewhere = &sources.SkipError{
 	Reason: "instruction-file",
 	Detail: "encrypted by the S3 Encryption Client with its wrapped key in an instruction file beside it, which is not re-wrapped; rewrite the object with a client that keeps the key in the object's metadata",
@@ -28,13 +28,13 @@ var errInstructionFile = &sources.SkipError{
 	Detail: "an instruction file of the S3 Encryption Client: the wrapped key in it is not re-wrapped; rewrite the object that it belongs to with a client that keeps the key in the object's metadata",
 }
 
-// refuseInstructionFile returns a *sources.SkipError for an instruction file, and a
-// *sources.ShortError where only the body can tell.
+// refuseInstructionFile returns a *[sources.SkipError] for an instruction file,
+// and a *[sources.ShortError] where the body is needed to recognise one.
 func refuseInstructionFile(v sources.View) error {
 	if _, ok := v.Meta[metaInstruction]; ok {
 		return errInstructionFile
 	}
-	if !strings.HasSuffix(v.ID, instructionSuffix) {
+	if !strings.HasSuffix(v.Name, instructionSuffix) {
 		return nil
 	}
 	if int64(len(v.Head)) < min(v.Size, instructionHead) {
@@ -46,9 +46,9 @@ func refuseInstructionFile(v sources.View) error {
 	return nil
 }
 
-// namesWrappedKey says whether b begins a JSON object with a wrapped key at
-// its top. What follows that name does not matter: values of old files may be
-// numbers, and b may be the beginning of more.
+// namesWrappedKey says whether b begins with a JSON object that has a wrapped key
+// at its top level. The value of that key is not looked at: old files have
+// numbers, and b may end before it.
 func namesWrappedKey(b []byte) bool {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {

@@ -1,4 +1,7 @@
-package envelope
+// Package binding finds what binds the wrapped keys of formats that do not
+// record it themselves (raw, json): the encryption context that KMS was given,
+// or the associated data of a local keyring.
+package binding
 
 import (
 	"fmt"
@@ -6,17 +9,16 @@ import (
 	"unicode/utf8"
 )
 
-// Binding says what binds the wrapped keys of a format that does not record it
-// (raw, json): the encryption context that KMS was given, or the associated
-// data of a local keyring. The zero Binding binds nothing.
+// Binding makes the context and the associated data of wrapped keys. The zero
+// Binding binds nothing. Safe for concurrent use.
 //
-// A wrong binding does no harm: the key service authenticates it, so that it
-// refuses the blob.
+// A wrong binding does no harm: the key service authenticates it, and refuses
+// the blob.
 type Binding struct {
 	context        []boundValue
 	associatedData template
 
-	refs []reference
+	refs []Reference
 	// object says that refs[0] is a JSON object which is the whole context.
 	object bool
 }
@@ -26,31 +28,31 @@ type boundValue struct {
 	value template
 }
 
-// NewBinding compiles a binding from text as people write it on the command
-// line; its errors are theirs to mend.
+// New compiles a binding from the text of command-line flags. Its errors are
+// for the person who wrote the flags.
 //
-// context are pairs "name=value"; the name ends at the first "=" and is taken
+// context are pairs "name=value". The name ends at the first "=" and is taken
 // as it stands. associatedData is one value; "" is none. A value may hold
-// references in braces, and "{{" and "}}" for the braces themselves:
+// references in braces. "{{" and "}}" stand for the braces themselves.
 //
 //	{name}        the item's whole name
-//	{base}        what follows the last "/" of the name, or all of it
-//	{dir}         what precedes the last "/" of the name, or nothing
-//	{json:PTR}    what stands at the JSON Pointer PTR of the same document
-//	{field:PATH}  what stands beside the blob, in the same object (or array)
+//	{base}        the part of the name behind its last "/", or all of it
+//	{dir}         the part of the name before its last "/", or nothing
+//	{json:PTR}    the value at the JSON Pointer PTR of the same document
+//	{field:PATH}  the value beside the blob, in the same object or array
 //
 // The last two are for documents alone. They bring a string, a number as it is
-// written, or true or false; anything else, nothing at all, and the same place
-// twice are errors of the item. In PTR the first "*" stands for whatever the
-// first "*" of the blob's own pointer matched, and so on: for blobs at
-// /tenants/*/key, {json:/tenants/*/id} is the id of the same tenant. PATH is a
-// JSON Pointer without its first "/" and without "*": a plain name, mostly.
-// Names with braces cannot be referred to.
+// written, or true or false. Any other value, a missing one, and a place that is
+// there twice are errors of the wrapped key. The first "*" of PTR stands for the
+// token that the first "*" of the blob's own pointer matched, and so on: for
+// blobs at /tenants/*/key, {json:/tenants/*/id} is the id of the same tenant.
+// PATH is a JSON Pointer without its first "/" and without "*", mostly a plain
+// name. Names with braces cannot be referred to.
 //
-// contextField is where an object of strings stands that is the whole context:
-// a PTR if it begins with "/", else a PATH. An item where it is missing is
-// broken; null and {} are the empty context. It excludes context.
-func NewBinding(context []string, contextField, associatedData string) (Binding, error) {
+// contextField is the place of an object of strings that is the whole context:
+// a PTR if it begins with "/", else a PATH. A wrapped key without it is broken.
+// null and {} are the empty context. contextField excludes context.
+func New(context []string, contextField, associatedData string) (Binding, error) {
 	var b Binding
 	if contextField != "" {
 		if len(context) > 0 {
@@ -106,26 +108,29 @@ const (
 	inDocument
 )
 
-// reference points into the document that holds a blob.
-type reference struct {
+// Reference points into the document that holds a blob.
+type Reference struct {
 	text     string // as written
 	relative bool   // to the object that holds the blob
-	path     pointer
+	path     Pointer
 }
 
-func parseReference(text string, relative bool) (reference, error) {
+// String is the reference as it was written.
+func (r Reference) String() string { return r.text }
+
+func parseReference(text string, relative bool) (Reference, error) {
 	full := text
 	if relative {
 		full = "/" + text
 	}
-	path, err := parsePointer(full)
+	path, err := ParsePointer(full)
 	if err != nil {
-		return reference{}, err
+		return Reference{}, err
 	}
 	if relative && path.wildcards() > 0 {
-		return reference{}, fmt.Errorf("%q has a *, which only a JSON Pointer from the document's top can have", text)
+		return Reference{}, fmt.Errorf("%q has a *, which only a JSON Pointer from the document's top can have", text)
 	}
-	return reference{text, relative, path}, nil
+	return Reference{text, relative, path}, nil
 }
 
 func (b *Binding) compile(text string) (template, error) {
@@ -189,23 +194,27 @@ func (b *Binding) reference(name string) (part, error) {
 	}
 }
 
-// lookup answers what stands where a reference points.
-type lookup interface {
-	value(ref int) (string, error)
-	object(ref int) (map[string]string, error)
+// References are the places in a document that the binding needs. A [Lookup]
+// gets their indexes.
+func (b *Binding) References() []Reference { return b.refs }
+
+// Lookup finds the values that references point to, for one wrapped key.
+type Lookup interface {
+	Value(ref int) (string, error)
+	Object(ref int) (map[string]string, error)
 }
 
-// bind says what binds a wrapped key of the item. from may be nil if there are
-// no references into a document.
-func (b *Binding) bind(id string, from lookup) (context map[string]string, associatedData []byte, err error) {
+// Bind is what binds a wrapped key of the item with this name. from may be nil
+// if there are no references into a document.
+func (b *Binding) Bind(name string, from Lookup) (context map[string]string, associatedData []byte, err error) {
 	if b.object {
-		if context, err = from.object(0); err != nil {
+		if context, err = from.Object(0); err != nil {
 			return nil, nil, err
 		}
 	} else if len(b.context) > 0 {
 		context = make(map[string]string, len(b.context))
 		for _, v := range b.context {
-			s, err := v.value.render(id, from)
+			s, err := v.value.render(name, from)
 			if err != nil {
 				return nil, nil, fmt.Errorf("context %q: %w", v.name, err)
 			}
@@ -216,7 +225,7 @@ func (b *Binding) bind(id string, from lookup) (context map[string]string, assoc
 		}
 	}
 	if len(b.associatedData) > 0 {
-		s, err := b.associatedData.render(id, from)
+		s, err := b.associatedData.render(name, from)
 		if err != nil {
 			return nil, nil, fmt.Errorf("associated data: %w", err)
 		}
@@ -225,21 +234,21 @@ func (b *Binding) bind(id string, from lookup) (context map[string]string, assoc
 	return context, associatedData, nil
 }
 
-func (t template) render(id string, from lookup) (string, error) {
-	slash := strings.LastIndexByte(id, '/')
+func (t template) render(name string, from Lookup) (string, error) {
+	slash := strings.LastIndexByte(name, '/')
 	var s strings.Builder
 	for _, p := range t {
 		switch p.kind {
 		case literal:
 			s.WriteString(p.text)
 		case itemName:
-			s.WriteString(id)
+			s.WriteString(name)
 		case itemBase:
-			s.WriteString(id[slash+1:])
+			s.WriteString(name[slash+1:])
 		case itemDir:
-			s.WriteString(id[:max(slash, 0)])
+			s.WriteString(name[:max(slash, 0)])
 		case inDocument:
-			v, err := from.value(p.ref)
+			v, err := from.Value(p.ref)
 			if err != nil {
 				return "", err
 			}

@@ -1,38 +1,46 @@
-package envelope
+package jsondoc
 
 import (
 	"bytes"
 	"fmt"
 	"strconv"
+
+	"rewrap/engine/envelope/binding"
 )
 
-// jsonScanner walks over the documents of an item once. It knows the grammar
-// (RFC 8259) and where it is, and keeps what stands at the pointers.
-type jsonScanner struct {
-	f    *jsonFormat
-	id   string // the item's
+const byteOrderMark = "\ufeff"
+
+// scanner walks over the documents of an item once. It checks the grammar
+// (RFC 8259), keeps track of the pointer of the value at hand, and keeps the
+// values that stand at the pointers of the format.
+type scanner struct {
+	f    *format
+	name string // the item's
 	src  []byte // the item, without a byte order mark
 	mark int    // bytes of the byte order mark
 	pos  int
 
-	// nodes is a stack. Its top are those nodes of f.pointers that the value
-	// at hand is at; path is the value's pointer, right only while there are
-	// such nodes.
+	// nodes is a stack. On its top are the nodes of f.tree that the value at
+	// hand matches. path is the pointer of the value; it is kept up to date only
+	// while there are such nodes.
 	nodes []*node
 	path  []byte
 
-	line   int // of the document at hand, and where it begins
-	lineAt int
+	line   int // on which the document at hand begins
+	lineAt int // where it begins
 
-	jsonFound
+	found
 }
 
-func newJSONScanner(f *jsonFormat, id string, body []byte) *jsonScanner {
-	src := bytes.TrimPrefix(body, byteOrderMark)
-	return &jsonScanner{f: f, id: id, src: src, mark: len(body) - len(src), line: 1}
+func newScanner(f *format, name string, body []byte) *scanner {
+	src := bytes.TrimPrefix(body, []byte(byteOrderMark))
+	return &scanner{
+		f: f, name: name, src: src, mark: len(body) - len(src), line: 1,
+		found: found{fields: make([]shown, len(f.fields)), met: make([]bool, len(f.fields))},
+	}
 }
 
-func (s *jsonScanner) scan() error {
+func (s *scanner) scan() error {
 	for {
 		newline := s.space()
 		if s.pos == len(s.src) {
@@ -44,7 +52,7 @@ func (s *jsonScanner) scan() error {
 		s.documents++
 		s.line += bytes.Count(s.src[s.lineAt:s.pos], []byte{'\n'})
 		s.lineAt = s.pos
-		s.nodes, s.path = append(s.nodes[:0], s.f.pointers), s.path[:0]
+		s.nodes, s.path = append(s.nodes[:0], s.f.tree), s.path[:0]
 		if err := s.value(0, 0); err != nil {
 			return err
 		}
@@ -55,7 +63,7 @@ func (s *jsonScanner) scan() error {
 }
 
 // space steps over white space and says whether a line ended in it.
-func (s *jsonScanner) space() (newline bool) {
+func (s *scanner) space() (newline bool) {
 	for ; s.pos < len(s.src); s.pos++ {
 		switch s.src[s.pos] {
 		case ' ', '\t', '\r':
@@ -68,15 +76,15 @@ func (s *jsonScanner) space() (newline bool) {
 	return newline
 }
 
-// next is the byte at hand; 0, which no grammar rule accepts, at the end.
-func (s *jsonScanner) next() byte {
+// next is the byte at hand. At the end it is 0, which no grammar rule accepts.
+func (s *scanner) next() byte {
 	if s.pos < len(s.src) {
 		return s.src[s.pos]
 	}
 	return 0
 }
 
-func (s *jsonScanner) syntax(what string) error {
+func (s *scanner) syntax(what string) error {
 	before := s.src[:min(s.pos, len(s.src))]
 	line := 1 + bytes.Count(before, []byte{'\n'})
 	column := len(before) - bytes.LastIndexByte(before, '\n')
@@ -86,14 +94,14 @@ func (s *jsonScanner) syntax(what string) error {
 	return fmt.Errorf("not JSON: line %d, byte %d of it: %s", line, column, what)
 }
 
-// value walks over the value at hand. s.nodes[low:] are the nodes that it is
-// at; depth counts the arrays and objects around it.
-func (s *jsonScanner) value(low, depth int) error {
+// value walks over the value at hand. s.nodes[low:] are the nodes that it
+// matches; depth counts the arrays and objects around it.
+func (s *scanner) value(low, depth int) error {
 	start, high := s.pos, len(s.nodes)
 	var err error
 	switch kind := s.next(); {
-	case depth == maxJSONDepth && (kind == '{' || kind == '['):
-		return s.syntax(fmt.Sprintf("more than %d arrays and objects within each other", maxJSONDepth))
+	case depth == maxDepth && (kind == '{' || kind == '['):
+		return s.syntax(fmt.Sprintf("more than %d arrays and objects within each other", maxDepth))
 	case kind == '{':
 		err = s.object(low, high, depth)
 	case kind == '[':
@@ -115,7 +123,7 @@ func (s *jsonScanner) value(low, depth int) error {
 	return s.matched(s.nodes[low:high], start)
 }
 
-func (s *jsonScanner) object(low, high, depth int) error {
+func (s *scanner) object(low, high, depth int) error {
 	path := len(s.path)
 	s.pos++
 	if s.space(); s.next() == '}' {
@@ -136,7 +144,7 @@ func (s *jsonScanner) object(low, high, depth int) error {
 				s.enter(s.nodes[i], name)
 			}
 			if len(s.nodes) > high {
-				s.path = appendToken(s.path, name)
+				s.path = binding.AppendToken(s.path, name)
 			}
 		}
 		if s.space(); s.next() != ':' {
@@ -162,7 +170,7 @@ func (s *jsonScanner) object(low, high, depth int) error {
 	}
 }
 
-func (s *jsonScanner) array(low, high, depth int) error {
+func (s *scanner) array(low, high, depth int) error {
 	path := len(s.path)
 	s.pos++
 	if s.space(); s.next() == ']' {
@@ -198,8 +206,8 @@ func (s *jsonScanner) array(low, high, depth int) error {
 	}
 }
 
-// enter pushes what follows n under the name.
-func (s *jsonScanner) enter(n *node, name []byte) {
+// enter pushes the nodes that follow n under the name.
+func (s *scanner) enter(n *node, name []byte) {
 	if child := n.names[string(name)]; child != nil {
 		s.nodes = append(s.nodes, child)
 	}
@@ -208,7 +216,7 @@ func (s *jsonScanner) enter(n *node, name []byte) {
 	}
 }
 
-func (s *jsonScanner) string() error {
+func (s *scanner) string() error {
 	for s.pos++; ; s.pos++ {
 		for s.pos < len(s.src) && !endsRun[s.src[s.pos]] {
 			s.pos++
@@ -236,7 +244,7 @@ func (s *jsonScanner) string() error {
 	}
 }
 
-// endsRun are the bytes of a string that do not stand for themselves.
+// endsRun are the bytes that have a meaning of their own in a string.
 var endsRun = func() (ends [256]bool) {
 	for c := range ' ' {
 		ends[c] = true
@@ -245,7 +253,7 @@ var endsRun = func() (ends [256]bool) {
 	return ends
 }()
 
-func (s *jsonScanner) word(w string) error {
+func (s *scanner) word(w string) error {
 	for i := range len(w) {
 		if s.next() != w[i] {
 			return s.syntax("no value begins like this")
@@ -255,7 +263,7 @@ func (s *jsonScanner) word(w string) error {
 	return nil
 }
 
-func (s *jsonScanner) number() error {
+func (s *scanner) number() error {
 	start := s.pos
 	if s.next() == '-' {
 		s.pos++
@@ -288,7 +296,7 @@ func (s *jsonScanner) number() error {
 	return nil
 }
 
-func (s *jsonScanner) digits() bool {
+func (s *scanner) digits() bool {
 	start := s.pos
 	for isDigit(s.next()) {
 		s.pos++

@@ -1,4 +1,4 @@
-package envelope
+package jsondoc
 
 import (
 	"bytes"
@@ -7,17 +7,21 @@ import (
 	"unicode/utf8"
 )
 
-// escaped are the letters of base64 that some JSON encoders escape: PHP the
-// slash, .NET the plus, Gson the equals sign. Of each, a style has four bits,
-// one of the forms below.
+// escaped are the characters of base64 that some JSON encoders escape: PHP the
+// slash, .NET the plus, Gson the equals sign.
 const escaped = "+/-_="
+
+// forms are the ways in which strings write the characters of escaped: for each
+// of them four bits, which are the constants below.
+type forms uint32
 
 const (
 	formPlain     = 1 << iota
 	formBackslash // \/
 	formUpper     // \u002B
 	formLower     // \u002b
-	forms         = 1<<iota - 1
+	formBits      = 4
+	formMask      = 1<<formBits - 1
 )
 
 const (
@@ -25,11 +29,11 @@ const (
 	lowerHex = "0123456789abcdef"
 )
 
-func formOf(i, form int) style { return style(form) << (showsEscapes + 4*i) }
+func formOf(i, form int) forms { return forms(form) << (formBits * i) }
 
-// escapesOf tells which forms the letters have in the content of a string.
-func escapesOf(raw []byte) style {
-	var s style
+// formsOf are the forms in the content of a string.
+func formsOf(raw []byte) forms {
+	var s forms
 	if bytes.IndexByte(raw, '\\') < 0 {
 		for i := range len(escaped) {
 			if bytes.IndexByte(raw, escaped[i]) >= 0 {
@@ -66,17 +70,16 @@ func escapesOf(raw []byte) style {
 	return s
 }
 
-// quoteBase64 makes the content of a JSON string of a text of base64 letters
-// and white space, its letters in the form that the first of the styles shows;
-// plainly if that shows several.
-func quoteBase64(text []byte, styles ...style) []byte {
-	var form [len(escaped)]style
-	plain := !hasSpace(text)
+// quote makes the content of a JSON string from a text of base64 characters,
+// and of white space if spaced. Each character has the form that the string
+// itself shows, or else its field. Where that shows several, the plain one is
+// taken, or the first of the others.
+func quote(text []byte, spaced bool, own, field forms) []byte {
+	var form [len(escaped)]forms
+	plain := !spaced
 	for i := range form {
-		for _, s := range styles {
-			if form[i] = s >> (showsEscapes + 4*i) & forms; form[i] != 0 {
-				break
-			}
+		if form[i] = own >> (formBits * i) & formMask; form[i] == 0 {
+			form[i] = field >> (formBits * i) & formMask
 		}
 		plain = plain && form[i] <= formPlain
 	}
@@ -106,9 +109,9 @@ func quoteBase64(text []byte, styles ...style) []byte {
 	return out
 }
 
-// unquote decodes the content of a valid JSON string as encoding/json does:
-// half a surrogate pair becomes U+FFFD. Bytes that are not UTF-8 stay. The
-// result is raw itself where there is nothing to decode.
+// unquote decodes the content of a valid JSON string as encoding/json does: half
+// a surrogate pair becomes U+FFFD. Bytes that are not UTF-8 stay. Without an
+// escape in it, the result is raw itself.
 func unquote(raw []byte) []byte {
 	i := bytes.IndexByte(raw, '\\')
 	if i < 0 {
@@ -169,8 +172,8 @@ func rune4(hex []byte) rune {
 	return r
 }
 
-// printable makes a pointer fit for a log line: what is not UTF-8 becomes
-// U+FFFD, and a control character is written as in JSON.
+// printable makes a pointer fit for a log line: bytes that are not UTF-8 become
+// U+FFFD, and control characters are written as in JSON.
 func printable(path string) string {
 	control := func(r rune) bool { return r < ' ' || r == 0x7f }
 	path = strings.ToValidUTF8(path, "\ufffd")

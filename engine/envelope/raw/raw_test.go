@@ -1,4 +1,4 @@
-package envelope_test
+package raw_test
 
 import (
 	"bytes"
@@ -11,23 +11,12 @@ import (
 	"testing"
 
 	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/b64"
+	"rewrap/engine/envelope/binding"
+	"rewrap/engine/envelope/formattest"
+	"rewrap/engine/envelope/raw"
 	"rewrap/sources"
 )
-
-// splice makes an edit of a body as a source would.
-func splice(t testing.TB, body []byte, e sources.Edit) []byte {
-	t.Helper()
-	out := make([]byte, 0, len(body)+4096)
-	at := int64(0)
-	for _, s := range e.Splices {
-		if s.Off < at || s.Del < 0 || s.Off+s.Del > int64(len(body)) {
-			t.Fatalf("splice of %d bytes at %d, after %d, in a body of %d", s.Del, s.Off, at, len(body))
-		}
-		out = append(append(out, body[at:s.Off]...), s.Ins...)
-		at = s.Off + s.Del
-	}
-	return append(out, body[at:]...)
-}
 
 func must[T any](t testing.TB) func(v T, err error) T {
 	return func(v T, err error) T {
@@ -39,9 +28,9 @@ func must[T any](t testing.TB) func(v T, err error) T {
 	}
 }
 
-func rawFormat(t testing.TB, undecided envelope.Base64) envelope.Format {
+func rawFormat(t testing.TB, c b64.Choice) envelope.Format {
 	t.Helper()
-	return must[envelope.Format](t)(envelope.Raw(envelope.Binding{}, undecided))
+	return must[envelope.Format](t)(raw.New(binding.Binding{}, c))
 }
 
 func randomBytes(r *rand.Rand, n int) []byte {
@@ -90,8 +79,8 @@ func TestRawKeepsTheWriting(t *testing.T) {
 	for name, w := range writers {
 		for length, old := range olds {
 			t.Run(name+" "+length, func(t *testing.T) {
-				v := view("o", nil, w(old))
-				e, err := rawFormat(t, envelope.Base64Shown).Parse(v)
+				v := formattest.View("o", nil, w(old))
+				e, err := rawFormat(t, b64.Choice{}).Parse(v)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -99,20 +88,20 @@ func TestRawKeepsTheWriting(t *testing.T) {
 				if name == "binary" {
 					want = "raw-binary"
 				}
-				if e.Format() != want || len(e.Keys()) != 1 || e.Keys()[0].Locator != "raw" || !bytes.Equal(e.Keys()[0].Blob, old) {
-					t.Fatalf("%s, %d keys", e.Format(), len(e.Keys()))
+				if e.Format != want || len(e.Keys) != 1 || e.Keys[0].Locator != "raw" || !bytes.Equal(e.Keys[0].Blob, old) {
+					t.Fatalf("%s, %d keys", e.Format, len(e.Keys))
 				}
 				for _, blob := range news {
-					edit, err := e.Replace([]*envelope.Rewrapped{{Blob: blob}})
+					edit, err := e.Replace([][]byte{blob})
 					if err != nil {
 						t.Fatal(err)
 					}
-					if got := splice(t, v.Head, edit); string(got) != w(blob) {
+					if got := formattest.Splice(t, v.Head, edit); string(got) != w(blob) {
 						t.Errorf("%d bytes:\n%q, want\n%q", len(blob), got, w(blob))
 					}
 				}
-				for _, same := range []*envelope.Rewrapped{nil, {Current: true}, {Blob: old}} {
-					if edit, err := e.Replace([]*envelope.Rewrapped{same}); err != nil || len(edit.Splices)+len(edit.Meta) != 0 {
+				for _, same := range [][]byte{nil, old} {
+					if edit, err := e.Replace([][]byte{same}); err != nil || !edit.Empty() {
 						t.Errorf("%v, %v, want no change", edit, err)
 					}
 				}
@@ -121,57 +110,49 @@ func TestRawKeepsTheWriting(t *testing.T) {
 	}
 }
 
-// Where the old text does not tell how to write the new one, what the caller
-// says decides; and if nobody does, nothing is written.
+// Where the old text does not tell how to write the new one, the operator
+// decides, then the job, and then the new one is standard and padded. Only the
+// last two are assumptions.
 func TestRawUndecided(t *testing.T) {
 	std, rawStd, url, rawURL := base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding
 	plain := bytes.Repeat([]byte("abc"), 8) // neither alphabet nor padding
+	auto := b64.Choice{}
+	said := func(s b64.Style) b64.Choice { return b64.Choice{Said: s} }
+	learned := func(s b64.Style) b64.Choice { return b64.Choice{Learned: s} }
 	for _, c := range []struct {
-		name      string
-		old       string
-		undecided envelope.Base64
-		new       []byte
-		want      string // "": refused
+		name    string
+		old     string
+		choice  b64.Choice
+		blob    []byte
+		want    string
+		assumed bool
 	}{
-		{"nothing is shown, nothing is needed", std.EncodeToString(plain), envelope.Base64Shown, plain[:6], "YWJjYWJj"},
-		{"padding only", std.EncodeToString(plain[:8]), envelope.Base64Shown, plain[:7], "YWJjYWJjYQ=="},
-		{"no padding only", rawStd.EncodeToString(plain[:8]), envelope.Base64Shown, plain[:7], "YWJjYWJjYQ"},
-		{"alphabet needed", std.EncodeToString(plain[:8]), envelope.Base64Shown, all255, ""},
-		{"padding needed", std.EncodeToString(plain), envelope.Base64Shown, plain[:7], ""},
-		{"std", std.EncodeToString(plain), envelope.Base64Std, all255, std.EncodeToString(all255)},
-		{"raw std", std.EncodeToString(plain), envelope.Base64RawStd, all255, rawStd.EncodeToString(all255)},
-		{"url", std.EncodeToString(plain), envelope.Base64URL, all255, url.EncodeToString(all255)},
-		{"raw url", std.EncodeToString(plain), envelope.Base64RawURL, all255, rawURL.EncodeToString(all255)},
-		{"what is shown counts more", rawURL.EncodeToString(all255), envelope.Base64Std, all255[1:], rawURL.EncodeToString(all255[1:])},
-		{"alphabet shown, padding said", std.EncodeToString(all255[:66]), envelope.Base64RawURL, all255, rawStd.EncodeToString(all255)},
+		{"nothing is shown, nothing is needed", std.EncodeToString(plain), auto, plain[:6], "YWJjYWJj", false},
+		{"padding only", std.EncodeToString(plain[:8]), auto, plain[:7], "YWJjYWJjYQ==", false},
+		{"no padding only", rawStd.EncodeToString(plain[:8]), auto, plain[:7], "YWJjYWJjYQ", false},
+		{"alphabet needed", std.EncodeToString(plain[:8]), auto, all255, std.EncodeToString(all255), true},
+		{"alphabet needed, unpadded", rawStd.EncodeToString(plain[:8]), auto, all255, rawStd.EncodeToString(all255), true},
+		{"padding needed", std.EncodeToString(plain), auto, plain[:7], "YWJjYWJjYQ==", true},
+		{"std", std.EncodeToString(plain), said(b64.Std | b64.Padded), all255, std.EncodeToString(all255), false},
+		{"raw std", std.EncodeToString(plain), said(b64.Std | b64.Unpadded), all255, rawStd.EncodeToString(all255), false},
+		{"url", std.EncodeToString(plain), said(b64.URL | b64.Padded), all255, url.EncodeToString(all255), false},
+		{"raw url", std.EncodeToString(plain), said(b64.URL | b64.Unpadded), all255, rawURL.EncodeToString(all255), false},
+		{"learned", std.EncodeToString(plain), learned(b64.URL | b64.Unpadded), all255, rawURL.EncodeToString(all255), true},
+		{"said counts more than learned", std.EncodeToString(plain), b64.Choice{Said: b64.Std | b64.Padded, Learned: b64.URL | b64.Unpadded}, all255, std.EncodeToString(all255), false},
+		{"what is shown counts more", rawURL.EncodeToString(all255), said(b64.Std | b64.Padded), all255[1:], rawURL.EncodeToString(all255[1:]), false},
+		{"alphabet shown, padding said", std.EncodeToString(all255[:66]), said(b64.URL | b64.Unpadded), all255, rawStd.EncodeToString(all255), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v := view("o", nil, c.old)
-			e := must[envelope.Envelope](t)(rawFormat(t, c.undecided).Parse(v))
-			edit, err := e.Replace([]*envelope.Rewrapped{{Blob: c.new}})
-			if c.want == "" {
-				if err == nil || !strings.Contains(err.Error(), "--base64") {
-					t.Errorf("%v, want an error that says how to decide", err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := splice(t, v.Head, edit); string(got) != c.want {
+			v := formattest.View("o", nil, c.old)
+			e := must[envelope.Envelope](t)(rawFormat(t, c.choice).Parse(v))
+			edit := must[sources.Edit](t)(e.Replace([][]byte{c.blob}))
+			if got := formattest.Splice(t, v.Head, edit); string(got) != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
+			if fits := e.Keys[0].Fits; (fits != nil && !fits(c.blob)) != c.assumed {
+				t.Errorf("assumed is %v, want %v", !c.assumed, c.assumed)
+			}
 		})
-	}
-	for name, want := range map[string]envelope.Base64{"auto": envelope.Base64Shown, "std": envelope.Base64Std, "raw-std": envelope.Base64RawStd, "url": envelope.Base64URL, "raw-url": envelope.Base64RawURL} {
-		if got, err := envelope.ParseBase64(name); err != nil || got != want {
-			t.Errorf("%q: %v, %v", name, got, err)
-		}
-	}
-	for _, name := range []string{"STD", ""} {
-		if _, err := envelope.ParseBase64(name); err == nil {
-			t.Errorf("%q is a name", name)
-		}
 	}
 }
 
@@ -187,20 +168,20 @@ func TestRawBinaryBlobs(t *testing.T) {
 	} {
 		for range 200 {
 			body := head + string(randomBytes(r, 60))
-			e, err := rawFormat(t, envelope.Base64Shown).Parse(view("o", nil, body))
-			if err != nil || e.Format() != "raw-binary" || string(e.Keys()[0].Blob) != body {
+			e, err := rawFormat(t, b64.Choice{}).Parse(formattest.View("o", nil, body))
+			if err != nil || e.Format != "raw-binary" || string(e.Keys[0].Blob) != body {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}
 	}
-	e := must[envelope.Envelope](t)(rawFormat(t, envelope.Base64Shown).Parse(view("o", nil, "\x01\x02\x03")))
+	e := must[envelope.Envelope](t)(rawFormat(t, b64.Choice{}).Parse(formattest.View("o", nil, "\x01\x02\x03")))
 	for name, blob := range map[string]string{"empty": "", "letters alone": "QUJD"} {
-		if _, err := e.Replace([]*envelope.Rewrapped{{Blob: []byte(blob)}}); err == nil {
+		if _, err := e.Replace([][]byte{[]byte(blob)}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
 	for _, n := range []int{0, 2} {
-		if _, err := e.Replace(make([]*envelope.Rewrapped, n)); err == nil {
+		if _, err := e.Replace(make([][]byte, n)); err == nil {
 			t.Errorf("%d new keys: no error", n)
 		}
 	}
@@ -211,7 +192,7 @@ func TestRawHint(t *testing.T) {
 	for body, want := range map[string]bool{
 		"hello, world\n": true, "größe: 1": true, "QUJD": false, "\x01\x02\x02\x00\x78abc": false, "a\x00b!": false, "bad\xff!": false,
 	} {
-		k := must[envelope.Envelope](t)(rawFormat(t, envelope.Base64Shown).Parse(view("o", nil, body))).Keys()[0]
+		k := must[envelope.Envelope](t)(rawFormat(t, b64.Choice{}).Parse(formattest.View("o", nil, body))).Keys[0]
 		if (k.Hint != "") != want || k.Err != nil {
 			t.Errorf("%q: hint %q, error %v", body, k.Hint, k.Err)
 		}
@@ -251,7 +232,7 @@ func TestRawRefuses(t *testing.T) {
 		{"CR alone", "QUJD\rQUJD", false, "lines"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := rawFormat(t, envelope.Base64Shown).Parse(view("o", nil, c.body))
+			_, err := rawFormat(t, b64.Choice{}).Parse(formattest.View("o", nil, c.body))
 			if err == nil || errors.Is(err, envelope.ErrForeign) != c.foreign || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v; want foreign %v, %q", err, c.foreign, c.says)
 			}
@@ -261,14 +242,14 @@ func TestRawRefuses(t *testing.T) {
 		})
 	}
 
-	v := view("o", nil, "QUJD")
+	v := formattest.View("o", nil, "QUJD")
 	v.Head = v.Head[:3]
 	var short *sources.ShortError
-	if _, err := rawFormat(t, envelope.Base64Shown).Parse(v); !errors.As(err, &short) || short.Need != 12<<10 {
+	if _, err := rawFormat(t, b64.Choice{}).Parse(v); !errors.As(err, &short) || short.Need != 12<<10 {
 		t.Errorf("%v, want a sources.ShortError of 12 KiB", err)
 	}
 	v = sources.View{Size: 1 << 40}
-	if _, err := rawFormat(t, envelope.Base64Shown).Parse(v); !errors.Is(err, envelope.ErrForeign) {
+	if _, err := rawFormat(t, b64.Choice{}).Parse(v); !errors.Is(err, envelope.ErrForeign) {
 		t.Errorf("%v, want a large item foreign without a reading", err)
 	}
 }
@@ -276,15 +257,15 @@ func TestRawRefuses(t *testing.T) {
 // Parse never keeps the view, nor Replace the new key.
 func TestRawKeepsNoMemory(t *testing.T) {
 	for _, body := range []string{"\x01\x02\x03\x04", "QUJD+///"} {
-		v := view("o", nil, body)
-		e := must[envelope.Envelope](t)(rawFormat(t, envelope.Base64Shown).Parse(v))
-		before := string(e.Keys()[0].Blob)
+		v := formattest.View("o", nil, body)
+		e := must[envelope.Envelope](t)(rawFormat(t, b64.Choice{}).Parse(v))
+		before := string(e.Keys[0].Blob)
 		clear(v.Head)
-		if string(e.Keys()[0].Blob) != before {
+		if string(e.Keys[0].Blob) != before {
 			t.Error("the blob is a part of the view")
 		}
 		blob := []byte("\x05\x06\x07")
-		edit := must[sources.Edit](t)(e.Replace([]*envelope.Rewrapped{{Blob: blob}}))
+		edit := must[sources.Edit](t)(e.Replace([][]byte{blob}))
 		before = string(edit.Splices[0].Ins)
 		clear(blob)
 		if string(edit.Splices[0].Ins) != before {
@@ -294,15 +275,15 @@ func TestRawKeepsNoMemory(t *testing.T) {
 }
 
 func TestRawBinding(t *testing.T) {
-	b := must[envelope.Binding](t)(envelope.NewBinding([]string{"a=b", "object={name}"}, "", "for {base}"))
-	f := must[envelope.Format](t)(envelope.Raw(b, envelope.Base64Shown))
-	k := must[envelope.Envelope](t)(f.Parse(view("dir/o", nil, "QUJD"))).Keys()[0]
+	b := must[binding.Binding](t)(binding.New([]string{"a=b", "object={name}"}, "", "for {base}"))
+	f := must[envelope.Format](t)(raw.New(b, b64.Choice{}))
+	k := must[envelope.Envelope](t)(f.Parse(formattest.View("dir/o", nil, "QUJD"))).Keys[0]
 	if !maps.Equal(k.Context, map[string]string{"a": "b", "object": "dir/o"}) || string(k.AssociatedData) != "for o" {
 		t.Errorf("context %q, associated data %q", k.Context, k.AssociatedData)
 	}
 	for _, context := range []string{"{json:/id}", "{field:id}"} {
-		b := must[envelope.Binding](t)(envelope.NewBinding([]string{"a=" + context}, "", ""))
-		if _, err := envelope.Raw(b, envelope.Base64Shown); err == nil {
+		b := must[binding.Binding](t)(binding.New([]string{"a=" + context}, "", ""))
+		if _, err := raw.New(b, b64.Choice{}); err == nil {
 			t.Errorf("%s: no error", context)
 		}
 	}
@@ -314,23 +295,22 @@ func FuzzRaw(f *testing.F) {
 	f.Add([]byte(" -_-_\r\n-_-_\r\n"), all255)
 	f.Add([]byte("\ufeff+/+/QQ=="), []byte{})
 	f.Fuzz(func(t *testing.T, body, blob []byte) {
-		r := envelope.Rewrapped{Blob: blob}
 		v := sources.View{Size: int64(len(body)), Head: body}
-		format := rawFormat(t, envelope.Base64Shown)
+		format := rawFormat(t, b64.Choice{})
 		e, err := format.Parse(v)
 		if err != nil {
 			return
 		}
-		if edit, err := e.Replace([]*envelope.Rewrapped{{Blob: e.Keys()[0].Blob}}); err != nil || len(edit.Splices) > 0 {
+		if edit, err := e.Replace([][]byte{e.Keys[0].Blob}); err != nil || len(edit.Splices) > 0 {
 			t.Fatalf("the same blob put back: %v, %v", edit, err)
 		}
-		edit, err := e.Replace([]*envelope.Rewrapped{&r})
+		edit, err := e.Replace([][]byte{blob})
 		if err != nil {
 			return
 		}
-		after := splice(t, body, edit)
+		after := formattest.Splice(t, body, edit)
 		inverse := must[sources.Edit](t)(edit.Inverse(v))
-		if !bytes.Equal(splice(t, after, inverse), body) {
+		if !bytes.Equal(formattest.Splice(t, after, inverse), body) {
 			t.Fatal("the inverse does not restore the item")
 		}
 		if len(blob) > 8<<10 || len(after) > 12<<10 {
@@ -340,8 +320,8 @@ func FuzzRaw(f *testing.F) {
 		if err != nil {
 			t.Fatal(fmt.Errorf("after the edit: %w", err))
 		}
-		if again.Format() != e.Format() || !bytes.Equal(again.Keys()[0].Blob, blob) {
-			t.Fatalf("%s holds %x after the edit, not %s of %x", again.Format(), again.Keys()[0].Blob, e.Format(), blob)
+		if again.Format != e.Format || !bytes.Equal(again.Keys[0].Blob, blob) {
+			t.Fatalf("%s holds %x after the edit, not %s of %x", again.Format, again.Keys[0].Blob, e.Format, blob)
 		}
 	})
 }

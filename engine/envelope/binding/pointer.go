@@ -1,20 +1,21 @@
-package envelope
+package binding
 
 import (
 	"fmt"
 	"strings"
 )
 
-// pointer is a JSON Pointer (RFC 6901), in which the token "*" stands for any
-// index of an array and any name in an object. A name that is itself "*"
-// cannot be told from that.
-type pointer []string
+// Pointer is a JSON Pointer (RFC 6901). The token "*" stands for any index of an
+// array and any name in an object, so a pointer cannot mean only the name "*".
+type Pointer []string
 
-const wildcard = "*"
+// Wildcard is the token that matches any index or name.
+const Wildcard = "*"
 
-func parsePointer(text string) (pointer, error) {
+// ParsePointer reads a pointer. "" is the whole document.
+func ParsePointer(text string) (Pointer, error) {
 	if text == "" {
-		return pointer{}, nil
+		return Pointer{}, nil
 	}
 	if text[0] != '/' {
 		return nil, fmt.Errorf("%q is no JSON Pointer: it does not begin with /", text)
@@ -35,26 +36,26 @@ func parsePointer(text string) (pointer, error) {
 	return tokens, nil
 }
 
-func (p pointer) wildcards() int {
+func (p Pointer) wildcards() int {
 	n := 0
 	for _, t := range p {
-		if t == wildcard {
+		if t == Wildcard {
 			n++
 		}
 	}
 	return n
 }
 
-func (p pointer) String() string {
+func (p Pointer) String() string {
 	var b []byte
 	for _, t := range p {
-		b = appendToken(b, t)
+		b = AppendToken(b, t)
 	}
 	return string(b)
 }
 
-// appendToken appends "/" and the name, escaped.
-func appendToken[T string | []byte](b []byte, name T) []byte {
+// AppendToken appends "/" and the name, escaped.
+func AppendToken[T string | []byte](b []byte, name T) []byte {
 	b = append(b, '/')
 	for i := range len(name) {
 		switch c := name[i]; c {
@@ -69,19 +70,19 @@ func appendToken[T string | []byte](b []byte, name T) []byte {
 	return b
 }
 
-// place is where a reference of a blob points: tokens that it names itself,
-// and such as it shares with the blob's own pointer.
-type place []struct {
+// Place is where a reference points, made of tokens that the reference names
+// and of tokens that it takes from the blob's own pointer.
+type Place []struct {
 	own    string // an escaped token with its "/", or
 	shared int    // if own is "": the index of the token in the blob's pointer
 }
 
-// resolve finds the place of a reference for the blobs of a field, and the
+// Resolve finds the place of a reference for the blobs of a field, and the
 // pattern of all those places.
-func (r reference) resolve(field pointer) (place, pointer, error) {
+func (r Reference) Resolve(field Pointer) (Place, Pointer, error) {
 	var (
-		at      place
-		pattern pointer
+		at      Place
+		pattern Pointer
 	)
 	share := func(i int) {
 		at = append(at, struct {
@@ -98,17 +99,17 @@ func (r reference) resolve(field pointer) (place, pointer, error) {
 			share(i)
 		}
 	}
-	next := 0 // in field, behind the wildcards that are already used
+	next := 0 // in field, behind the wildcards that are used already
 	for _, t := range r.path {
-		if t != wildcard {
+		if t != Wildcard {
 			at = append(at, struct {
 				own    string
 				shared int
-			}{own: string(appendToken(nil, t))})
+			}{own: string(AppendToken(nil, t))})
 			pattern = append(pattern, t)
 			continue
 		}
-		for next < len(field) && field[next] != wildcard {
+		for next < len(field) && field[next] != Wildcard {
 			next++
 		}
 		if next == len(field) {
@@ -120,8 +121,8 @@ func (r reference) resolve(field pointer) (place, pointer, error) {
 	return at, pattern, nil
 }
 
-// concrete appends the pointer of the place that belongs to the blob at path.
-func (p place) concrete(b []byte, path string) []byte {
+// Append appends the pointer of the place that belongs to the blob at path.
+func (p Place) Append(b []byte, path string) []byte {
 	for _, t := range p {
 		if t.own != "" {
 			b = append(b, t.own...)
@@ -138,36 +139,4 @@ func (p place) concrete(b []byte, path string) []byte {
 		b = append(b, rest[:end]...)
 	}
 	return b
-}
-
-// node is a set of pointers as a tree, so that a document is matched against
-// all of them in one walk.
-type node struct {
-	names map[string]*node
-	any   *node
-	field int  // 1 + the field that ends here; 0: none
-	ref   bool // a reference ends here
-}
-
-// add returns the node where the pointer ends.
-func (n *node) add(p pointer) *node {
-	for _, t := range p {
-		child := n.any
-		if t != wildcard {
-			child = n.names[t]
-		}
-		if child == nil {
-			child = &node{}
-			switch {
-			case t == wildcard:
-				n.any = child
-			case n.names == nil:
-				n.names = map[string]*node{t: child}
-			default:
-				n.names[t] = child
-			}
-		}
-		n = child
-	}
-	return n
 }

@@ -1,4 +1,4 @@
-package envelope_test
+package jsondoc_test
 
 import (
 	"bytes"
@@ -14,6 +14,10 @@ import (
 	"testing"
 
 	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/b64"
+	"rewrap/engine/envelope/binding"
+	"rewrap/engine/envelope/formattest"
+	"rewrap/engine/envelope/jsondoc"
 	"rewrap/sources"
 )
 
@@ -145,7 +149,7 @@ func TestJSONChangesNothingElse(t *testing.T) {
 	for seed := range uint64(3000) {
 		g := generate(seed)
 		doc := g.text(g.blobs)
-		e, err := jsonFormat(t, generatedFields...).Parse(view("o", nil, string(doc)))
+		e, err := jsonFormat(t, generatedFields...).Parse(formattest.View("o", nil, string(doc)))
 		if len(g.blobs) == 0 && errors.Is(err, envelope.ErrForeign) {
 			continue
 		}
@@ -153,13 +157,13 @@ func TestJSONChangesNothingElse(t *testing.T) {
 			t.Fatalf("seed %d: %v\n%q", seed, err, doc)
 		}
 		tested++
-		keys := e.Keys()
+		keys := e.Keys
 		if len(keys) != len(g.blobs) {
 			t.Fatalf("seed %d: %d keys, want %d\n%q", seed, len(keys), len(g.blobs), doc)
 		}
 		r := rand.New(rand.NewPCG(seed, 1))
 		want := slices.Clone(g.blobs)
-		new := make([]*envelope.Rewrapped, len(keys))
+		blobs := make([][]byte, len(keys))
 		locators := map[string]bool{}
 		for i, k := range keys {
 			if !bytes.Equal(k.Blob, g.blobs[i]) {
@@ -171,16 +175,16 @@ func TestJSONChangesNothingElse(t *testing.T) {
 			locators[k.Locator] = true
 			if r.IntN(4) > 0 {
 				want[i] = randomBlob(r)
-				new[i] = &envelope.Rewrapped{Blob: want[i]}
+				blobs[i] = want[i]
 			}
 		}
-		edit := must[sources.Edit](t)(e.Replace(new))
-		after := splice(t, doc, edit)
+		edit := must[sources.Edit](t)(e.Replace(blobs))
+		after := formattest.Splice(t, doc, edit)
 		if !bytes.Equal(after, g.text(want)) {
 			t.Fatalf("seed %d:\n%q\nwant\n%q", seed, after, g.text(want))
 		}
-		inverse := must[sources.Edit](t)(edit.Inverse(view("o", nil, string(doc))))
-		if !bytes.Equal(splice(t, after, inverse), doc) {
+		inverse := must[sources.Edit](t)(edit.Inverse(formattest.View("o", nil, string(doc))))
+		if !bytes.Equal(formattest.Splice(t, after, inverse), doc) {
 			t.Fatalf("seed %d: the inverse does not restore the document", seed)
 		}
 	}
@@ -240,11 +244,11 @@ func TestJSONAgreesWithTheStandardLibrary(t *testing.T) {
 		doc := g.text(g.blobs)
 		at := stringsAt(t, doc)
 		for depth, field := range generatedFields {
-			e, err := jsonFormat(t, field).Parse(view("o", nil, string(doc)))
+			e, err := jsonFormat(t, field).Parse(formattest.View("o", nil, string(doc)))
 			var got []string
 			switch {
 			case err == nil:
-				for _, k := range e.Keys() {
+				for _, k := range e.Keys {
 					got = append(got, string(k.Blob))
 				}
 				tested++
@@ -276,8 +280,8 @@ func FuzzJSON(f *testing.F) {
 	f.Add([]byte("[1,2"), all255)
 	valid := jsonFormat(f, "/no such name")
 	format := jsonFormat(f, append(generatedFields, "")...)
-	b := must[envelope.Binding](f)(envelope.NewBinding(nil, "c", "{json:/*}{field:a}"))
-	bound := must[envelope.Format](f)(envelope.JSON([]string{"/*/k", "/*"}, b, envelope.Base64Std))
+	b := must[binding.Binding](f)(binding.New(nil, "c", "{json:/*}{field:a}"))
+	bound := must[envelope.Format](f)(jsondoc.New([]string{"/*/k", "/*"}, b, b64.Choice{Said: b64.Std | b64.Padded}))
 	f.Fuzz(func(t *testing.T, doc, blob []byte) {
 		v := sources.View{Size: int64(len(doc)), Head: doc}
 		bound.Parse(v)
@@ -292,31 +296,33 @@ func FuzzJSON(f *testing.F) {
 		if err != nil {
 			return
 		}
-		keys := e.Keys()
-		same, new := make([]*envelope.Rewrapped, len(keys)), make([]*envelope.Rewrapped, len(keys))
+		keys := e.Keys
+		same, blobs := make([][]byte, len(keys)), make([][]byte, len(keys))
 		for i, k := range keys {
-			same[i], new[i] = &envelope.Rewrapped{Blob: k.Blob}, &envelope.Rewrapped{Blob: blob}
+			if same[i] = k.Blob; k.Err == nil {
+				blobs[i] = blob
+			}
 		}
 		if edit, err := e.Replace(same); err != nil || len(edit.Splices) > 0 {
 			t.Fatalf("the same blobs put back: %v, %v", edit, err)
 		}
-		edit, err := e.Replace(new)
+		edit, err := e.Replace(blobs)
 		if err != nil {
 			return
 		}
-		after := splice(t, doc, edit)
-		if !bytes.Equal(splice(t, after, must[sources.Edit](t)(edit.Inverse(v))), doc) {
+		after := formattest.Splice(t, doc, edit)
+		if !bytes.Equal(formattest.Splice(t, after, must[sources.Edit](t)(edit.Inverse(v))), doc) {
 			t.Fatal("the inverse does not restore the document")
 		}
 		again, err := format.Parse(sources.View{Size: int64(len(after)), Head: after})
 		if err != nil {
 			t.Fatalf("after the edit: %v", err)
 		}
-		if len(again.Keys()) != len(keys) {
-			t.Fatalf("%d keys after the edit of %d", len(again.Keys()), len(keys))
+		if len(again.Keys) != len(keys) {
+			t.Fatalf("%d keys after the edit of %d", len(again.Keys), len(keys))
 		}
-		for i, k := range again.Keys() {
-			if k.Locator != keys[i].Locator || !bytes.Equal(k.Blob, blob) {
+		for i, k := range again.Keys {
+			if k.Locator != keys[i].Locator || !bytes.Equal(k.Blob, blobs[i]) {
 				t.Fatalf("%s holds %x after the edit", k.Locator, k.Blob)
 			}
 		}

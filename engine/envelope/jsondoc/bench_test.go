@@ -1,4 +1,4 @@
-package envelope_test
+package jsondoc_test
 
 import (
 	"bytes"
@@ -9,6 +9,10 @@ import (
 	"testing"
 
 	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/b64"
+	"rewrap/engine/envelope/binding"
+	"rewrap/engine/envelope/formattest"
+	"rewrap/engine/envelope/jsondoc"
 	"rewrap/sources"
 )
 
@@ -50,40 +54,40 @@ func benchSplice(b *testing.B, doc []byte, f envelope.Format, keys int) {
 	b.ReportAllocs()
 	for b.Loop() {
 		e, err := f.Parse(v)
-		if err != nil || len(e.Keys()) != keys {
+		if err != nil || len(e.Keys) != keys {
 			b.Fatal(err)
 		}
-		new := make([]*envelope.Rewrapped, keys)
-		for i := range new {
-			new[i] = &envelope.Rewrapped{Blob: blob}
+		blobs := make([][]byte, keys)
+		for i := range blobs {
+			blobs[i] = blob
 		}
-		edit, err := e.Replace(new)
+		edit, err := e.Replace(blobs)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if out := splice(b, doc, edit); len(out) != len(doc) {
+		if out := formattest.Splice(b, doc, edit); len(out) != len(doc) {
 			b.Fatal("another length")
 		}
 	}
 }
 
 func BenchmarkJSONSplice(b *testing.B) {
-	bind := func(pairs ...string) envelope.Binding {
-		return must[envelope.Binding](b)(envelope.NewBinding(pairs, "", ""))
+	bind := func(pairs ...string) binding.Binding {
+		return must[binding.Binding](b)(binding.New(pairs, "", ""))
 	}
 	for _, c := range []struct {
 		name, field string
-		binding     envelope.Binding
+		binding     binding.Binding
 		doc         []byte
 		keys        int
 	}{
-		{"Document", "/records/*/key", envelope.Binding{}, benchDocument(), 1000},
+		{"Document", "/records/*/key", binding.Binding{}, benchDocument(), 1000},
 		{"DocumentContext", "/records/*/key", bind("id={field:id}"), benchDocument(), 1000},
-		{"Lines", "/key", envelope.Binding{}, benchLines(), 100_000},
+		{"Lines", "/key", binding.Binding{}, benchLines(), 100_000},
 		{"LinesContext", "/key", bind("id={field:id}"), benchLines(), 100_000},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			f := must[envelope.Format](b)(envelope.JSON([]string{c.field}, c.binding, envelope.Base64Std))
+			f := must[envelope.Format](b)(jsondoc.New([]string{c.field}, c.binding, b64.Choice{Said: b64.Std | b64.Padded}))
 			benchSplice(b, c.doc, f, c.keys)
 		})
 	}

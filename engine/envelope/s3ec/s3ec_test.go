@@ -1,4 +1,4 @@
-package envelope_test
+package s3ec_test
 
 import (
 	"bytes"
@@ -14,35 +14,16 @@ import (
 	"testing"
 
 	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/formattest"
+	"rewrap/engine/envelope/s3ec"
 	"rewrap/sources"
 )
-
-func view(id string, meta map[string]string, body string) sources.View {
-	m := map[string][]byte{}
-	for k, v := range meta {
-		m[k] = []byte(v)
-	}
-	return sources.View{Ref: sources.Ref{ID: id}, Size: int64(len(body)), Head: []byte(body), Meta: m}
-}
-
-// apply makes an edit of metadata as a source would.
-func apply(v sources.View, e sources.Edit) sources.View {
-	v.Meta = maps.Clone(v.Meta)
-	for name, value := range e.Meta {
-		if value == nil {
-			delete(v.Meta, name)
-		} else {
-			v.Meta[name] = value
-		}
-	}
-	return v
-}
 
 func equalMeta(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }
 
 func readJSON(t *testing.T, name string, into any) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", "s3ec", name))
+	b, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +43,7 @@ func vectorView(t *testing.T, name string) sources.View {
 	t.Helper()
 	var object struct{ Metadata map[string]string }
 	readJSON(t, name+".meta.json", &object)
-	return view(name, object.Metadata, "")
+	return formattest.View(name, object.Metadata, "")
 }
 
 // The KMS that made the blobs recorded under which key and context: Parse has
@@ -79,17 +60,17 @@ func TestS3ECVectors(t *testing.T) {
 		tested++
 		t.Run(want.File, func(t *testing.T) {
 			v := vectorView(t, want.File)
-			e, err := envelope.S3EC().Parse(v)
+			e, err := s3ec.New().Parse(v)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := e.Format(); got != "s3ec-v2" {
+			if got := e.Format; got != "s3ec-v2" {
 				t.Errorf("format %s", got)
 			}
-			if n := len(e.Keys()); n != 1 {
+			if n := len(e.Keys); n != 1 {
 				t.Fatalf("%d keys", n)
 			}
-			k := e.Keys()[0]
+			k := e.Keys[0]
 			if sum := sha256.Sum256(k.Blob); hex.EncodeToString(sum[:]) != want.SHA256 {
 				t.Error("another blob")
 			}
@@ -107,11 +88,11 @@ func TestS3ECVectors(t *testing.T) {
 				t.Errorf("locator %q", k.Locator)
 			}
 
-			same, err := e.Replace([]*envelope.Rewrapped{{Blob: k.Blob}})
+			same, err := e.Replace([][]byte{k.Blob})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := apply(v, same); !equalMeta(got.Meta, v.Meta) {
+			if got := formattest.Apply(t, v, same); !equalMeta(got.Meta, v.Meta) {
 				t.Error("the same blob put back changes the metadata")
 			}
 		})
@@ -123,27 +104,27 @@ func TestS3ECVectors(t *testing.T) {
 
 func TestS3ECVectorInstructionFile(t *testing.T) {
 	v := vectorView(t, "go1-v1-kms-gcm-instr.instruction")
-	body, err := os.ReadFile(filepath.Join("testdata", "s3ec", "go1-v1-kms-gcm-instr.instruction"))
+	body, err := os.ReadFile(filepath.Join("testdata", "go1-v1-kms-gcm-instr.instruction"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	v.Size = int64(len(body))
 	var short *sources.ShortError
-	if _, err := envelope.S3EC().Parse(v); !errors.As(err, &short) || short.Need != 16<<10 {
+	if _, err := s3ec.New().Parse(v); !errors.As(err, &short) || short.Need != 16<<10 {
 		t.Fatalf("without the body: %v, want a sources.ShortError of 16 KiB", err)
 	}
 	v.Head = body
 	wantSkip(t, v, "instruction-file")
 
 	// aws-sdk-go s3crypto leaves nothing at the object whose key is there.
-	if _, err := envelope.S3EC().Parse(vectorView(t, "go1-v1-kms-gcm-instr")); !errors.Is(err, envelope.ErrForeign) {
+	if _, err := s3ec.New().Parse(vectorView(t, "go1-v1-kms-gcm-instr")); !errors.Is(err, envelope.ErrForeign) {
 		t.Errorf("the object beside it: %v, want foreign", err)
 	}
 }
 
 func wantSkip(t *testing.T, v sources.View, reason string) {
 	t.Helper()
-	_, err := envelope.S3EC().Parse(v)
+	_, err := s3ec.New().Parse(v)
 	var skip *sources.SkipError
 	if !errors.As(err, &skip) || skip.Reason != reason {
 		t.Errorf("%v, want skipped as %q", err, reason)
@@ -196,13 +177,13 @@ func TestS3ECParses(t *testing.T) {
 		{"context with space and escapes", set(2, "x-amz-matdesc", " {\"a\\u0062\" : \"c\\n\\u2603\"}\t"), "s3ec-v2", "x-amz-key-v2", "", map[string]string{"ab": "c\n☃"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e, err := envelope.S3EC().Parse(view("o", c.meta, ""))
+			e, err := s3ec.New().Parse(formattest.View("o", c.meta, ""))
 			if err != nil {
 				t.Fatal(err)
 			}
-			k := e.Keys()[0]
-			if e.Format() != c.format || k.Locator != c.locator || k.KeyID != c.key || !maps.Equal(k.Context, c.context) {
-				t.Errorf("%s, %s, key %q, context %q", e.Format(), k.Locator, k.KeyID, k.Context)
+			k := e.Keys[0]
+			if e.Format != c.format || k.Locator != c.locator || k.KeyID != c.key || !maps.Equal(k.Context, c.context) {
+				t.Errorf("%s, %s, key %q, context %q", e.Format, k.Locator, k.KeyID, k.Context)
 			}
 			if base64.StdEncoding.EncodeToString(k.Blob) != blob {
 				t.Error("another blob")
@@ -227,7 +208,7 @@ func TestS3ECForeign(t *testing.T) {
 		"names are in lower case all": {"X-Amz-Key-V2": blob},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := envelope.S3EC().Parse(view("o", meta, "")); !errors.Is(err, envelope.ErrForeign) {
+			if _, err := s3ec.New().Parse(formattest.View("o", meta, "")); !errors.Is(err, envelope.ErrForeign) {
 				t.Errorf("%v, want foreign", err)
 			}
 		})
@@ -284,9 +265,9 @@ func TestS3ECBroken(t *testing.T) {
 		{"key with stray bits", set(2, "x-amz-key-v2", "AAF="), "base64"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e, err := envelope.S3EC().Parse(view("o", c.meta, ""))
+			e, err := s3ec.New().Parse(formattest.View("o", c.meta, ""))
 			if err == nil {
-				t.Fatalf("parsed as %s", e.Format())
+				t.Fatalf("parsed as %s", e.Format)
 			}
 			var short *sources.ShortError
 			var skip *sources.SkipError
@@ -327,26 +308,26 @@ func TestS3ECInstruction(t *testing.T) {
 		{"another name", "o.instructions", nil, `{"x-amz-key-v2":"` + blob + `"}`, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v := view(c.id, c.meta, c.body)
+			v := formattest.View(c.id, c.meta, c.body)
 			v.Head = v.Head[:min(len(v.Head), 16<<10)]
 			if c.skip {
 				wantSkip(t, v, "instruction-file")
-			} else if _, err := envelope.S3EC().Parse(v); !errors.Is(err, envelope.ErrForeign) {
+			} else if _, err := s3ec.New().Parse(v); !errors.Is(err, envelope.ErrForeign) {
 				t.Errorf("%v, want foreign", err)
 			}
 		})
 	}
 
 	// An object that only bears such a name is an object.
-	e, err := envelope.S3EC().Parse(view("o.instruction", set(2), "ciphertext"))
-	if err != nil || e.Format() != "s3ec-v2" {
+	e, err := s3ec.New().Parse(formattest.View("o.instruction", set(2), "ciphertext"))
+	if err != nil || e.Format != "s3ec-v2" {
 		t.Errorf("an encrypted object named .instruction: %v", err)
 	}
 	// What has been read is enough as soon as it is all there is.
-	v := view("o.instruction", nil, strings.Repeat("x", 100))
+	v := formattest.View("o.instruction", nil, strings.Repeat("x", 100))
 	v.Head = v.Head[:99]
 	var short *sources.ShortError
-	if _, err := envelope.S3EC().Parse(v); !errors.As(err, &short) {
+	if _, err := s3ec.New().Parse(v); !errors.As(err, &short) {
 		t.Errorf("99 of 100 bytes: %v, want a sources.ShortError", err)
 	}
 }
@@ -383,15 +364,15 @@ func TestS3ECContextEncodings(t *testing.T) {
 		"mojibake that the writer meant":   {`{"a":"ë"}`, map[string]string{"a": "ë"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := view("o", set(2, "x-amz-matdesc", c.value), "")
-			e, err := envelope.S3EC().Parse(v)
+			v := formattest.View("o", set(2, "x-amz-matdesc", c.value), "")
+			e, err := s3ec.New().Parse(v)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := e.Keys()[0].Context; !maps.Equal(got, c.want) {
+			if got := e.Keys[0].Context; !maps.Equal(got, c.want) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
-			edit, err := e.Replace([]*envelope.Rewrapped{{Blob: []byte("new")}})
+			edit, err := e.Replace([][]byte{[]byte("new")})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -404,24 +385,24 @@ func TestS3ECContextEncodings(t *testing.T) {
 
 func TestS3ECReplace(t *testing.T) {
 	for version, name := range map[int]string{1: "x-amz-key", 2: "x-amz-key-v2", 3: "x-amz-3"} {
-		v := view("o", set(version), "")
-		e, err := envelope.S3EC().Parse(v)
+		v := formattest.View("o", set(version), "")
+		e, err := s3ec.New().Parse(v)
 		if err != nil {
 			t.Fatal(err)
 		}
-		edit, err := e.Replace([]*envelope.Rewrapped{{Blob: []byte{0xfb, 0xff}}})
+		edit, err := e.Replace([][]byte{[]byte{0xfb, 0xff}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(edit.Splices) != 0 || len(edit.Meta) != 1 || string(edit.Meta[name]) != "+/8=" {
 			t.Errorf("version %d: edit %q, want %s set to +/8=", version, edit.Meta, name)
 		}
-		for what, leave := range map[string]*envelope.Rewrapped{"nil": nil, "current": {Current: true}} {
-			if edit, err := e.Replace([]*envelope.Rewrapped{leave}); err != nil || len(edit.Meta)+len(edit.Splices) != 0 {
+		for what, leave := range map[string][]byte{"nil": nil, "the same": e.Keys[0].Blob} {
+			if edit, err := e.Replace([][]byte{leave}); err != nil || !edit.Empty() {
 				t.Errorf("%s: edit %q, error %v; want none", what, edit.Meta, err)
 			}
 		}
-		for what, bad := range map[string][]*envelope.Rewrapped{"none": {}, "two": {nil, nil}, "empty": {{}}} {
+		for what, bad := range map[string][][]byte{"none": {}, "two": {nil, nil}, "empty": {{}}} {
 			if _, err := e.Replace(bad); err == nil {
 				t.Errorf("%s new keys taken for the one", what)
 			}
@@ -447,36 +428,36 @@ func FuzzS3EC(f *testing.F) {
 				meta[name] = []byte(value)
 			}
 		}
-		v := sources.View{Ref: sources.Ref{ID: id}, Size: int64(len(head)), Head: head, Meta: meta}
+		v := sources.View{Ref: sources.Ref{ID: id, Name: id}, Size: int64(len(head)), Head: head, Meta: meta}
 		before := maps.Clone(meta)
-		e, err := envelope.S3EC().Parse(v)
+		e, err := s3ec.New().Parse(v)
 		if !equalMeta(meta, before) {
 			t.Fatal("Parse changed the view")
 		}
 		if err != nil {
 			return
 		}
-		k := e.Keys()[0]
-		same, err := e.Replace([]*envelope.Rewrapped{{Blob: k.Blob}})
+		k := e.Keys[0]
+		same, err := e.Replace([][]byte{k.Blob})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !equalMeta(apply(v, same).Meta, meta) {
+		if !equalMeta(formattest.Apply(t, v, same).Meta, meta) {
 			t.Fatal("the same blob put back changes the metadata")
 		}
 		if len(blob) == 0 {
 			return
 		}
-		edit, err := e.Replace([]*envelope.Rewrapped{{Blob: blob}})
+		edit, err := e.Replace([][]byte{blob})
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := envelope.S3EC().Parse(apply(v, edit))
+		again, err := s3ec.New().Parse(formattest.Apply(t, v, edit))
 		if err != nil {
 			t.Fatalf("what Replace made does not parse: %v", err)
 		}
-		k2 := again.Keys()[0]
-		if again.Format() != e.Format() || !bytes.Equal(k2.Blob, blob) || k2.KeyID != k.KeyID || k2.Locator != k.Locator || !maps.Equal(k2.Context, k.Context) {
+		k2 := again.Keys[0]
+		if again.Format != e.Format || !bytes.Equal(k2.Blob, blob) || k2.KeyID != k.KeyID || k2.Locator != k.Locator || !maps.Equal(k2.Context, k.Context) {
 			t.Fatal("after Replace more than the blob is another")
 		}
 	})

@@ -1,4 +1,4 @@
-package envelope_test
+package jsondoc_test
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,18 +16,51 @@ import (
 	"testing"
 
 	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/b64"
+	"rewrap/engine/envelope/binding"
+	"rewrap/engine/envelope/formattest"
+	"rewrap/engine/envelope/jsondoc"
 	"rewrap/sources"
 )
 
+// all255 has all letters of its alphabet: "/" and "+", or "_" and "-".
+var all255 = bytes.Repeat([]byte{0xff, 0xfb, 0xef, 0xff, 0xff}, 14) // 70 bytes
+
+func must[T any](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func randomBytes(r *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+func lines(text string, width int, eol string) string {
+	var out []string
+	for len(text) > width {
+		out, text = append(out, text[:width]), text[width:]
+	}
+	return strings.Join(append(out, text), eol)
+}
+
 func jsonFormat(t testing.TB, fields ...string) envelope.Format {
 	t.Helper()
-	return must[envelope.Format](t)(envelope.JSON(fields, envelope.Binding{}, envelope.Base64Shown))
+	return must[envelope.Format](t)(jsondoc.New(fields, binding.Binding{}, b64.Choice{}))
 }
 
 // found lists the wrapped keys as "locator=blob".
 func found(e envelope.Envelope) []string {
 	var list []string
-	for _, k := range e.Keys() {
+	for _, k := range e.Keys {
 		list = append(list, k.Locator+"="+string(k.Blob))
 	}
 	return list
@@ -80,7 +114,7 @@ func TestJSONFinds(t *testing.T) {
 		{"blank", []string{"/a"}, " \r\n\n", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e, err := jsonFormat(t, c.fields...).Parse(view("o", nil, c.doc))
+			e, err := jsonFormat(t, c.fields...).Parse(formattest.View("o", nil, c.doc))
 			if c.want == nil {
 				if !errors.Is(err, envelope.ErrForeign) {
 					t.Errorf("%v, want foreign", err)
@@ -94,11 +128,11 @@ func TestJSONFinds(t *testing.T) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 			want := "json"
-			if strings.HasPrefix(e.Keys()[0].Locator, "line ") {
+			if strings.HasPrefix(e.Keys[0].Locator, "line ") {
 				want = "json-lines"
 			}
-			if e.Format() != want {
-				t.Errorf("format %s", e.Format())
+			if e.Format != want {
+				t.Errorf("format %s", e.Format)
 			}
 		})
 	}
@@ -107,11 +141,11 @@ func TestJSONFinds(t *testing.T) {
 // sound makes the first key's error the item's.
 func sound(e envelope.Envelope, err error) (envelope.Envelope, error) {
 	if err != nil {
-		return nil, err
+		return e, err
 	}
-	for _, k := range e.Keys() {
+	for _, k := range e.Keys {
 		if k.Err != nil {
-			return nil, fmt.Errorf("%s: %w", k.Locator, k.Err)
+			return e, fmt.Errorf("%s: %w", k.Locator, k.Err)
 		}
 	}
 	return e, nil
@@ -119,8 +153,8 @@ func sound(e envelope.Envelope, err error) (envelope.Envelope, error) {
 
 // What stands at a pointer and is no wrapped key fails alone.
 func TestJSONBrokenAlone(t *testing.T) {
-	b := must[envelope.Binding](t)(envelope.NewBinding([]string{"id={field:id}"}, "", ""))
-	f := must[envelope.Format](t)(envelope.JSON([]string{"/k"}, b, envelope.Base64Std))
+	b := must[binding.Binding](t)(binding.New([]string{"id={field:id}"}, "", ""))
+	f := must[envelope.Format](t)(jsondoc.New([]string{"/k"}, b, b64.Choice{Said: b64.Std | b64.Padded}))
 	const doc = `{"id":"a","k":"YWJj"}
 {"id":"b","k":7}
 {"id":"c","k":""}
@@ -128,9 +162,9 @@ func TestJSONBrokenAlone(t *testing.T) {
 {"k":"ZGVm"}
 {"id":"f","k":"Z2hp"}
 `
-	e := must[envelope.Envelope](t)(f.Parse(view("o", nil, doc)))
+	e := must[envelope.Envelope](t)(f.Parse(formattest.View("o", nil, doc)))
 	var got []string
-	for _, k := range e.Keys() {
+	for _, k := range e.Keys {
 		if (k.Err == nil) != (k.Context["id"] == "a" || k.Context["id"] == "f") || k.Err != nil && k.Context != nil {
 			t.Errorf("%s: %v, context %q", k.Locator, k.Err, k.Context)
 		}
@@ -143,17 +177,17 @@ func TestJSONBrokenAlone(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
-	new := make([]*envelope.Rewrapped, 6)
-	new[0], new[5] = &envelope.Rewrapped{Blob: []byte("ABC")}, &envelope.Rewrapped{Blob: []byte("DEF")}
-	edit := must[sources.Edit](t)(e.Replace(new))
-	if got, want := string(splice(t, []byte(doc), edit)), strings.NewReplacer("YWJj", "QUJD", "Z2hp", "REVG").Replace(doc); got != want {
+	blobs := make([][]byte, 6)
+	blobs[0], blobs[5] = []byte("ABC"), []byte("DEF")
+	edit := must[sources.Edit](t)(e.Replace(blobs))
+	if got, want := string(formattest.Splice(t, []byte(doc), edit)), strings.NewReplacer("YWJj", "QUJD", "Z2hp", "REVG").Replace(doc); got != want {
 		t.Errorf("%s", got)
 	}
 
 	// A whole document that is a string, alone and among others.
 	f = jsonFormat(t, "")
 	for doc, want := range map[string][]string{`"YWJj"`: {"=abc"}, "\"YWJj\"\n\"ZGVm\"\n": {"line 1=abc", "line 2=def"}} {
-		if got := found(must[envelope.Envelope](t)(f.Parse(view("o", nil, doc)))); !slices.Equal(got, want) {
+		if got := found(must[envelope.Envelope](t)(f.Parse(formattest.View("o", nil, doc)))); !slices.Equal(got, want) {
 			t.Errorf("%q", got)
 		}
 	}
@@ -207,7 +241,7 @@ func TestJSONBroken(t *testing.T) {
 		{"very deep objects", strings.Repeat(`{"a":`, 1<<20), "within each other"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := sound(jsonFormat(t, "/a").Parse(view("o", nil, c.doc)))
+			_, err := sound(jsonFormat(t, "/a").Parse(formattest.View("o", nil, c.doc)))
 			if err == nil || errors.Is(err, envelope.ErrForeign) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v, want %q", err, c.says)
 			}
@@ -216,11 +250,11 @@ func TestJSONBroken(t *testing.T) {
 			}
 		})
 	}
-	if _, err := jsonFormat(t, "/a").Parse(view("o", nil, deep(10000))); !errors.Is(err, envelope.ErrForeign) {
+	if _, err := jsonFormat(t, "/a").Parse(formattest.View("o", nil, deep(10000))); !errors.Is(err, envelope.ErrForeign) {
 		t.Errorf("depth 10000: %v", err)
 	}
 	for _, fields := range [][]string{nil, {"a"}, {"/a", "b"}, {"/~"}, {"/a~2/b"}} {
-		if _, err := envelope.JSON(fields, envelope.Binding{}, 0); err == nil {
+		if _, err := jsondoc.New(fields, binding.Binding{}, b64.Choice{}); err == nil {
 			t.Errorf("%q: no error", fields)
 		}
 	}
@@ -239,11 +273,11 @@ func TestJSONLimits(t *testing.T) {
 		t.Errorf("64 MiB: %v, want a sources.ShortError of all", err)
 	}
 	skip("65 MiB", sources.View{Size: 64<<20 + 1})
-	skip("long name", view("o", nil, `{"`+strings.Repeat("n", 1024)+`":"YWJj"}`))
-	skip("long pointer", view("o", nil, `{"`+strings.Repeat("n", 512)+`":{"`+strings.Repeat("n", 511)+`":"YWJj"}}`))
-	skip("many keys", view("o", nil, "["+strings.Repeat(`"YWJj",`, 1<<20)+`"YWJj"]`))
-	e := must[envelope.Envelope](t)(f.Parse(view("o", nil, `{"`+strings.Repeat("n", 1023)+`":"YWJj"}`)))
-	if n := len(e.Keys()[0].Locator); n != 1024 {
+	skip("long name", formattest.View("o", nil, `{"`+strings.Repeat("n", 1024)+`":"YWJj"}`))
+	skip("long pointer", formattest.View("o", nil, `{"`+strings.Repeat("n", 512)+`":{"`+strings.Repeat("n", 511)+`":"YWJj"}}`))
+	skip("many keys", formattest.View("o", nil, "["+strings.Repeat(`"YWJj",`, 1<<20)+`"YWJj"]`))
+	e := must[envelope.Envelope](t)(f.Parse(formattest.View("o", nil, `{"`+strings.Repeat("n", 1023)+`":"YWJj"}`)))
+	if n := len(e.Keys[0].Locator); n != 1024 {
 		t.Errorf("locator of %d bytes", n)
 	}
 }
@@ -273,14 +307,14 @@ func TestJSONKeepsTheWriting(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			doc := `["` + c.doc + `"]`
-			e := must[envelope.Envelope](t)(jsonFormat(t, "/*").Parse(view("o", nil, doc)))
-			var new, same []*envelope.Rewrapped
-			for _, k := range e.Keys() {
-				new = append(new, &envelope.Rewrapped{Blob: short})
-				same = append(same, &envelope.Rewrapped{Blob: k.Blob})
+			e := must[envelope.Envelope](t)(jsonFormat(t, "/*").Parse(formattest.View("o", nil, doc)))
+			var blobs, same [][]byte
+			for _, k := range e.Keys {
+				blobs = append(blobs, short)
+				same = append(same, k.Blob)
 			}
-			edit := must[sources.Edit](t)(e.Replace(new))
-			if got, want := string(splice(t, []byte(doc), edit)), `["`+c.want+`"]`; got != want {
+			edit := must[sources.Edit](t)(e.Replace(blobs))
+			if got, want := string(formattest.Splice(t, []byte(doc), edit)), `["`+c.want+`"]`; got != want {
 				t.Errorf("%s\nwant %s", got, want)
 			}
 			if edit, err := e.Replace(same); err != nil || len(edit.Splices) > 0 {
@@ -289,35 +323,96 @@ func TestJSONKeepsTheWriting(t *testing.T) {
 		})
 	}
 
-	refused := func(name, doc, says string, new ...*envelope.Rewrapped) {
-		e := must[envelope.Envelope](t)(jsonFormat(t, "/a/*", "/b/*").Parse(view("o", nil, doc)))
-		if _, err := e.Replace(new); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: %v, want %q", name, err, says)
+	for _, c := range []struct {
+		name, doc string
+		choice    b64.Choice
+		want      string // of the first key
+		assumed   bool
+	}{
+		{"nothing shows the alphabet", `{"a":["YWI="]}`, b64.Choice{}, newStd, true},
+		{"others disagree", `{"a":["YWI=","-A==","+A=="]}`, b64.Choice{}, newStd, true},
+		{"another field is no witness", `{"a":["YWI="],"b":["-A=="]}`, b64.Choice{}, newStd, true},
+		{"learned", `{"a":["YWI="]}`, b64.Choice{Learned: b64.URL | b64.Unpadded}, base64.URLEncoding.EncodeToString(short), true},
+		{"others disagree, learned", `{"a":["YWI=","-A==","+A=="]}`, b64.Choice{Learned: b64.URL | b64.Padded}, base64.URLEncoding.EncodeToString(short), true},
+		{"said", `{"a":["YWI="]}`, b64.Choice{Said: b64.URL | b64.Padded}, base64.URLEncoding.EncodeToString(short), false},
+		{"others disagree, said", `{"a":["YWI=","-A==","+A=="]}`, b64.Choice{Said: b64.URL | b64.Padded}, base64.URLEncoding.EncodeToString(short), false},
+		{"one other shows it", `{"a":["YWI=","-A=="]}`, b64.Choice{Said: b64.Std | b64.Unpadded}, base64.URLEncoding.EncodeToString(short), false},
+	} {
+		f := must[envelope.Format](t)(jsondoc.New([]string{"/a/*", "/b/*"}, binding.Binding{}, c.choice))
+		e := must[envelope.Envelope](t)(f.Parse(formattest.View("o", nil, c.doc)))
+		blobs := make([][]byte, len(e.Keys))
+		blobs[0] = short
+		edit := must[sources.Edit](t)(e.Replace(blobs))
+		if got := string(edit.Splices[0].Ins); got != c.want || len(edit.Splices) != 1 {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		if fits := e.Keys[0].Fits; (fits != nil && !fits(short)) != c.assumed {
+			t.Errorf("%s: assumed is %v, want %v", c.name, !c.assumed, c.assumed)
 		}
 	}
-	r := &envelope.Rewrapped{Blob: short}
-	refused("undecided", `{"a":["YWI="]}`, "the wrapped key has none", r)
-	refused("others disagree", `{"a":["YWI=","-A==","+A=="]}`, "the wrapped key has none", r, nil, nil)
-	refused("another field is no witness", `{"a":["YWI="],"b":["-A=="]}`, "the wrapped key has none", r, nil)
-	refused("empty blob", `{"a":["YWI="]}`, "/a/0: the new wrapped key is empty", &envelope.Rewrapped{})
-	refused("too few", `{"a":["YWI=","YWI="]}`, "1 new keys", r)
-	f := must[envelope.Format](t)(envelope.JSON([]string{"/a"}, envelope.Binding{}, envelope.Base64URL))
-	e := must[envelope.Envelope](t)(f.Parse(view("o", nil, `{"a":"YWI="}`)))
-	edit := must[sources.Edit](t)(e.Replace([]*envelope.Rewrapped{r}))
-	if got := string(edit.Splices[0].Ins); got != base64.URLEncoding.EncodeToString(short) {
-		t.Errorf("as said: %s", got)
+}
+
+func TestJSONRefusesBlobs(t *testing.T) {
+	for _, c := range []struct {
+		name, doc, says string
+		blobs           [][]byte
+	}{
+		{"empty blob", `{"a":["YWI="]}`, "/a/0: the new wrapped key is empty", [][]byte{{}}},
+		{"too few", `{"a":["YWI=","YWI="]}`, "1 new wrapped keys for the item's 2", [][]byte{{1}}},
+		{"for no wrapped key", `{"a":["YWI=",1]}`, "/a/1: a new wrapped key for one that is broken: a number", [][]byte{nil, {1}}},
+	} {
+		e := must[envelope.Envelope](t)(jsonFormat(t, "/a/*").Parse(formattest.View("o", nil, c.doc)))
+		if _, err := e.Replace(c.blobs); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.says)
+		}
+	}
+}
+
+// The fields that are in an item are named as they were given, and null is none.
+func TestJSONFields(t *testing.T) {
+	f := jsonFormat(t, "/k", "/n", "/*", "/k", "/gone", "/x/y")
+	for doc, want := range map[string][]string{
+		`{"k":"YWJj","n":null}`:              {"/k", "/*", "/k"},
+		`{"a":"YWJj"}`:                       {"/*"},
+		`{"k":7}`:                            {"/k", "/*", "/k"},
+		"{\"k\":\"YWJj\"}\n{\"n\":\"YWJj\"}": {"/k", "/n", "/*", "/k"},
+	} {
+		e := must[envelope.Envelope](t)(f.Parse(formattest.View("o", nil, doc)))
+		if !slices.Equal(e.Fields, want) {
+			t.Errorf("%s: %q, want %q", doc, e.Fields, want)
+		}
+	}
+	all := must[envelope.Envelope](t)(jsonFormat(t, "/k", "/n").Parse(formattest.View("o", nil, `{"k":"YWJj","n":"YWJj"}`)))
+	if !slices.Equal(all.Fields, []string{"/k", "/n"}) {
+		t.Errorf("%q, want all", all.Fields)
+	}
+}
+
+// The style of an item is what all of its wrapped keys show.
+func TestJSONStyle(t *testing.T) {
+	f := jsonFormat(t, "/a/*", "/b")
+	for doc, want := range map[string]b64.Style{
+		`{"a":["YWJj"]}`:               0,
+		`{"a":["YWI="]}`:               b64.Padded,
+		`{"a":["YWJj","+A=="]}`:        b64.Std | b64.Padded,
+		`{"a":["+A=="],"b":"-A"}`:      b64.Std | b64.URL | b64.Padded | b64.Unpadded,
+		`{"a":["-A==",7,"no","!+=="]}`: b64.URL | b64.Padded, // the others are no wrapped keys
+	} {
+		if e := must[envelope.Envelope](t)(f.Parse(formattest.View("o", nil, doc))); e.Style != want {
+			t.Errorf("%s: %04b, want %04b", doc, e.Style, want)
+		}
 	}
 }
 
 // Parse never keeps the view.
 func TestJSONKeepsNoMemory(t *testing.T) {
-	v := view("o", nil, `{"name":"YWJj","c":{"a":"bcd"},"name":"ZGVm"}`)
-	b := must[envelope.Binding](t)(envelope.NewBinding(nil, "c", "{json:/c/a}"))
-	f := must[envelope.Format](t)(envelope.JSON([]string{"/name"}, b, 0))
+	v := formattest.View("o", nil, `{"name":"YWJj","c":{"a":"bcd"},"name":"ZGVm"}`)
+	b := must[binding.Binding](t)(binding.New(nil, "c", "{json:/c/a}"))
+	f := must[envelope.Format](t)(jsondoc.New([]string{"/name"}, b, b64.Choice{}))
 	e := must[envelope.Envelope](t)(f.Parse(v))
 	clear(v.Head)
 	for i, want := range []string{"/name=abc", "/name (2)=def"} {
-		k := e.Keys()[i]
+		k := e.Keys[i]
 		if found(e)[i] != want || k.Context["a"] != "bcd" || string(k.AssociatedData) != "bcd" {
 			t.Errorf("%q, context %q, associated data %q", found(e)[i], k.Context, k.AssociatedData)
 		}
@@ -341,14 +436,14 @@ func TestJSONVectors(t *testing.T) {
 		{"tink-keyset.json", "/encryptedKeyset", "", "/encryptedKeyset", 172, "9f841bb392fb70eab26e6107f8671e1763590782a3cc551e484523a77d57d038", nil},
 	} {
 		t.Run(c.file, func(t *testing.T) {
-			doc := must[[]byte](t)(os.ReadFile(filepath.Join("testdata", "json", c.file)))
-			b := must[envelope.Binding](t)(envelope.NewBinding(nil, c.context, ""))
-			f := must[envelope.Format](t)(envelope.JSON([]string{c.field}, b, 0))
-			e := must[envelope.Envelope](t)(f.Parse(view("o", nil, string(doc))))
-			if n := len(e.Keys()); n != 1 {
+			doc := must[[]byte](t)(os.ReadFile(filepath.Join("testdata", c.file)))
+			b := must[binding.Binding](t)(binding.New(nil, c.context, ""))
+			f := must[envelope.Format](t)(jsondoc.New([]string{c.field}, b, b64.Choice{}))
+			e := must[envelope.Envelope](t)(f.Parse(formattest.View("o", nil, string(doc))))
+			if n := len(e.Keys); n != 1 {
 				t.Fatalf("%d keys", n)
 			}
-			k := e.Keys()[0]
+			k := e.Keys[0]
 			if k.Locator != c.locator || !maps.Equal(k.Context, c.want) {
 				t.Errorf("%s, context %q", k.Locator, k.Context)
 			}
@@ -359,9 +454,9 @@ func TestJSONVectors(t *testing.T) {
 				t.Error("another blob than the KMS made")
 			}
 			blob := bytes.Repeat(all255, 3)[:c.size]
-			edit := must[sources.Edit](t)(e.Replace([]*envelope.Rewrapped{{Blob: blob}}))
+			edit := must[sources.Edit](t)(e.Replace([][]byte{blob}))
 			want := strings.Replace(string(doc), base64.StdEncoding.EncodeToString(k.Blob), base64.StdEncoding.EncodeToString(blob), 1)
-			if got := string(splice(t, doc, edit)); got != want {
+			if got := string(formattest.Splice(t, doc, edit)); got != want {
 				t.Error("more or less than the blob changed")
 			}
 		})

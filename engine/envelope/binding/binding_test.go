@@ -1,12 +1,18 @@
-package envelope_test
+package binding_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
 
 	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/b64"
+	"rewrap/engine/envelope/binding"
+	"rewrap/engine/envelope/formattest"
+	"rewrap/engine/envelope/jsondoc"
+	"rewrap/engine/envelope/raw"
 )
 
 func TestBindingCompiles(t *testing.T) {
@@ -43,7 +49,7 @@ func TestBindingCompiles(t *testing.T) {
 		{nil, "*/context", "", "has a *"},
 		{nil, "", "{nothing}", "associated data"},
 	} {
-		_, err := envelope.NewBinding(c.context, c.field, c.data)
+		_, err := binding.New(c.context, c.field, c.data)
 		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q, %q, %q: %v; want %q", c.context, c.field, c.data, err, c.says)
 		}
@@ -51,7 +57,7 @@ func TestBindingCompiles(t *testing.T) {
 }
 
 func TestBindingOfItems(t *testing.T) {
-	for id, want := range map[string][2]string{
+	for name, want := range map[string][2]string{
 		"a":      {"", "a"},
 		"a/b/c":  {"a/b", "c"},
 		"/a":     {"", "a"},
@@ -59,25 +65,25 @@ func TestBindingOfItems(t *testing.T) {
 		"{name}": {"", "{name}"},
 		"":       {"", ""},
 	} {
-		b := must[envelope.Binding](t)(envelope.NewBinding([]string{"x={{{name}}}", "dir={dir}", "base=<{base}>"}, "", "{dir}"))
-		f := must[envelope.Format](t)(envelope.Raw(b, envelope.Base64Shown))
-		k := must[envelope.Envelope](t)(f.Parse(view(id, nil, "QUJD"))).Keys()[0]
-		if !maps.Equal(k.Context, map[string]string{"x": "{" + id + "}", "dir": want[0], "base": "<" + want[1] + ">"}) || string(k.AssociatedData) != want[0] {
-			t.Errorf("%q: context %q, associated data %q", id, k.Context, k.AssociatedData)
+		b := must[binding.Binding](t)(binding.New([]string{"x={{{name}}}", "dir={dir}", "base=<{base}>"}, "", "{dir}"))
+		f := must[envelope.Format](t)(raw.New(b, b64.Choice{}))
+		k := must[envelope.Envelope](t)(f.Parse(formattest.View(name, nil, "QUJD"))).Keys[0]
+		if !maps.Equal(k.Context, map[string]string{"x": "{" + name + "}", "dir": want[0], "base": "<" + want[1] + ">"}) || string(k.AssociatedData) != want[0] {
+			t.Errorf("%q: context %q, associated data %q", name, k.Context, k.AssociatedData)
 		}
 	}
 	// No context is none, not an empty one with a name; a context is text, data are bytes.
-	var none envelope.Binding
-	k := must[envelope.Envelope](t)(must[envelope.Format](t)(envelope.Raw(none, 0)).Parse(view("o", nil, "QUJD"))).Keys()[0]
+	var none binding.Binding
+	k := must[envelope.Envelope](t)(must[envelope.Format](t)(raw.New(none, b64.Choice{})).Parse(formattest.View("o", nil, "QUJD"))).Keys[0]
 	if k.Context != nil || k.AssociatedData != nil {
 		t.Errorf("context %q, associated data %q from no binding", k.Context, k.AssociatedData)
 	}
-	b := must[envelope.Binding](t)(envelope.NewBinding([]string{"x={name}"}, "", ""))
-	if _, err := must[envelope.Format](t)(envelope.Raw(b, 0)).Parse(view("\xff", nil, "QUJD")); err == nil || errors.Is(err, envelope.ErrForeign) {
+	b := must[binding.Binding](t)(binding.New([]string{"x={name}"}, "", ""))
+	if _, err := must[envelope.Format](t)(raw.New(b, b64.Choice{})).Parse(formattest.View("\xff", nil, "QUJD")); err == nil || errors.Is(err, envelope.ErrForeign) {
 		t.Errorf("%v, want an error for a name that no context can hold", err)
 	}
-	b = must[envelope.Binding](t)(envelope.NewBinding(nil, "", "{name}"))
-	k = must[envelope.Envelope](t)(must[envelope.Format](t)(envelope.Raw(b, 0)).Parse(view("\xff", nil, "QUJD"))).Keys()[0]
+	b = must[binding.Binding](t)(binding.New(nil, "", "{name}"))
+	k = must[envelope.Envelope](t)(must[envelope.Format](t)(raw.New(b, b64.Choice{})).Parse(formattest.View("\xff", nil, "QUJD"))).Keys[0]
 	if string(k.AssociatedData) != "\xff" {
 		t.Errorf("associated data %q", k.AssociatedData)
 	}
@@ -146,9 +152,9 @@ func TestBindingInDocuments(t *testing.T) {
 			if len(c.context) == 1 {
 				name, data, _ = strings.Cut(c.context[0], "=")
 			}
-			b := must[envelope.Binding](t)(envelope.NewBinding(c.context, c.object, data))
-			f := must[envelope.Format](t)(envelope.JSON(c.fields, b, 0))
-			e, err := sound(f.Parse(view("o", nil, c.doc)))
+			b := must[binding.Binding](t)(binding.New(c.context, c.object, data))
+			f := must[envelope.Format](t)(jsondoc.New(c.fields, b, b64.Choice{}))
+			e, err := sound(f.Parse(formattest.View("o", nil, c.doc)))
 			if c.says != "" {
 				if err == nil || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("%v, want %q", err, c.says)
@@ -158,10 +164,10 @@ func TestBindingInDocuments(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(e.Keys()) != len(c.want) {
-				t.Fatalf("%d keys, want %d", len(e.Keys()), len(c.want))
+			if len(e.Keys) != len(c.want) {
+				t.Fatalf("%d keys, want %d", len(e.Keys), len(c.want))
 			}
-			for i, k := range e.Keys() {
+			for i, k := range e.Keys {
 				if k.Context == nil || !maps.Equal(k.Context, c.want[i]) {
 					t.Errorf("%s: context %q, want %q", k.Locator, k.Context, c.want[i])
 				}
@@ -181,9 +187,32 @@ func TestBindingInDocuments(t *testing.T) {
 		{"/*/k", "{json:/*/*}", "more *"},
 		{"", "{field:id}", "whole document"},
 	} {
-		b := must[envelope.Binding](t)(envelope.NewBinding([]string{"a=" + c.context}, "", ""))
-		if _, err := envelope.JSON([]string{c.field}, b, 0); err == nil || !strings.Contains(err.Error(), c.says) {
+		b := must[binding.Binding](t)(binding.New([]string{"a=" + c.context}, "", ""))
+		if _, err := jsondoc.New([]string{c.field}, b, b64.Choice{}); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s with %s: %v, want %q", c.field, c.context, err, c.says)
 		}
 	}
+}
+
+func must[T any](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// sound makes the first key's error the item's.
+func sound(e envelope.Envelope, err error) (envelope.Envelope, error) {
+	if err != nil {
+		return e, err
+	}
+	for _, k := range e.Keys {
+		if k.Err != nil {
+			return e, fmt.Errorf("%s: %w", k.Locator, k.Err)
+		}
+	}
+	return e, nil
 }

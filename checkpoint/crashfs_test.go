@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"rewrap/checkpoint/durable"
 )
 
 // errDead is what every file operation returns once the process of a crashFS
@@ -23,6 +25,8 @@ var errDead = errors.New("this process has been killed")
 // It also keeps what would be left after a power loss: of a file the bytes
 // that were synced, of the directory the names that were. See powerLoss.
 type crashFS struct {
+	durable.FS // nil: what is not overridden is not called
+
 	dir    string
 	dieAt  int // -1: never
 	failAt int // -1: never
@@ -97,7 +101,7 @@ func (c *crashFS) move(m func(map[string]*inode)) {
 	c.moves = append(c.moves, m)
 }
 
-func (c *crashFS) opened(f *os.File) file {
+func (c *crashFS) opened(f *os.File) durable.File {
 	if c.now[f.Name()] == nil {
 		i := &inode{path: f.Name()}
 		c.move(func(d map[string]*inode) { d[f.Name()] = i })
@@ -105,20 +109,9 @@ func (c *crashFS) opened(f *os.File) file {
 	return &crashFile{File: f, fs: c, inode: c.now[f.Name()]}
 }
 
-func (c *crashFS) OpenFile(name string, flag int, perm os.FileMode) (got file, err error) {
+func (c *crashFS) OpenFile(name string, flag int, perm os.FileMode) (got durable.File, err error) {
 	err = c.do("open "+filepath.Base(name), func() error {
 		f, err := os.OpenFile(name, flag, perm)
-		if err == nil {
-			got = c.opened(f)
-		}
-		return err
-	})
-	return got, err
-}
-
-func (c *crashFS) CreateTemp(dir, pattern string) (got file, err error) {
-	err = c.do("create "+pattern, func() error {
-		f, err := os.CreateTemp(dir, pattern)
 		if err == nil {
 			got = c.opened(f)
 		}

@@ -12,12 +12,14 @@ import (
 	"path/filepath"
 	"sync"
 	"unicode/utf8"
+
+	"rewrap/checkpoint/durable"
 )
 
 // Journal is the undo journal of a state directory. All methods may be called
 // from many goroutines at once.
 type Journal struct {
-	f    file
+	f    durable.File
 	name string
 
 	// writing is held, by putting something in, by the one Append that
@@ -56,7 +58,7 @@ func (b *batch) add(frame []byte) {
 
 // beginJournal makes a journal without frames: whole or not at all, so that a
 // journal always has its header.
-func beginJournal(fs fsys, dir string) error {
+func beginJournal(fs durable.FS, dir string) error {
 	return replaceFile(fs, dir, journalFile, journalHeader())
 }
 
@@ -65,7 +67,7 @@ func beginJournal(fs fsys, dir string) error {
 // durable. A journal that lacks or has lost some of that is left as it is,
 // with a *CorruptError; but one that is as beginJournal makes it is opened,
 // since there is nothing in it to be kept.
-func openJournal(fs fsys, dir string, from int64) (_ *Journal, err error) {
+func openJournal(fs durable.FS, dir string, from int64) (_ *Journal, err error) {
 	name := filepath.Join(dir, journalFile)
 	f, err := fs.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {

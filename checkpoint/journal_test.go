@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"rewrap/checkpoint/account"
+	"rewrap/checkpoint/durable"
 )
 
 func mustOpen(t testing.TB, dir string) *State {
@@ -170,7 +171,7 @@ func TestJournalManyAppends(t *testing.T) {
 
 // slowDisk holds back Sync until it is let go.
 type slowDisk struct {
-	osFS
+	durable.OS
 	mu    sync.Mutex
 	syncs int
 	err   error
@@ -179,12 +180,12 @@ type slowDisk struct {
 }
 
 type slowFile struct {
-	file
+	durable.File
 	d *slowDisk
 }
 
-func (d *slowDisk) OpenFile(name string, flag int, perm os.FileMode) (file, error) {
-	f, err := d.osFS.OpenFile(name, flag, perm)
+func (d *slowDisk) OpenFile(name string, flag int, perm os.FileMode) (durable.File, error) {
+	f, err := d.OS.OpenFile(name, flag, perm)
 	if err == nil && filepath.Base(name) == journalFile {
 		f = slowFile{f, d}
 	}
@@ -195,7 +196,7 @@ func (f slowFile) Sync() error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	if f.d.gate == nil {
-		return f.file.Sync()
+		return f.File.Sync()
 	}
 	f.d.syncs++
 	f.d.begun <- struct{}{}
@@ -203,7 +204,7 @@ func (f slowFile) Sync() error {
 	if f.d.err != nil {
 		return f.d.err
 	}
-	return f.file.Sync()
+	return f.File.Sync()
 }
 
 func openSlow(t *testing.T) (*State, *slowDisk) {
@@ -565,7 +566,7 @@ func FuzzJournal(f *testing.F) {
 		dir := memoryDir(t)
 		name := filepath.Join(dir, journalFile)
 		writeFileT(t, name, data)
-		j, err := openJournal(osFS{}, dir, headerLen)
+		j, err := openJournal(durable.OS{}, dir, headerLen)
 		if err != nil {
 			if !errors.As(err, new(*CorruptError)) && !errors.As(err, new(*VersionError)) {
 				t.Fatal(err)

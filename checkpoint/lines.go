@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"unicode/utf8"
+
+	"rewrap/checkpoint/durable"
 )
 
 // appendLine appends v as JSON on one line of so many bytes at most, with < and
@@ -41,7 +43,7 @@ func appendLine(b []byte, v any, most int) ([]byte, error) {
 // lines is an append-only file of JSON lines. A crash may leave any part of
 // what was written since the last snapshot; Open cuts all of that off.
 type lines struct {
-	f    file
+	f    durable.File
 	name string
 
 	mu     sync.Mutex // sync overlaps the rest
@@ -53,7 +55,7 @@ type lines struct {
 }
 
 // openLines opens a file that has been cut to size, or makes an empty one.
-func openLines(fs fsys, dir, name string, size int64) (*lines, error) {
+func openLines(fs durable.FS, dir, name string, size int64) (*lines, error) {
 	f, err := fs.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -127,7 +129,7 @@ func (l *lines) close() error {
 
 // cutFile shortens a file that is longer to size, durably. With size 0 the
 // file may be missing.
-func cutFile(fs fsys, name string, size int64) error {
+func cutFile(fs durable.FS, name string, size int64) error {
 	info, err := os.Stat(name)
 	if errors.Is(err, os.ErrNotExist) && size == 0 {
 		return nil

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"rewrap/checkpoint/durable"
 )
 
 // The items are the truth, so the loss of a file that only tells of the past
@@ -87,7 +89,7 @@ func (s *State) setJournalAside(session int) (kept string, err error) {
 	}
 	// Before a new journal takes the old name: if a power loss kept that
 	// and not this, the old one would be gone.
-	return kept, syncDir(s.fs, s.dir)
+	return kept, durable.SyncDir(s.fs, s.dir)
 }
 
 // auditEnd is the length of the audit log that belongs to last, or what there
@@ -142,7 +144,7 @@ func (s *State) keepSnapshot(damage *CorruptError) error {
 		case err != nil:
 			return err
 		case bytes.Equal(old, data): // by an Open that came no further
-			if err := syncDir(s.fs, s.dir); err != nil {
+			if err := durable.SyncDir(s.fs, s.dir); err != nil {
 				return err
 			}
 			kept = name

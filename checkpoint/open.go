@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rewrap/checkpoint/durable"
 )
 
 // The files of a state directory.
@@ -23,6 +25,17 @@ const (
 	findingsFile    = "findings.jsonl"   // written by callers, as findings.jsonl.new-* before it is whole
 	summaryFile     = "summary.json"     // written by callers
 )
+
+// replaceFile gives a file of the directory new content, whole or not at all:
+// after a crash at any point the file is the old one or the new one, and when
+// replaceFile has returned it is the new one. A process that dies in here may
+// leave a temporary file, which the next Open removes.
+func replaceFile(fs durable.FS, dir, name string, data []byte) error {
+	return durable.Replace(fs, filepath.Join(dir, name), tempPrefix+name+"-*", 0o600, data)
+}
+
+// tempPrefix begins the names of files that are not yet what they will be.
+const tempPrefix = ".tmp-"
 
 func retryFile(session int) string { return fmt.Sprintf("failures.%d.jsonl", session) }
 
@@ -68,9 +81,9 @@ type Options struct {
 // Its errors are a *LockedError, *OtherJobError, *NotOursError,
 // *CorruptError or *VersionError, or the file system's. After an error the
 // directory is as good as it was, and open to nobody.
-func Open(dir string, o Options) (*State, error) { return open(osFS{}, dir, o) }
+func Open(dir string, o Options) (*State, error) { return open(durable.OS{}, dir, o) }
 
-func open(fs fsys, dir string, o Options) (_ *State, err error) {
+func open(fs durable.FS, dir string, o Options) (_ *State, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -78,7 +91,7 @@ func open(fs fsys, dir string, o Options) (_ *State, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDir(fs, dir); err != nil {
+	if err := durable.MakeDir(fs, dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
 	if err := refuseOthers(dir); err != nil {
@@ -180,7 +193,7 @@ func (s *State) restore(last *Snapshot, o Options) (err error) {
 		return err
 	}
 	// The files' names, before a snapshot speaks of their length.
-	return syncDir(s.fs, s.dir)
+	return durable.SyncDir(s.fs, s.dir)
 }
 
 func passOf(s *Snapshot) int {
@@ -231,7 +244,7 @@ func (s *State) rotate(size int64, to string) error {
 		return err
 	}
 	// Before the snapshot names it.
-	return syncDir(s.fs, s.dir)
+	return durable.SyncDir(s.fs, s.dir)
 }
 
 func missing(name string) bool {
@@ -290,7 +303,7 @@ func (s *State) sweep(keep []Retry) error {
 // is somebody else's; what the job's own words mean may have moved. The others
 // are those of [Open].
 func MakeDir(dir string, job []Field) error {
-	if err := makeDir(osFS{}, dir); err != nil {
+	if err := durable.MakeDir(durable.OS{}, dir, 0o700); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}
 	if err := refuseOthers(dir); err != nil {

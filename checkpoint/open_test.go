@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"rewrap/checkpoint/account"
+	"rewrap/checkpoint/durable"
 )
 
 func TestOpenMakesDirectory(t *testing.T) {
@@ -62,13 +63,13 @@ func TestOpenMakesParentsDurable(t *testing.T) {
 }
 
 type syncedDirs struct {
-	osFS
+	durable.OS
 	dirs []string
 }
 
 func (s *syncedDirs) SyncDir(name string) error {
 	s.dirs = append(s.dirs, name)
-	return s.osFS.SyncDir(name)
+	return s.OS.SyncDir(name)
 }
 
 func TestOpenRefusesOthersDirectory(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rewrap/checkpoint/durable"
 )
 
 // State is an open state directory. Its lock is held until Close.
@@ -19,10 +21,10 @@ import (
 // Audit, Owe and Cut are for one goroutine at a time, as are Commit and End,
 // which may overlap them. Everything else may be called at any time.
 type State struct {
-	fs   fsys
+	fs   durable.FS
 	dir  string
 	now  func() time.Time
-	lock *lock
+	lock *durable.Lock
 
 	journal         *Journal
 	audit, failures *lines
@@ -205,7 +207,7 @@ func (s *State) Close() error {
 		}
 	}
 	// Last: until here another process could not have opened the files.
-	return errors.Join(append(errs, s.lock.release())...)
+	return errors.Join(append(errs, s.lock.Release())...)
 }
 
 // WriteFile gives a file in a state directory new content, whole or not at
@@ -217,13 +219,13 @@ func WriteFile(dir, name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := makeDir(osFS{}, dir); err != nil {
+	if err := durable.MakeDir(durable.OS{}, dir, 0o700); err != nil {
 		return err
 	}
-	return writeFile(osFS{}, dir, name, data)
+	return writeFile(durable.OS{}, dir, name, data)
 }
 
-func writeFile(fs fsys, dir, name string, data []byte) error {
+func writeFile(fs durable.FS, dir, name string, data []byte) error {
 	callers := name == attestationFile || name == summaryFile
 	if name != filepath.Base(name) || name == "." || name == ".." || isOurs(name) && !callers {
 		return fmt.Errorf("checkpoint: %q is not a name for a caller's file", name)

@@ -2,7 +2,7 @@
 
 package keyring
 
-import "os"
+import "rewrap/checkpoint/durable"
 
 // keepACL: elsewhere a new keyring has the ACL that its folder gives it.
-func keepACL(*os.File, string) error { return nil }
+func keepACL(durable.File, string) error { return nil }

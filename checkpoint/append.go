@@ -40,6 +40,9 @@ func (e Entry) appendJSON(b []byte) (_ []byte, err error) {
 		}
 		b = append(append(b, `,"inverse":`...), e.Inverse...)
 	}
+	if e.Version != "" {
+		b = account.AppendString(append(b, `,"version":`...), e.Version)
+	}
 	return append(b, '}'), nil
 }
 

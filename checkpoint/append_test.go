@@ -55,8 +55,8 @@ func TestAppendJSON(t *testing.T) {
 			}
 		}
 	}
-	entry := func(id, rev string, at int64, keys []account.KeyChange, inverse map[string]int) bool {
-		e := Entry{ID: id, Time: time.Unix(at%(1<<35), at%1e9), Rev: rev, Keys: keys}
+	entry := func(id, rev, version string, at int64, keys []account.KeyChange, inverse map[string]int) bool {
+		e := Entry{ID: id, Time: time.Unix(at%(1<<35), at%1e9), Rev: rev, Keys: keys, Version: version}
 		if len(inverse) > 0 {
 			e.Inverse, _ = json.Marshal(inverse)
 		}
@@ -78,7 +78,7 @@ func TestAppendJSON(t *testing.T) {
 		}
 	}
 	for c := range 0x100 {
-		same(Entry{ID: string(rune(c)), Rev: string([]byte{'a', byte(c), 'z'})})
+		same(Entry{ID: string(rune(c)), Rev: string([]byte{'a', byte(c), 'z'}), Version: string([]byte{byte(c)})})
 	}
 	if _, err := (AuditLine{Time: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}).appendJSON(nil); err == nil {
 		t.Error("a time that JSON cannot hold is taken")
@@ -88,7 +88,7 @@ func TestAppendJSON(t *testing.T) {
 // TestAppendJSONIsComplete fails when a field is added that nobody writes.
 func TestAppendJSONIsComplete(t *testing.T) {
 	t.Parallel()
-	for v, n := range map[any]int{reflect.TypeFor[Entry](): 5, reflect.TypeFor[AuditLine](): 5, reflect.TypeFor[account.KeyChange](): 8} {
+	for v, n := range map[any]int{reflect.TypeFor[Entry](): 6, reflect.TypeFor[AuditLine](): 5, reflect.TypeFor[account.KeyChange](): 8} {
 		if got := v.(reflect.Type).NumField(); got != n {
 			t.Errorf("%v has %d fields; appendJSON knows %d", v, got, n)
 		}

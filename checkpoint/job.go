@@ -5,6 +5,17 @@ import (
 	"strings"
 )
 
+// Field is one line of the description of a job: its source, its target, a
+// filter. A name may come more than once.
+type Field struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	// Moves says that the value is not the operator's own but what the
+	// operator's word for it stood for, such as the key that an alias points to.
+	// A new pass takes another value in its place; a pass that goes on does not.
+	Moves bool `json:"moves,omitempty"`
+}
+
 // values are those of one name in a job.
 type values struct {
 	all   []string

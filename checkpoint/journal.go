@@ -141,8 +141,8 @@ func checkHeader(r io.ReaderAt, name string, size int64) error {
 // safe, and the next Open cuts off the rest. ErrNotUTF8 and ErrTooLarge
 // concern this entry alone.
 func (j *Journal) Append(ctx context.Context, e Entry) (int64, error) {
-	if !utf8.ValidString(e.ID) || !utf8.ValidString(e.Rev) {
-		return 0, fmt.Errorf("journal entry of %q: id or revision is %w", e.ID, ErrNotUTF8)
+	if !utf8.ValidString(e.ID) || !utf8.ValidString(e.Rev) || !utf8.ValidString(e.Version) {
+		return 0, fmt.Errorf("journal entry of %q: id, revision or version is %w", e.ID, ErrNotUTF8)
 	}
 	frame, err := appendLine(make([]byte, frameHead, frameHead+256+512*len(e.Keys)+len(e.Inverse)), e, maxFrame)
 	if err != nil {

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"os"
 	"path/filepath"
 	"sync"
@@ -193,68 +191,4 @@ func checkText(what string, texts ...string) error {
 		}
 	}
 	return nil
-}
-
-// readOwed yields the lines of a retry file from an offset on. With
-// otherJournal the frames that they name are of a journal that is lost; there
-// may be others at the same place in the one that is there.
-func readOwed(dir string, r Retry, otherJournal bool) iter.Seq2[OwedAt, error] {
-	return func(yield func(OwedAt, error) bool) {
-		name := filepath.Join(dir, r.File)
-		f, err := os.Open(name)
-		if err != nil {
-			yield(OwedAt{}, err)
-			return
-		}
-		defer f.Close()
-		if _, err := f.Seek(r.Offset, io.SeekStart); err != nil {
-			yield(OwedAt{}, err)
-			return
-		}
-		in := bufio.NewReaderSize(f, 1<<16)
-		var line []byte
-		for off := r.Offset; ; {
-			line, err = readLine(in, line[:0])
-			if errors.Is(err, io.EOF) && len(line) == 0 {
-				return
-			}
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, ErrTooLarge) {
-				yield(OwedAt{}, fmt.Errorf("read %s: %w", name, err))
-				return
-			}
-			var o OwedAt
-			if err == nil {
-				err = json.Unmarshal(line, &o.Owed)
-			} else if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF // a line without its end
-			}
-			if err != nil {
-				yield(OwedAt{}, &CorruptError{name, off, fmt.Sprintf("the line is not an owed item (%v). %s", err, owedLost)})
-				return
-			}
-			off += int64(len(line))
-			o.Next = off
-			if otherJournal {
-				o.Journal, o.Known = -1, 0
-			}
-			if !yield(o, nil) {
-				return
-			}
-		}
-	}
-}
-
-// readLine appends a line with its end to buf. With io.EOF what it returns
-// has no end.
-func readLine(in *bufio.Reader, buf []byte) ([]byte, error) {
-	for {
-		part, err := in.ReadSlice('\n')
-		buf = append(buf, part...)
-		if len(buf) > maxLine+1 {
-			return buf, ErrTooLarge
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return buf, err
-		}
-	}
 }

@@ -208,13 +208,14 @@ func beginsPass(last *Snapshot, o Options) bool { return last == nil || last.End
 
 // begin is the snapshot that the new session begins with.
 func (s *State) begin(last *Snapshot, o Options) Snapshot {
-	next := Snapshot{Pass: passOf(last) + 1, Session: 1, Began: o.Now().UTC()}
+	next := Snapshot{PassState: PassState{Pass: passOf(last) + 1, Session: 1, Began: o.Now().UTC()}}
 	if !beginsPass(last, o) {
 		next = last.Clone()
 		next.Result, next.Ended = "", false
 	}
 	if last != nil {
 		next.Session = last.Session + 1
+		next.Learned = last.Learned
 	}
 	next.Format = snapshotFormat
 	next.Tool = o.Version
@@ -250,34 +251,6 @@ func (s *State) rotate(size int64, to string) error {
 func missing(name string) bool {
 	_, err := os.Lstat(name)
 	return errors.Is(err, os.ErrNotExist)
-}
-
-func (s *State) checkRetries(retries []Retry) error {
-	for _, r := range retries {
-		if err := checkOwed(filepath.Join(s.dir, r.File), max(r.Offset, r.Size)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-const owedLost = "The list of items to try again is lost. Restore the file from a copy, or begin a new pass: rewrap run … --restart looks at every item again"
-
-// checkOwed returns a *CorruptError for a file of owed items that has lost
-// some of its first size bytes. To go on without them would be to forget
-// items.
-func checkOwed(name string, size int64) error {
-	info, err := os.Stat(name)
-	if errors.Is(err, os.ErrNotExist) {
-		return &CorruptError{name, 0, "it is missing. " + owedLost}
-	}
-	if err != nil {
-		return err
-	}
-	if info.Size() < size {
-		return &CorruptError{name, info.Size(), fmt.Sprintf("it ends here, and %d bytes had been durable. %s", size, owedLost)}
-	}
-	return nil
 }
 
 // sweep removes what no snapshot speaks of any more, and half-written files

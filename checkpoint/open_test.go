@@ -189,7 +189,7 @@ func TestPasses(t *testing.T) {
 		s.Result = "remaining"
 		s.Targets = map[string]string{"k": "m"}
 		s.Spans = []SpanState{{ID: "0", Data: "d", After: "c", Done: true}}
-		s.Parked = []Parked{{"3", "c3"}}
+		s.Parked = []Parked{{ID: "3", Cursor: "c3"}}
 		s.Tally.Items = account.Items{Seen: 2, Rewrapped: 1, Failed: 1}
 		s.Tally.SkippedByReason = account.Reasons{"archived": 1}
 		s.Tally.Census = account.Census{{Key: "k", Material: "m", How: "kms"}: 1}
@@ -419,6 +419,8 @@ func TestCommitRefuses(t *testing.T) {
 	for _, change := range []func(*Snapshot){
 		func(s *Snapshot) { s.Spans = []SpanState{{After: "\xff"}} },
 		func(s *Snapshot) { s.Parked = []Parked{{ID: "\xff"}} },
+		func(s *Snapshot) { s.Parked = []Parked{{Name: "\xff"}} },
+		func(s *Snapshot) { s.Learned = "\xff" },
 		func(s *Snapshot) { s.Retries = []Retry{{File: "failures.1.jsonl"}} },
 	} {
 		snap := s.Snapshot()

@@ -1,38 +1,42 @@
 package checkpoint
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"rewrap/checkpoint/account"
 )
 
-// Snapshot is all that a run has to know to go on: what the job is, how far
-// its pass has come, and what was counted on the way. It is small whatever
-// the number of items, and is replaced as a whole by [State.Commit].
+// Snapshot is everything that a run needs to go on: what the job is, how far
+// its pass has come, and what was counted on the way. It is small whatever the
+// number of items, and [State.Commit] replaces it as a whole.
+//
+// The structs without a name of their own are there for readers; in JSON their
+// fields stand among the others.
 type Snapshot struct {
 	Format int     `json:"-"`    // of checkpoint.json; written around the snapshot
 	Tool   string  `json:"tool"` // Options.Version of the process that saved it
 	Job    []Field `json:"job"`
 
-	Pass    int       `json:"pass"`    // from 1; one more with every pass over all items
-	Session int       `json:"session"` // from 1; one more with every Open
-	Began   time.Time `json:"began"`   // of the pass
-	Saved   time.Time `json:"saved"`   // of this snapshot
-
-	// Result is "" while the run goes on, else "complete", "remaining",
-	// "stopped" or "failed".
-	Result string `json:"result"`
-	// Ended says that the pass is over, with nothing left to go on with, and
-	// reported: the next Open begins a new pass. Set by [State.End].
-	Ended bool `json:"ended,omitempty"`
+	PassState
 
 	// Targets maps a key's ARN to the id of the key material that was
 	// current when the pass began.
 	Targets map[string]string `json:"targets"`
-	Spans   []SpanState       `json:"spans"` // nil until the engine has set them
+	// Learned is how the job writes base64 where an item does not show it. It is
+	// learned once, before the first write, and later passes keep it. Its text
+	// means nothing to this package. "": nothing was learned.
+	Learned string      `json:"learned,omitempty"`
+	Spans   []SpanState `json:"spans"` // nil until the engine has set them
 	// Retries are the failures of earlier sessions that are still to be
 	// tried again, oldest first.
 	Retries []Retry `json:"retries"`
@@ -41,32 +45,42 @@ type Snapshot struct {
 	Parked []Parked      `json:"parked"`
 	Tally  account.Tally `json:"tally"`
 
+	FileState
+}
+
+// PassState is which pass and session a snapshot is of, and how the pass ended.
+type PassState struct {
+	Pass    int       `json:"pass"`    // from 1; one more with every pass over all items
+	Session int       `json:"session"` // from 1; one more with every Open
+	Began   time.Time `json:"began"`   // of the pass
+	Saved   time.Time `json:"saved"`   // of this snapshot
+
+	// Result is "" while the run goes on, else "complete", "remaining",
+	// "stopped" or "failed".
+	Result string `json:"result"`
+	// Ended says that the pass is over and was reported, and that nothing is
+	// left to go on with: the next Open begins a new pass. Set by [State.End].
+	Ended bool `json:"ended,omitempty"`
+}
+
+// FileState is what a snapshot says about the other files of the directory.
+// Places and lengths are in bytes.
+type FileState struct {
 	// Unsettled are the offsets of those frames of the undo journal whose item
-	// is not settled, so that the edit in it may have landed unnoticed; and
-	// from JournalFrom on every frame is taken for such a one.
+	// is not settled: the edit may be in the item although nothing counts it.
+	// The same goes for every frame from JournalFrom on.
 	Unsettled   []int64 `json:"unsettled,omitempty"`
 	JournalFrom int64   `json:"journal_from"`
-	// JournalBegan is the session that began the journal anew because the
-	// old one was lost; 0: none did. What was owed before it names frames of
-	// the old one. Set by Open.
+	// JournalBegan is the session that began a new journal because the old one
+	// was lost; 0: none did. Items that were owed before it name frames of the
+	// old journal. Set by Open.
 	JournalBegan int `json:"journal_began,omitempty"`
-	// The lengths, in bytes, of what belongs to this snapshot: the journal's
-	// was durable by then and may have grown since, the others are cut back
-	// to them by Open. Set by Commit.
+	// The lengths of the part of each file that belongs to this snapshot. The
+	// journal was durable up to its length, and may have grown since. Open cuts
+	// the other two back to theirs. Set by Commit.
 	JournalLen  int64 `json:"journal_len"`
 	AuditLen    int64 `json:"audit_len"`
 	FailuresLen int64 `json:"failures_len"`
-}
-
-// Field is one line of what makes a job this job: its source, its target, a
-// filter. A name may come more than once.
-type Field struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-	// Moves says that the value is not the operator's own but what his word
-	// for it meant, such as the key that an alias points to. A new pass takes
-	// another value in its place; a pass that goes on does not.
-	Moves bool `json:"moves,omitempty"`
 }
 
 // SpanState is a span of the source's listing order and how far it is
@@ -78,17 +92,10 @@ type SpanState struct {
 	Done  bool   `json:"done"`            // the listing came to its end, and all of it is settled, parked or owed
 }
 
-// Retry is a file of [Owed] lines of an earlier session, and the offset of
-// the first one that is not settled yet.
-type Retry struct {
-	File   string `json:"file"`
-	Offset int64  `json:"offset"`
-	Size   int64  `json:"size"` // of the file, in bytes; set by Open
-}
-
 // Parked is an item that a watermark has passed and that is not settled.
 type Parked struct {
 	ID     string `json:"id"`
+	Name   string `json:"name,omitempty"` // the name that patterns match; "": the same as ID
 	Cursor string `json:"cursor"`
 }
 
@@ -104,60 +111,73 @@ func (s Snapshot) Clone() Snapshot {
 	return s
 }
 
-// Owed is a line of failures.jsonl: an item that is not done, because it
-// failed, or was skipped while its key is old or unknown. The first four
-// names of its JSON are a contract.
-type Owed struct {
-	ID       string         `json:"id"`
-	Error    string         `json:"error"`
-	Reason   string         `json:"reason"`
-	Attempts int            `json:"attempts"`
-	Outcome  string         `json:"outcome"`
-	Cursor   string         `json:"cursor"`
-	Under    account.Census `json:"under,omitempty"` // what its keys are under, as the census counted them
-	// Keys is what the tally counted of its keys that will be counted anew
-	// when the item is tried again.
-	Keys    account.KeyCounts `json:"keys"`
-	Journal int64             `json:"journal"` // offset of the undo journal's newest frame about it, if that edit may have landed unnoticed; -1: none
-	// Known is the offset up to which the account knows of the undo journal's
-	// other frames about it; 0: none.
-	Known int64 `json:"known,omitempty"`
+// snapshotFormat is the newest format of checkpoint.json that is known.
+const snapshotFormat = 1
+
+// wrapping is checkpoint.json. It has a checksum because a watermark with a
+// flipped bit would leave items out, and nobody would notice.
+type wrapping struct {
+	Format   int             `json:"format"`
+	CRC32C   string          `json:"crc32c"` // of the bytes of Snapshot, in hex
+	Snapshot json.RawMessage `json:"snapshot"`
 }
 
-// OwedAt is an [Owed] and its place in a retry file.
-type OwedAt struct {
-	Owed
-	Next int64 // the offset after the line: Retry.Offset once the item is settled
+func encodeSnapshot(s Snapshot) ([]byte, error) {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	out, err := json.Marshal(wrapping{snapshotFormat, snapshotSum(data), data})
+	return append(out, '\n'), err
 }
 
-// AuditLine is a line of audit.jsonl: one wrapped key that changed.
-type AuditLine struct {
-	ID   string    `json:"id"`
-	Time time.Time `json:"time"`
-	account.KeyChange
-	RevisionBefore string `json:"revision_before"`
-	RevisionAfter  string `json:"revision_after"`
+func snapshotSum(data []byte) string {
+	return fmt.Sprintf("%08x", crc32.Checksum(data, castagnoli))
 }
 
-// Entry is a frame of the undo journal: an edit that is about to be made, and
-// how to take it back.
-type Entry struct {
-	ID      string              `json:"id"`
-	Time    time.Time           `json:"time"`
-	Rev     string              `json:"rev"` // the revision that the edit is made on
-	Keys    []account.KeyChange `json:"keys,omitempty"`
-	Inverse json.RawMessage     `json:"inverse,omitempty"` // the edit that undoes it; opaque here
+func readSnapshot(dir string) (*Snapshot, error) {
+	name := filepath.Join(dir, snapshotFile)
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return decodeSnapshot(name, data)
 }
 
-// EntryAt is an [Entry] and its place in the journal.
-type EntryAt struct {
-	Entry
-	Offset int64 // where its frame begins
-	Next   int64 // where the next one does
-}
-
-// ItemAt is an entry of the journal by its place and the item that it is about.
-type ItemAt struct {
-	ID     string
-	Offset int64 // where its frame begins
+func decodeSnapshot(name string, data []byte) (*Snapshot, error) {
+	corrupt := func(off int64, format string, args ...any) error {
+		return &CorruptError{name, off, fmt.Sprintf(format, args...) + ". rewrap run … --restart sets it aside and begins again at the first item: " +
+			"what is on target already is recognised, and the undo journal and the audit log are kept"}
+	}
+	var w wrapping
+	if err := json.Unmarshal(data, &w); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			return nil, corrupt(syntax.Offset, "it is not JSON (%v)", err)
+		}
+		return nil, corrupt(0, "it is not a snapshot (%v)", err)
+	}
+	off := int64(max(bytes.Index(data, w.Snapshot), 0))
+	switch {
+	case w.Format > snapshotFormat:
+		return nil, &VersionError{name, w.Format, snapshotFormat}
+	case w.Format < 1:
+		return nil, corrupt(0, "it names no format")
+	case !strings.EqualFold(snapshotSum(w.Snapshot), w.CRC32C):
+		return nil, corrupt(off, "its checksum does not fit")
+	}
+	var s Snapshot
+	if err := json.Unmarshal(w.Snapshot, &s); err != nil {
+		return nil, corrupt(off, "it is not a snapshot (%v)", err)
+	}
+	s.Format = w.Format
+	if s.Pass < 1 || s.Session < 1 || s.JournalFrom < headerLen || s.JournalLen < s.JournalFrom || s.AuditLen < 0 || s.FailuresLen < 0 {
+		return nil, corrupt(off, "its numbers cannot be")
+	}
+	for _, r := range s.Retries {
+		if !isRetryFile(r.File) || r.Offset < 0 || r.Size < 0 {
+			return nil, corrupt(off, "it names %q as a retry file", r.File)
+		}
+	}
+	return &s, nil
 }

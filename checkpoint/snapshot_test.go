@@ -63,12 +63,12 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		return true
 	}
 	if err := quick.Check(func(a, b, c string, n uint8, seed uint64) bool {
-		s := Snapshot{Tool: valid(a), Result: valid(b), Targets: map[string]string{valid(a): valid(b)}}
+		s := Snapshot{Tool: valid(a), PassState: PassState{Result: valid(b)}, Learned: valid(c), Targets: map[string]string{valid(a): valid(b)}}
 		for i := range int(n % 4) {
 			x := strings.Repeat(valid(c), i)
 			s.Job = append(s.Job, Field{valid(a), x, i%2 == 0})
 			s.Spans = append(s.Spans, SpanState{x, valid(b), valid(a), i%2 == 0})
-			s.Parked = append(s.Parked, Parked{x, valid(a)})
+			s.Parked = append(s.Parked, Parked{x, valid(b), valid(a)})
 			s.Retries = append(s.Retries, Retry{})
 			s.Tally.Items.Seen += int64(n)
 			if s.Tally.Census == nil {
@@ -88,7 +88,7 @@ func valid(s string) string { return strings.ToValidUTF8(s, "<&>\u2028") }
 // believed, but for the spelling of what stands around it.
 func TestSnapshotFlippedBytes(t *testing.T) {
 	t.Parallel()
-	s := Snapshot{Job: testJob, Pass: 1, Session: 2, JournalFrom: 16, JournalLen: 16, Spans: []SpanState{{ID: "0", After: "photos/2024"}}}
+	s := Snapshot{Job: testJob, PassState: PassState{Pass: 1, Session: 2}, FileState: FileState{JournalFrom: 16, JournalLen: 16}, Spans: []SpanState{{ID: "0", After: "photos/2024"}}}
 	data, err := encodeSnapshot(s)
 	if err != nil {
 		t.Fatal(err)

@@ -1,16 +1,12 @@
 package checkpoint
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"iter"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"rewrap/checkpoint/durable"
@@ -61,7 +57,7 @@ func (s *State) Audit(a AuditLine) error {
 // Cut. ErrNotUTF8 and ErrTooLarge concern this line alone; after any other
 // error nothing more can be added.
 func (s *State) Owe(o Owed) error {
-	if err := checkText("owed item", o.ID, o.Cursor); err != nil {
+	if err := checkText("owed item", o.ID, o.Name, o.Cursor); err != nil {
 		return err
 	}
 	if err := s.failures.add(o); err != nil {
@@ -139,8 +135,11 @@ func (s *State) commit(snap Snapshot) error {
 			return fmt.Errorf("checkpoint: retry file %q is not of this session", r.File)
 		}
 	}
+	if err := checkText("learned style", snap.Learned); err != nil {
+		return err
+	}
 	for _, p := range snap.Parked {
-		if err := checkText("parked item", p.ID, p.Cursor); err != nil {
+		if err := checkText("parked item", p.ID, p.Name, p.Cursor); err != nil {
 			return err
 		}
 	}
@@ -253,75 +252,4 @@ func Read(dir string) (Status, error) {
 		return Status{}, err
 	}
 	return Status{Snapshot: *snap, Live: live, Holder: p}, nil
-}
-
-// snapshotFormat is the newest format of checkpoint.json that is known.
-const snapshotFormat = 1
-
-// wrapping is checkpoint.json. A watermark with a flipped bit would leave
-// items out without a word, hence the checksum.
-type wrapping struct {
-	Format   int             `json:"format"`
-	CRC32C   string          `json:"crc32c"` // of the bytes of Snapshot, in hex
-	Snapshot json.RawMessage `json:"snapshot"`
-}
-
-func encodeSnapshot(s Snapshot) ([]byte, error) {
-	data, err := json.Marshal(s)
-	if err != nil {
-		return nil, err
-	}
-	out, err := json.Marshal(wrapping{snapshotFormat, snapshotSum(data), data})
-	return append(out, '\n'), err
-}
-
-func snapshotSum(data []byte) string {
-	return fmt.Sprintf("%08x", crc32.Checksum(data, castagnoli))
-}
-
-func readSnapshot(dir string) (*Snapshot, error) {
-	name := filepath.Join(dir, snapshotFile)
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	return decodeSnapshot(name, data)
-}
-
-func decodeSnapshot(name string, data []byte) (*Snapshot, error) {
-	corrupt := func(off int64, format string, args ...any) error {
-		return &CorruptError{name, off, fmt.Sprintf(format, args...) + ". rewrap run … --restart sets it aside and begins again at the first item: " +
-			"what is on target already is recognised, and the undo journal and the audit log are kept"}
-	}
-	var w wrapping
-	if err := json.Unmarshal(data, &w); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			return nil, corrupt(syntax.Offset, "it is not JSON (%v)", err)
-		}
-		return nil, corrupt(0, "it is not a snapshot (%v)", err)
-	}
-	off := int64(max(bytes.Index(data, w.Snapshot), 0))
-	switch {
-	case w.Format > snapshotFormat:
-		return nil, &VersionError{name, w.Format, snapshotFormat}
-	case w.Format < 1:
-		return nil, corrupt(0, "it names no format")
-	case !strings.EqualFold(snapshotSum(w.Snapshot), w.CRC32C):
-		return nil, corrupt(off, "its checksum does not fit")
-	}
-	var s Snapshot
-	if err := json.Unmarshal(w.Snapshot, &s); err != nil {
-		return nil, corrupt(off, "it is not a snapshot (%v)", err)
-	}
-	s.Format = w.Format
-	if s.Pass < 1 || s.Session < 1 || s.JournalFrom < headerLen || s.JournalLen < s.JournalFrom || s.AuditLen < 0 || s.FailuresLen < 0 {
-		return nil, corrupt(off, "its numbers cannot be")
-	}
-	for _, r := range s.Retries {
-		if !isRetryFile(r.File) || r.Offset < 0 || r.Size < 0 {
-			return nil, corrupt(off, "it names %q as a retry file", r.File)
-		}
-	}
-	return &s, nil
 }

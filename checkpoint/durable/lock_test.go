@@ -5,6 +5,7 @@ package durable_test
 import (
 	"bufio"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +29,8 @@ func TestMain(m *testing.M) {
 			os.Stdout.WriteString(err.Error())
 		}
 		os.Stdout.WriteString("\n")
-		select {}
+		io.Copy(io.Discard, os.Stdin) // until it is killed, or its parent ends
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -44,6 +46,9 @@ func TestLock(t *testing.T) {
 	cmd.Env = append(os.Environ(), lockEnv+"="+name)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,4 +142,24 @@ func TestLockWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	next.Release()
+}
+
+// TestPeeksAtOnce: those who only look do not take each other for a holder.
+func TestPeeksAtOnce(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "lock")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 500 {
+				if held, _, err := durable.Peek(name); held || err != nil {
+					t.Errorf("%v, %v", held, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -9,8 +9,9 @@ import (
 )
 
 // appender is a record that is written for every wrapped key of a run. Its
-// JSON is what encoding/json makes of it (without the escaping of HTML), to the
-// byte; but that takes ten times as long, and an item may have a million keys.
+// appendJSON writes the same bytes as encoding/json without the escaping of
+// HTML. encoding/json takes ten times as long, and an item may have a million
+// keys.
 type appender interface {
 	appendJSON(b []byte) ([]byte, error)
 }

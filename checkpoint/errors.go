@@ -9,21 +9,23 @@ import (
 	"time"
 )
 
-// ErrLocked is what a [LockedError] is.
+// ErrLocked matches every [LockedError] in [errors.Is].
 var ErrLocked = errors.New("state directory is in use")
 
-// ErrNotUTF8 is returned for an id, cursor or revision that JSON could not
-// give back as it was. Nothing was written, and the state can be used on.
+// ErrNotUTF8 says that a text, such as an id, a cursor or a revision, is not
+// UTF-8, so JSON would not give it back as it was. Nothing was written, and the
+// state can be used on.
 var ErrNotUTF8 = errors.New("not valid UTF-8")
 
-// ErrTooLarge is returned for a line or frame beyond what would be read back
-// (16 MiB). Nothing was written, and the state can be used on.
+// ErrTooLarge says that a record is larger than the largest that is read back:
+// 16 MiB for a line, 1 GiB for a frame of the journal. Nothing was written, and
+// the state can be used on.
 var ErrTooLarge = errors.New("too large for one record")
 
-// Process is the one that holds, or last held, a state directory.
+// Process is the process that holds, or last held, a state directory.
 type Process struct {
 	PID   int       `json:"pid"`   // 0: not known
-	Host  string    `json:"host"`  // its host's name, which may be another one on a shared file system
+	Host  string    `json:"host"`  // the name of its host, which may be another host on a shared file system
 	Since time.Time `json:"since"` // when it opened the directory
 }
 
@@ -44,19 +46,19 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("state directory %s is in use by %s; wait for it to end or stop it", e.Dir, e.Process)
 }
 
-// Is makes a LockedError an [ErrLocked].
+// Is says whether target is [ErrLocked].
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
-// Difference is a field of the job that is not what it was.
+// Difference is a field of the job whose value has changed.
 type Difference struct {
 	Name    string
-	Was, Is string // "": not there. Values of one name are joined with commas
-	Moves   bool   // a new pass would take it: see Field.Moves
+	Was, Is string // "": not there. Several values of one name are joined with commas
+	Moves   bool   // a new pass would accept the new value: see Field.Moves
 }
 
-// OtherJobError says that the directory holds the state of another job, or,
-// if every difference Moves, of a pass that was begun when an alias pointed
-// elsewhere. Its watermarks and counts mean nothing to this one.
+// OtherJobError says that the directory holds the state of another job, whose
+// watermarks and counts mean nothing to this one. If every difference Moves, the
+// job is the same, and its pass was begun when an alias pointed elsewhere.
 type OtherJobError struct {
 	Dir         string
 	Differences []Difference
@@ -78,8 +80,8 @@ func (e *OtherJobError) Error() string {
 	return b.String() + ". " + advice
 }
 
-// NotOursError says that a directory is full of something else. Nothing was
-// written to it.
+// NotOursError says that a directory holds files of another program and no
+// state. Nothing was written to it.
 type NotOursError struct {
 	Dir   string
 	Found string // the name of a file that is no part of a state directory
@@ -89,12 +91,12 @@ func (e *NotOursError) Error() string {
 	return fmt.Sprintf("directory %s holds other files (%s) and no checkpoint.json, so it is not used as a state directory; name one that is empty or does not exist", e.Dir, e.Found)
 }
 
-// CorruptError says that a file is not what was made durable: the disk, or
-// somebody, has changed it.
+// CorruptError says that a file is not as it was when it was made durable: the
+// disk has damaged it, or somebody has changed it.
 type CorruptError struct {
 	File   string // its path
-	Offset int64  // in bytes: where it stops making sense
-	Detail string // what is wrong, what that costs and what to do
+	Offset int64  // in bytes: up to here the file makes sense
+	Detail string // the damage, its cost and its remedy
 }
 
 func (e *CorruptError) Error() string {

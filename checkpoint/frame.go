@@ -7,20 +7,20 @@ import (
 	"io"
 )
 
-// The journal's bytes; the diagram is in the package documentation. All of
-// this is on people's disks: do not change it without a new version.
+// The format of the journal; the diagram is in the package documentation.
+// Journals of this format are on people's disks: a change needs a new version.
 const (
 	journalMagic   = "rewrap journal\n" // 15 bytes
 	journalVersion = 1
 	headerLen      = int64(len(journalMagic)) + 1
 
 	frameHead = 8 // length and checksum
-	// afterSync is the bit of a frame's length that says: when this frame was
-	// written, everything before it was durable.
+	// afterSync is a bit of a frame's length. It says that everything before
+	// this frame was durable when the frame was written.
 	afterSync = 1 << 31
-	// maxLine bounds a line, and maxFrame a frame's payload: an item may have
-	// a million wrapped keys, whose inverse is one frame. A damaged length
-	// cannot ask for more than the file has.
+	// maxLine bounds a line, and maxFrame the payload of a frame. A frame is
+	// larger because it holds the inverse of a whole item, which may have a
+	// million wrapped keys. In bytes.
 	maxLine, maxFrame = 16 << 20, 1 << 30
 )
 
@@ -28,8 +28,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func journalHeader() []byte { return append([]byte(journalMagic), journalVersion) }
 
-// seal makes a frame of frameHead bytes and the payload behind them, which has
-// at most maxFrame.
+// seal fills in the first frameHead bytes of a frame, whose payload stands
+// behind them and has at most maxFrame bytes.
 func seal(frame []byte, first bool) {
 	head, payload := frame[:frameHead], frame[frameHead:]
 	size := uint32(len(payload))
@@ -47,8 +47,9 @@ func checksum(size, payload []byte) uint32 {
 // errBadFrame says that the bytes are no frame: cut short, or damaged.
 var errBadFrame = errors.New("no intact frame")
 
-// readHead reads the head of the frame at off, whose payload of n bytes ends
-// within the size.
+// readHead reads the head of the frame at off in a journal of the given size.
+// The payload has n bytes and ends within the size: a damaged length cannot ask
+// for more memory than the file is long.
 func readHead(r io.ReaderAt, off, size int64) (head [frameHead]byte, n uint32, first bool, err error) {
 	if off < headerLen || size-off < frameHead {
 		return head, 0, false, errBadFrame
@@ -64,8 +65,8 @@ func readHead(r io.ReaderAt, off, size int64) (head [frameHead]byte, n uint32, f
 	return head, n, first, nil
 }
 
-// readFrame reads the frame at off of a journal of the given size. It uses
-// buf if that is large enough. Errors other than errBadFrame are from r.
+// readFrame reads the frame at off in a journal of the given size, into buf if
+// that is large enough. Errors other than errBadFrame are those of r.
 func readFrame(r io.ReaderAt, off, size int64, buf []byte) (payload []byte, first bool, err error) {
 	head, n, first, err := readHead(r, off, size)
 	if err != nil {
@@ -84,7 +85,8 @@ func readFrame(r io.ReaderAt, off, size int64, buf []byte) (payload []byte, firs
 	return buf, first, nil
 }
 
-// unexpected is for a read that the file's size had promised.
+// unexpected is for the error of a read within the size of the file, where an
+// end of the file means that somebody cut it meanwhile.
 func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -92,14 +94,15 @@ func unexpected(err error) error {
 	return err
 }
 
-// findEnd walks the frames from off and returns where the intact ones end.
+// findEnd walks the frames from off and returns the end of the intact ones.
 //
-// What follows is torn: the last group of frames was being written when the
-// power went or the process was killed, so no Append of it had returned, and
-// it can be cut off. Any part of the group may have reached the disk, but
-// nothing after it was ever written. So if an intact frame is found later that
-// says it was written after a sync, the bytes between had been durable, and
-// were damaged since: lost is then the place of that frame, else -1.
+// Bytes after that end are usually torn: the last group of frames was being
+// written when the power went or the process was killed. No Append of that
+// group had returned, so it can be cut off. Any part of the group may have
+// reached the disk, but nothing was ever written behind it. So if there is an
+// intact frame behind the end that says it was written after a sync, then the
+// bytes between had been durable and were damaged since. Then lost is the place
+// of that frame, else -1.
 func findEnd(r io.ReaderAt, off, size int64) (end, lost int64, err error) {
 	var buf []byte
 	for off < size {
@@ -117,9 +120,10 @@ func findEnd(r io.ReaderAt, off, size int64) (end, lost int64, err error) {
 	return off, -1, nil
 }
 
-// findSynced looks at every byte from off for an intact frame that was
-// written after a sync. Nearly every place is ruled out by its first bytes:
-// the bit in the length, and the brace that a payload begins with.
+// findSynced looks at every byte from off for the beginning of an intact frame
+// that was written after a sync; -1: there is none. The first bytes rule out
+// nearly every place: the bit in the length, and the brace that a payload begins
+// with.
 func findSynced(r io.ReaderAt, off, size int64) (int64, error) {
 	const window = 1 << 16
 	var (

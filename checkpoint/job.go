@@ -16,24 +16,24 @@ type Field struct {
 	Moves bool `json:"moves,omitempty"`
 }
 
-// values are those of one name in a job.
+// values are the values of one name in a job.
 type values struct {
 	all   []string
-	fixed []string // those that do not move
+	fixed []string // without those that move
 }
 
-// same says whether nothing differs; moved, whether nothing differs but what
-// may move between passes.
+// same says whether nothing differs. moved says whether nothing differs except
+// values that may move between passes.
 func (v values) same(w values) bool { return slices.Equal(v.all, w.all) }
 func (v values) moved(w values) bool {
 	return slices.Equal(v.fixed, w.fixed) && len(v.all) == len(w.all)
 }
 
-// Differences are the fields in which a job is not the other one.
+// Differences lists the fields in which two jobs differ.
 func Differences(was, is []Field) []Difference { return differences(was, is, true) }
 
-// differences compares jobs name by name. What may move between passes is
-// compared only if the pass goes on.
+// differences compares jobs name by name. Values that may move between passes
+// are compared only if the pass goes on.
 func differences(was, is []Field, goesOn bool) []Difference {
 	var (
 		names []string

@@ -22,14 +22,14 @@ type Journal struct {
 	f    durable.File
 	name string
 
-	// writing is held, by putting something in, by the one Append that
-	// writes and syncs a batch for all that wait for it.
+	// writing is full while one Append writes and syncs a batch, for all the
+	// Appends that wait for that batch.
 	writing chan struct{}
 
 	mu      sync.Mutex
-	open    *batch // takes in frames
+	open    *batch // the one that frames are added to
 	size    int64  // where the next frame will begin
-	durable int64  // what was synced
+	durable int64  // the length that was synced
 	err     error  // the first error; every later Append fails with it
 }
 
@@ -42,8 +42,8 @@ type batch struct {
 
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
-// chunkMax is up to where frames are gathered for one write. Larger ones are
-// not copied once more: they may be of a million keys.
+// chunkMax is how many bytes of frames are gathered for one write. A larger
+// frame, which may be of a million keys, is written as it is, without a copy.
 const chunkMax = 64 << 10
 
 // add takes a frame, and keeps it.
@@ -56,17 +56,17 @@ func (b *batch) add(frame []byte) {
 	b.chunks = append(b.chunks, frame)
 }
 
-// beginJournal makes a journal without frames: whole or not at all, so that a
-// journal always has its header.
+// beginJournal makes a journal without frames, whole or not at all: every
+// journal has its header, also after a crash in here.
 func beginJournal(fs durable.FS, dir string) error {
 	return replaceFile(fs, dir, journalFile, journalHeader())
 }
 
-// openJournal opens the journal and cuts off what a crash has torn. Frames
-// are looked at from the offset from; everything before it is known to be
-// durable. A journal that lacks or has lost some of that is left as it is,
-// with a *CorruptError; but one that is as beginJournal makes it is opened,
-// since there is nothing in it to be kept.
+// openJournal opens the journal and cuts off the frames that a crash has torn.
+// It looks at the frames from the offset from; everything before is known to be
+// durable. If some of that is missing, or damaged behind it, the journal is left
+// as it is and the error is a *CorruptError. A journal without frames is opened
+// in any case, since it holds nothing that could be kept.
 func openJournal(fs durable.FS, dir string, from int64) (_ *Journal, err error) {
 	name := filepath.Join(dir, journalFile)
 	f, err := fs.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
@@ -101,8 +101,8 @@ func openJournal(fs durable.FS, dir string, from int64) (_ *Journal, err error) 
 			return nil, fmt.Errorf("cut %s: %w", name, err)
 		}
 	}
-	// The last frames may have been written by a process that was killed
-	// before it could sync them. From here on they are taken as durable.
+	// A process may have written the last frames and been killed before it
+	// could sync them. From here on they count as durable.
 	if err := f.Sync(); err != nil {
 		return nil, fmt.Errorf("sync %s: %w", name, err)
 	}
@@ -131,15 +131,15 @@ func checkHeader(r io.ReaderAt, name string, size int64) error {
 	return nil
 }
 
-// Append adds a frame and returns where it begins. It is durable when Append
-// returns without error; frames of callers that come together are synced
-// together. A context that is done before the frame has its place prevents
-// it; after that Append waits for the disk, whatever the context says.
+// Append adds a frame and returns its offset. The frame is durable when Append
+// returns without error. Frames of callers that come at the same time are synced
+// together. If ctx is done before the frame has its place in the file, the frame
+// is not added; later Append waits for the disk, whatever ctx says.
 //
-// After an error of the disk nobody knows what of the file is durable, so
-// every later Append fails with the same error; what had returned before is
-// safe, and the next Open cuts off the rest. ErrNotUTF8 and ErrTooLarge
-// concern this entry alone.
+// After an error of the disk it is not known which part of the file is durable,
+// so every later Append fails with the same error. The frames whose Append had
+// returned before are safe, and the next Open cuts off the rest. ErrNotUTF8 and
+// ErrTooLarge concern this entry alone.
 func (j *Journal) Append(ctx context.Context, e Entry) (int64, error) {
 	if !utf8.ValidString(e.ID) || !utf8.ValidString(e.Rev) || !utf8.ValidString(e.Version) {
 		return 0, fmt.Errorf("journal entry of %q: id, revision or version is %w", e.ID, ErrNotUTF8)
@@ -169,9 +169,9 @@ func (j *Journal) Append(ctx context.Context, e Entry) (int64, error) {
 	return off, b.err
 }
 
-// flush writes and syncs b and lets the next batch fill meanwhile. Its caller
-// holds writing. A process that dies in here loses frames whose Append has
-// not returned, so nothing was changed on the strength of them.
+// flush writes and syncs b while the next batch takes in frames. Its caller
+// has filled writing. A process that dies in here loses frames whose Append has
+// not returned, and no item was changed before its Append returned.
 func (j *Journal) flush(b *batch) {
 	select {
 	case <-b.done:
@@ -186,8 +186,8 @@ func (j *Journal) flush(b *batch) {
 	if err == nil {
 		for _, chunk := range b.chunks {
 			if _, err = j.f.Write(chunk); err != nil {
-				// A full disk, mostly: what was written of the group is given
-				// back. If that fails the next Open does it.
+				// Most often the disk is full, so the space of the group is given
+				// back. If that fails, the next Open does it.
 				_ = j.f.Truncate(start)
 				break
 			}
@@ -212,8 +212,8 @@ func (j *Journal) flush(b *batch) {
 	close(b.done)
 }
 
-// Size is where the next frame would begin, behind those that wait to be
-// written: a later Append never returns less.
+// Size is the offset of the next frame, behind the frames that wait to be
+// written. No later Append returns less.
 func (j *Journal) Size() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -228,9 +228,9 @@ func (j *Journal) durableSize() int64 {
 
 const undoLost = "This costs the undo of the edit that it held, and nothing else: the item itself is safe"
 
-// Entries yields the entries from the frame at offset from on (0: the first)
-// that are durable at this moment, oldest first. Damage and errors of the
-// disk end it; what lies behind damage is not looked for.
+// Entries yields the entries that are durable at this moment, oldest first, from
+// the frame at offset from on (0: the first). An error ends it: of the disk, or
+// a *CorruptError. Entries behind damage are not looked for.
 func (j *Journal) Entries(from int64) iter.Seq2[EntryAt, error] {
 	return func(yield func(EntryAt, error) bool) {
 		end := j.durableSize()
@@ -257,8 +257,8 @@ func (j *Journal) At(offset int64) (Entry, error) {
 	return e, err
 }
 
-// Items is [Journal.Entries] without what the entries say but for their items.
-// It reads no more than their beginnings, and does not see damage behind these.
+// Items is [Journal.Entries] for callers that only need the items. It reads the
+// beginning of each entry, and does not notice damage in the rest.
 func (j *Journal) Items(from int64) iter.Seq2[ItemAt, error] {
 	return func(yield func(ItemAt, error) bool) {
 		end := j.durableSize()
@@ -293,7 +293,7 @@ func (j *Journal) item(off, end int64) (id string, next int64, err error) {
 	if id, ok := t[2].(string); ok && t[0] == json.Delim('{') && t[1] == "id" {
 		return id, next, nil
 	}
-	e, _, err := j.entry(off, end, nil) // says what is wrong with it
+	e, _, err := j.entry(off, end, nil) // for its error
 	return e.ID, next, err
 }
 
@@ -304,7 +304,7 @@ func (j *Journal) entry(off, end int64, buf []byte) (Entry, []byte, error) {
 	}
 	var e Entry
 	if err := json.Unmarshal(payload, &e); err != nil {
-		// The checksum fits, so these bytes are what was written.
+		// The checksum fits, so the bytes are as they were written.
 		return Entry{}, nil, &CorruptError{j.name, off, fmt.Sprintf("the frame is not an entry (%v). %s", err, undoLost)}
 	}
 	return e, payload, nil
@@ -317,7 +317,8 @@ func (j *Journal) frameError(off int64, err error) error {
 	return fmt.Errorf("read %s: %w", j.name, err)
 }
 
-// close waits for the batch that is being written; those behind it fail.
+// close waits for the batch that is being written. Appends that wait behind it
+// fail.
 func (j *Journal) close() error {
 	j.mu.Lock()
 	if j.err == nil {

@@ -14,8 +14,8 @@ import (
 	"rewrap/checkpoint/durable"
 )
 
-// appendLine appends v as JSON on one line of so many bytes at most, with < and
-// > left readable. After an error b is as it was.
+// appendLine appends v to b as JSON on one line of at most most bytes, without
+// the escaping of < and >. After an error it returns b as it was.
 func appendLine(b []byte, v any, most int) ([]byte, error) {
 	out := b
 	if a, ok := v.(appender); ok {
@@ -38,18 +38,19 @@ func appendLine(b []byte, v any, most int) ([]byte, error) {
 	return out, nil
 }
 
-// lines is an append-only file of JSON lines. A crash may leave any part of
-// what was written since the last snapshot; Open cuts all of that off.
+// lines is a file of JSON lines that only grows. A crash may leave any part of
+// the lines that were written since the last snapshot, and Open cuts all of them
+// off.
 type lines struct {
 	f    durable.File
 	name string
 
 	mu     sync.Mutex // sync overlaps the rest
 	w      *bufio.Writer
-	line   []byte // the last one, for its memory
-	size   int64  // with what is buffered
+	line   []byte // the last one; its memory is used again
+	size   int64  // of the file and the buffer
 	synced int64
-	err    error // the first error; sticky: after a failed write or sync nobody knows what the file holds
+	err    error // the first error; it stays, since after a failed write or sync it is not known what the file holds
 }
 
 // openLines opens a file that has been cut to size, or makes an empty one.
@@ -78,7 +79,7 @@ func (l *lines) add(v any) (err error) {
 	return nil
 }
 
-// flush hands everything to the file, and returns its length.
+// flush writes the buffer to the file and returns the file's length.
 func (l *lines) flush() (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,7 +92,7 @@ func (l *lines) flush() (int64, error) {
 	return l.size, nil
 }
 
-// sync makes the first size bytes durable, which flush has written.
+// sync makes the first size bytes durable; flush has written them before.
 func (l *lines) sync(size int64) error {
 	l.mu.Lock()
 	err, synced := l.err, l.synced
@@ -125,7 +126,7 @@ func (l *lines) close() error {
 	return l.f.Close()
 }
 
-// cutFile shortens a file that is longer to size, durably. With size 0 the
+// cutFile shortens a file to size, durably, if it is longer. With size 0 the
 // file may be missing.
 func cutFile(fs durable.FS, name string, size int64) error {
 	info, err := os.Stat(name)
@@ -143,8 +144,8 @@ func cutFile(fs durable.FS, name string, size int64) error {
 		err = f.Truncate(size)
 	}
 	if err == nil {
-		// Also where nothing was cut now: an Open that was killed may have
-		// cut it and not come so far.
+		// Also where nothing was cut: an Open may have cut the file and been
+		// killed before it synced it.
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
@@ -154,7 +155,7 @@ func cutFile(fs durable.FS, name string, size int64) error {
 }
 
 // wholeLines is the length of a file up to the end of its last whole line; 0
-// if there is no file.
+// if the file does not exist.
 func wholeLines(name string) (int64, error) {
 	f, err := os.Open(name)
 	if errors.Is(err, os.ErrNotExist) {
@@ -182,8 +183,8 @@ func wholeLines(name string) (int64, error) {
 	return 0, nil
 }
 
-// checkText refuses what JSON would change: a cursor that comes back as
-// another one makes a watermark lie.
+// checkText refuses texts that JSON would change: a cursor that came back as
+// another one would be a false watermark.
 func checkText(what string, texts ...string) error {
 	for _, t := range texts {
 		if !utf8.ValidString(t) {

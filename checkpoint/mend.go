@@ -12,9 +12,9 @@ import (
 	"rewrap/checkpoint/durable"
 )
 
-// The items are the truth, so the loss of a file that only tells of the past
-// stops nobody. What is damaged may still be of use to somebody: it is kept
-// under a name of its own, which nothing here ever removes or writes again.
+// The items are the truth, so a run goes on without a file that only tells of
+// the past. A damaged file may still be of use to somebody: it is kept under a
+// name of its own, and no code here ever removes or writes that name again.
 
 // asideName is the name under which the damaged file of that name is kept.
 func asideName(name string, n int) string { return fmt.Sprintf("%s.damaged-%d", name, n) }
@@ -26,11 +26,12 @@ func isAside(name string) bool {
 	return ok && (file == journalFile || file == snapshotFile) && err == nil && i > 0 && name == asideName(file, i)
 }
 
-// takeJournal opens the journal, or begins one. lost says that frames which
-// last knows of are not in it. used says that there has been a journal.
+// takeJournal opens the journal, or begins one. used says that the directory has
+// had a journal before. lost says that frames of which last knows are not in the
+// journal that was opened.
 //
-// A process that dies in here leaves the old journal in its place or aside,
-// and the next Open, which is of the same session, does the rest.
+// A process that dies in here leaves the old journal in its place or aside. The
+// next Open, which has the same session number, does the rest.
 func (s *State) takeJournal(last *Snapshot, session int, used bool) (lost bool, err error) {
 	var (
 		name = filepath.Join(s.dir, journalFile)
@@ -75,8 +76,8 @@ func (s *State) takeJournal(last *Snapshot, session int, used bool) (lost bool, 
 	return lost, nil
 }
 
-// setJournalAside renames the journal. The number is that of the session,
-// or the next that is free: a directory whose snapshot was lost counts its
+// setJournalAside renames the journal. Its number is that of the session, or
+// the next number that is free: a directory whose snapshot was lost counts its
 // sessions from 1 again.
 func (s *State) setJournalAside(session int) (kept string, err error) {
 	n := session
@@ -87,13 +88,13 @@ func (s *State) setJournalAside(session int) (kept string, err error) {
 	if err := s.fs.Rename(filepath.Join(s.dir, journalFile), filepath.Join(s.dir, kept)); err != nil {
 		return "", err
 	}
-	// Before a new journal takes the old name: if a power loss kept that
-	// and not this, the old one would be gone.
+	// Before a new journal takes the old name: if a power loss kept the new
+	// journal and undid this rename, the old journal would be gone.
 	return kept, durable.SyncDir(s.fs, s.dir)
 }
 
-// auditEnd is the length of the audit log that belongs to last, or what there
-// is of it in whole lines.
+// auditEnd is the length of the part of the audit log that belongs to last. If
+// the log is shorter, or last is nil, it is the length of its whole lines.
 func (s *State) auditEnd(last *Snapshot, used bool) (int64, error) {
 	name := filepath.Join(s.dir, auditFile)
 	var size int64
@@ -125,8 +126,8 @@ func (s *State) auditEnd(last *Snapshot, used bool) (int64, error) {
 const snapshotCost = "its counts and watermarks are lost, so pass 1 begins at the first item, and whether the directory was of this job could not be told"
 
 // keepSnapshot keeps a copy of an unreadable checkpoint.json. The file itself
-// stays until the first commit replaces it, so that there is no moment in
-// which the directory is nobody's.
+// stays until the first commit replaces it: a directory without it could be
+// taken for one of another program after a crash.
 func (s *State) keepSnapshot(damage *CorruptError) error {
 	data, err := os.ReadFile(damage.File)
 	if err != nil {
@@ -143,7 +144,7 @@ func (s *State) keepSnapshot(damage *CorruptError) error {
 			kept = name
 		case err != nil:
 			return err
-		case bytes.Equal(old, data): // by an Open that came no further
+		case bytes.Equal(old, data): // kept by an Open that was killed
 			if err := durable.SyncDir(s.fs, s.dir); err != nil {
 				return err
 			}

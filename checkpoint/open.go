@@ -22,7 +22,7 @@ const (
 	failuresFile = "failures.jsonl"
 
 	attestationFile = "attestation.json" // written by callers
-	findingsFile    = "findings.jsonl"   // written by callers, as findings.jsonl.new-* before it is whole
+	findingsFile    = "findings.jsonl"   // written by callers, under findings.jsonl.new-* until it is whole
 	summaryFile     = "summary.json"     // written by callers
 )
 
@@ -34,12 +34,13 @@ func replaceFile(fs durable.FS, dir, name string, data []byte) error {
 	return durable.Replace(fs, filepath.Join(dir, name), tempPrefix+name+"-*", 0o600, data)
 }
 
-// tempPrefix begins the names of files that are not yet what they will be.
+// tempPrefix begins the names of files that are being written.
 const tempPrefix = ".tmp-"
 
 func retryFile(session int) string { return fmt.Sprintf("failures.%d.jsonl", session) }
 
-// retrySession is the session whose retryFile the name is, if it is one.
+// retrySession is the session that a retry file is named after; ok says that the
+// name is one of a retry file.
 func retrySession(name string) (session int, ok bool) {
 	n, ok := strings.CutPrefix(name, "failures.")
 	n, ok2 := strings.CutSuffix(n, ".jsonl")
@@ -62,32 +63,32 @@ func isOurs(name string) bool {
 
 // Options say which job is opened, and how.
 type Options struct {
-	Job     []Field          // what makes the job this job; must equal that of the directory, see Field.Moves
+	Job     []Field          // the description of the job; must equal that of the directory, see Field.Moves
 	Restart bool             // begin a new pass, whatever state the old one is in
-	Version string           // of the program; recorded
+	Version string           // of the program; it is recorded
 	Now     func() time.Time // nil: time.Now
 }
 
-// Open takes the directory's lock and brings its files to the last snapshot;
-// a directory that does not exist is made, with its parents. If the last pass
-// is over (Snapshot.Ended), or with Options.Restart, a new pass begins; else
-// the pass goes on in a new session.
+// Open takes the directory's lock and brings its files to the last snapshot. A
+// directory that does not exist is made, with its parents. If the last pass is
+// over (PassState.Ended), or with Options.Restart, a new pass begins; else the
+// pass goes on in a new session.
 //
-// A journal or an audit log that is lost or damaged costs undo or request
-// ids, a checkpoint.json that is gone costs the counts, and nothing else: Open
-// goes on with what is there, and [State.Warnings] says so. With Options.Restart it also goes on without a
-// readable checkpoint.json, and without the lists of what is owed.
+// Open goes on without a journal or an audit log that is lost or damaged, which
+// costs undo or request ids, and without a checkpoint.json that is gone, which
+// costs the counts; [State.Warnings] says so. With Options.Restart it also goes
+// on without a readable checkpoint.json and without the lists of owed items.
 //
-// Its errors are a *LockedError, *OtherJobError, *NotOursError,
-// *CorruptError or *VersionError, or the file system's. After an error the
-// directory is as good as it was, and open to nobody.
+// Its errors are a *LockedError, *OtherJobError, *NotOursError, *CorruptError or
+// *VersionError, or the file system's. After an error nothing in the directory
+// is lost, and its lock is released.
 func Open(dir string, o Options) (*State, error) { return open(durable.OS{}, dir, o) }
 
 func open(fs durable.FS, dir string, o Options) (_ *State, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	dir, err = filepath.Abs(dir) // a later chdir must not move it
+	dir, err = filepath.Abs(dir) // or a later chdir would lead elsewhere
 	if err != nil {
 		return nil, err
 	}
@@ -131,14 +132,14 @@ func open(fs durable.FS, dir string, o Options) (_ *State, err error) {
 	return s, nil
 }
 
-// restore brings the files to the snapshot and opens them. last is nil where
-// there is none to be read: the directory is new, or its snapshot was taken
-// away or damaged; then the journal and the audit log that are there are kept
-// and added to.
+// restore brings the files to the snapshot and opens them. last is nil if no
+// snapshot can be read: the directory is new, or its snapshot was removed or
+// damaged. Then a journal and an audit log that are there are kept and added to.
 //
-// Until the commit in the middle, everything done here is done again, with
-// the same end, by an Open after a crash. After it, the old session's files
-// mean nothing to the snapshot any more.
+// If the process dies before the commit in the middle, the next Open does
+// everything here again and comes to the same end. If it dies after the commit,
+// the snapshot no longer names the old session's files, and the next Open
+// removes them.
 func (s *State) restore(last *Snapshot, o Options) (err error) {
 	next := s.begin(last, o)
 	used := !missing(filepath.Join(s.dir, snapshotFile)) // so there were a journal and an audit log
@@ -158,7 +159,7 @@ func (s *State) restore(last *Snapshot, o Options) (err error) {
 	if cut.audit, err = s.auditEnd(last, used); err != nil {
 		return err
 	}
-	if !used && (cut.journal > headerLen || cut.audit > 0) { // or else an Open of a new directory was killed
+	if !used && (cut.journal > headerLen || cut.audit > 0) { // else an Open of a new directory was killed
 		s.warn("%s is gone; "+snapshotCost, filepath.Join(s.dir, snapshotFile))
 	}
 	if err := cutFile(s.fs, filepath.Join(s.dir, auditFile), cut.audit); err != nil {
@@ -184,15 +185,15 @@ func (s *State) restore(last *Snapshot, o Options) (err error) {
 		return err
 	}
 
-	// failures.jsonl is among what is swept: its lines have moved to the
-	// retry file, or belong to items beyond the watermark or to an old pass.
+	// This removes failures.jsonl too: its lines have moved to the retry file,
+	// or belong to items beyond the watermark or to an old pass.
 	if err := s.sweep(next.Retries); err != nil {
 		return err
 	}
 	if s.failures, err = openLines(s.fs, s.dir, failuresFile, 0); err != nil {
 		return err
 	}
-	// The files' names, before a snapshot speaks of their length.
+	// The names are durable before a snapshot gives the files a length.
 	return durable.SyncDir(s.fs, s.dir)
 }
 
@@ -223,16 +224,16 @@ func (s *State) begin(last *Snapshot, o Options) Snapshot {
 	return next
 }
 
-// rotate makes the lines that are owed a retry file. size is their length by
-// the last snapshot.
+// rotate turns failures.jsonl into a retry file. size is its length by the last
+// snapshot.
 func (s *State) rotate(size int64, to string) error {
 	var (
 		from = filepath.Join(s.dir, failuresFile)
 		dest = filepath.Join(s.dir, to)
 	)
 	if missing(from) && !missing(dest) {
-		// An Open died between the rename and the commit. Its length is
-		// checked with that of the other retry files.
+		// An Open died between the rename and the commit. The length of the
+		// file is checked together with the other retry files.
 		return cutFile(s.fs, dest, size)
 	}
 	if err := checkOwed(from, size); err != nil {
@@ -244,7 +245,7 @@ func (s *State) rotate(size int64, to string) error {
 	if err := s.fs.Rename(from, dest); err != nil {
 		return err
 	}
-	// Before the snapshot names it.
+	// The name is durable before the snapshot names it.
 	return durable.SyncDir(s.fs, s.dir)
 }
 
@@ -253,8 +254,8 @@ func missing(name string) bool {
 	return errors.Is(err, os.ErrNotExist)
 }
 
-// sweep removes what no snapshot speaks of any more, and half-written files
-// of a process that was killed.
+// sweep removes the files that no snapshot names any more, and the temporary
+// files of processes that were killed.
 func (s *State) sweep(keep []Retry) error {
 	files, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -271,10 +272,10 @@ func (s *State) sweep(keep []Retry) error {
 	return nil
 }
 
-// MakeDir makes a state directory of the job, for callers that keep something in
-// it without a run: [WriteFile]. A *NotOursError or an *OtherJobError says that it
-// is somebody else's; what the job's own words mean may have moved. The others
-// are those of [Open].
+// MakeDir makes a state directory of the job, for callers that keep a file in it
+// without a run: [WriteFile]. A *NotOursError or an *OtherJobError says that the
+// directory is of another program or another job. Values that may move between
+// passes are not compared. The other errors are those of [Open].
 func MakeDir(dir string, job []Field) error {
 	if err := durable.MakeDir(durable.OS{}, dir, 0o700); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
@@ -296,7 +297,7 @@ func MakeDir(dir string, job []Field) error {
 }
 
 // refuseOthers returns a *NotOursError for a directory that holds files of
-// somebody else and no snapshot.
+// another program and no snapshot.
 func refuseOthers(dir string) error {
 	files, err := os.ReadDir(dir)
 	if err != nil {

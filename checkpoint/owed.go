@@ -74,7 +74,7 @@ func (s *State) checkRetries(retries []Retry) error {
 const owedLost = "The list of items to try again is lost. Restore the file from a copy, or begin a new pass: rewrap run … --restart looks at every item again"
 
 // checkOwed returns a *CorruptError for a file of owed items that has lost
-// some of its first size bytes. To go on without them would be to forget
+// some of its first size bytes. A run that went on without them would forget
 // items.
 func checkOwed(name string, size int64) error {
 	info, err := os.Stat(name)
@@ -90,9 +90,9 @@ func checkOwed(name string, size int64) error {
 	return nil
 }
 
-// readOwed yields the lines of a retry file from an offset on. With
-// otherJournal the frames that they name are of a journal that is lost; there
-// may be others at the same place in the one that is there.
+// readOwed yields the lines of a retry file from r.Offset on. otherJournal says
+// that the lines name frames of a journal that is lost. The journal that is
+// there may have other frames at those offsets, so the offsets are taken out.
 func readOwed(dir string, r Retry, otherJournal bool) iter.Seq2[OwedAt, error] {
 	return func(yield func(OwedAt, error) bool) {
 		name := filepath.Join(dir, r.File)
@@ -121,7 +121,7 @@ func readOwed(dir string, r Retry, otherJournal bool) iter.Seq2[OwedAt, error] {
 			if err == nil {
 				err = json.Unmarshal(line, &o.Owed)
 			} else if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF // a line without its end
+				err = io.ErrUnexpectedEOF // the line was cut short
 			}
 			if err != nil {
 				yield(OwedAt{}, &CorruptError{name, off, fmt.Sprintf("the line is not an owed item (%v). %s", err, owedLost)})
@@ -139,8 +139,8 @@ func readOwed(dir string, r Retry, otherJournal bool) iter.Seq2[OwedAt, error] {
 	}
 }
 
-// readLine appends a line with its end to buf. With io.EOF what it returns
-// has no end.
+// readLine appends the next line to buf, with its line break. With io.EOF the
+// line has no line break.
 func readLine(in *bufio.Reader, buf []byte) ([]byte, error) {
 	for {
 		part, err := in.ReadSlice('\n')

@@ -111,7 +111,7 @@ func (s Snapshot) Clone() Snapshot {
 	return s
 }
 
-// snapshotFormat is the newest format of checkpoint.json that is known.
+// snapshotFormat is the newest format of checkpoint.json that this package knows.
 const snapshotFormat = 1
 
 // wrapping is checkpoint.json. It has a checksum because a watermark with a

@@ -14,8 +14,8 @@ import (
 
 // State is an open state directory. Its lock is held until Close.
 //
-// Audit, Owe and Cut are for one goroutine at a time, as are Commit and End,
-// which may overlap them. Everything else may be called at any time.
+// Audit, Owe and Cut are for one goroutine at a time. So are Commit and End,
+// which may overlap those three. Everything else may be called at any time.
 type State struct {
 	fs   durable.FS
 	dir  string
@@ -27,15 +27,15 @@ type State struct {
 
 	opened   Snapshot // as Open left it
 	warnings []string
-	last     Snapshot // as it was committed last
+	last     Snapshot // the one that was committed last
 }
 
 // Snapshot is what the session begins with.
 func (s *State) Snapshot() Snapshot { return s.opened.Clone() }
 
-// Warnings are what Open found lost and went on without, a sentence for each:
-// what it was, and what it costs. Nobody has to do anything about them. They
-// are said once: the next Open finds nothing missing.
+// Warnings lists the losses that Open went on without: a sentence for each, with
+// its cost. They need no action, and come once: the next Open finds nothing
+// missing.
 func (s *State) Warnings() []string { return slices.Clone(s.warnings) }
 
 func (s *State) warn(format string, args ...any) {
@@ -69,9 +69,9 @@ func (s *State) Owe(o Owed) error {
 // Cut is a moment in the life of the files: how long they were.
 type Cut struct{ journal, audit, failures int64 }
 
-// Cut marks this moment: a snapshot that is committed with it holds every
-// line that was added before, and none that is added later. It does not wait
-// for the disk.
+// Cut marks this moment: a snapshot that is committed with it has every line
+// that was added before, and none that is added later. Cut does not wait for the
+// disk.
 func (s *State) Cut() (Cut, error) {
 	var (
 		c   = Cut{journal: s.journal.durableSize()}
@@ -86,17 +86,17 @@ func (s *State) Cut() (Cut, error) {
 	return c, nil
 }
 
-// Commit makes snap, which has to be taken together with c, what the next
-// Open begins with. It is durable when Commit returns; after an error or a
-// crash the last snapshot holds, or this one, whole. Commits have to be in
-// the order of their cuts.
+// Commit makes snap the snapshot that the next Open begins with. snap has to be
+// taken at the same moment as c, and commits have to come in the order of their
+// cuts. When Commit returns, snap is durable. After an error or a crash the next
+// Open finds the snapshot before or this one, whole.
 //
-// What belongs to the directory rather than to the caller (Format, Tool, Job,
-// Pass, Session, Began, Saved, JournalBegan and the lengths) is set by Commit. Retry files
-// that snap names no longer are removed.
+// Commit itself sets the fields that belong to the directory: Format, Tool, Job,
+// Pass, Session, Began, Saved, JournalBegan and the lengths. It removes retry
+// files that snap no longer names.
 func (s *State) Commit(snap Snapshot, c Cut) error {
-	// What the snapshot speaks of has to be there before it. The journal is:
-	// the cut holds no more of it than was durable.
+	// The lines that the snapshot counts have to be durable before it. The
+	// frames of the journal are: the cut has only those that were.
 	if err := s.audit.sync(c.audit); err != nil {
 		return err
 	}
@@ -106,16 +106,16 @@ func (s *State) Commit(snap Snapshot, c Cut) error {
 	return s.commit(s.stamp(snap, c))
 }
 
-// End makes the pass that was committed last one that is over: the next Open
-// begins a new one. It is for when the report has reached whoever waits for it.
-// Killed before, the next session finds nothing left to do and reports again.
+// End marks the pass of the last commit as over: the next Open begins a new
+// pass. Callers call it when the report is out. If the process dies before End,
+// the next session finds nothing left to do and reports again.
 func (s *State) End() error {
 	snap := s.last.Clone()
 	snap.Ended, snap.Saved = true, s.now().UTC()
 	return s.commit(snap)
 }
 
-// stamp is a copy of snap with everything that the caller does not decide.
+// stamp is a copy of snap with the fields that the directory decides.
 func (s *State) stamp(snap Snapshot, c Cut) Snapshot {
 	snap = snap.Clone()
 	snap.Format, snap.Tool, snap.Job = s.opened.Format, s.opened.Tool, s.opened.Job
@@ -123,8 +123,9 @@ func (s *State) stamp(snap Snapshot, c Cut) Snapshot {
 	snap.JournalBegan = s.opened.JournalBegan
 	snap.Saved = s.now().UTC()
 	snap.JournalLen, snap.AuditLen, snap.FailuresLen = c.journal, c.audit, c.failures
-	// Frames that wait to be written may not be there after a crash, and
-	// others may take their place. To look at more frames is always right.
+	// Frames that wait to be written may be lost in a crash, and others may take
+	// their place. A smaller JournalFrom is always right: more frames are looked
+	// at.
 	snap.JournalFrom = max(min(snap.JournalFrom, c.journal), headerLen)
 	return snap
 }
@@ -156,8 +157,8 @@ func (s *State) commit(snap Snapshot) error {
 		return err
 	}
 
-	// A process that dies from here on leaves files that nothing names; the
-	// next Open sweeps them.
+	// If the process dies from here on, the next Open removes the files that
+	// the snapshot no longer names.
 	last := s.last
 	s.last = snap
 	for _, r := range last.Retries {
@@ -175,26 +176,26 @@ func names(retries []Retry, file string) bool {
 	return slices.ContainsFunc(retries, func(r Retry) bool { return r.File == file })
 }
 
-// Owed yields the lines of a retry file from r.Offset on. It reads as it
-// goes, so it needs the same memory for any number of lines. An error ends
-// it: a *CorruptError, or the file system's. Where the journal was begun anew
-// since, Owed.Journal is -1, whatever the line says.
+// Owed yields the lines of a retry file from r.Offset on. It reads them one by
+// one, so its memory does not depend on their number. An error ends it: a
+// *CorruptError, or the file system's. If a new journal was begun since the line
+// was written, Owed.Journal is -1, whatever the line says.
 func (s *State) Owed(r Retry) iter.Seq2[OwedAt, error] {
-	// The session that a retry file is named after has renamed it when it
-	// had opened the journal: the lines are of sessions before.
+	// A retry file is named after the session that renamed it, and its lines are
+	// of earlier sessions. That session opened the journal before the renaming.
 	session, ok := retrySession(r.File)
 	return readOwed(s.dir, r, ok && session <= s.opened.JournalBegan)
 }
 
-// WriteFile writes a file of the caller's beside the state's own: see the
-// function of that name.
+// WriteFile writes a file of the caller's beside the state's own, as the
+// function of that name does.
 func (s *State) WriteFile(name string, data []byte) error {
 	return writeFile(s.fs, s.dir, name, data)
 }
 
-// Close lets go of the directory. It does not commit: what was added since
-// the last Commit is not part of the state. An Append that waits for its turn
-// fails.
+// Close closes the files and releases the lock. It does not commit: lines that
+// were added since the last Cut that was committed are not part of the state. An
+// Append that waits for its turn fails.
 func (s *State) Close() error {
 	var errs []error
 	if s.journal != nil {
@@ -205,14 +206,15 @@ func (s *State) Close() error {
 			errs = append(errs, l.close())
 		}
 	}
-	// Last: until here another process could not have opened the files.
+	// Last: another process opens the files as soon as it has the lock.
 	return errors.Join(append(errs, s.lock.Release())...)
 }
 
-// WriteFile gives a file in a state directory new content, whole or not at
-// all, and durable on return. The directory is made if it does not exist.
-// The state's own files are refused. It takes no lock; an Open at the same
-// moment may sweep the file away half-written, which WriteFile then reports.
+// WriteFile gives a file in a state directory new content, whole or not at all.
+// The content is durable when WriteFile returns. The directory is made if it
+// does not exist. Names of the state's own files are refused. WriteFile takes no
+// lock: an Open at the same moment may remove the half-written file, and then
+// WriteFile returns an error.
 func WriteFile(dir, name string, data []byte) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -232,7 +234,7 @@ func writeFile(fs durable.FS, dir, name string, data []byte) error {
 	return replaceFile(fs, dir, name, data)
 }
 
-// Status is what can be seen of a state directory from outside.
+// Status is the state of a directory as another process sees it.
 type Status struct {
 	Snapshot Snapshot
 	Live     bool    // a process has the directory open now
@@ -240,8 +242,8 @@ type Status struct {
 }
 
 // Read reads the last snapshot, also while a run has the directory open. It
-// changes nothing. Where there is no snapshot the error is os.ErrNotExist;
-// else it may be a *CorruptError or a *VersionError.
+// changes nothing. If there is no snapshot, the error is an os.ErrNotExist; it
+// may also be a *CorruptError, a *VersionError or the file system's.
 func Read(dir string) (Status, error) {
 	snap, err := readSnapshot(dir)
 	if err != nil {

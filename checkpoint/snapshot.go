@@ -20,8 +20,8 @@ import (
 // its pass has come, and what was counted on the way. It is small whatever the
 // number of items, and [State.Commit] replaces it as a whole.
 //
-// The structs without a name of their own are there for readers; in JSON their
-// fields stand among the others.
+// [PassState] and [FileState] group fields for readers. In JSON their fields
+// stand beside the others.
 type Snapshot struct {
 	Format int     `json:"-"`    // of checkpoint.json; written around the snapshot
 	Tool   string  `json:"tool"` // Options.Version of the process that saved it

@@ -20,7 +20,9 @@ import (
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/engine/envelope"
+	"rewrap/engine/keys"
 	"rewrap/sources"
+	"rewrap/sources/mem"
 )
 
 // TestNotWritten: keys that KMS re-wrapped and nobody wrote are where they
@@ -28,7 +30,7 @@ import (
 func TestNotWritten(t *testing.T) {
 	m := newMemory(stale(20))
 	denied := errors.New("denied")
-	m.before = func(id string) error {
+	m.Before = func(id string) error {
 		if strings.HasPrefix(id, "a") {
 			return denied
 		}
@@ -53,7 +55,7 @@ func TestStoreRefusesWrites(t *testing.T) {
 	}
 	m := newMemory(items)
 	denied := &sources.RunError{Err: errors.New("writing is denied"), Hint: "Allow it.", Strikes: 50}
-	m.before = func(string) error { return denied }
+	m.Before = func(string) error { return denied }
 	rep, err := engine.Run(t.Context(), job(m, openState(t, t.TempDir())))
 	if !errors.Is(err, denied) || rep.Result != engine.ResultFailed {
 		t.Fatalf("result %q, error %v", rep.Result, err)
@@ -67,11 +69,9 @@ func TestStoreRefusesWrites(t *testing.T) {
 // the right source keys were named.
 func TestWrongKeyAndOneGone(t *testing.T) {
 	m := newMemory(map[string]map[string]string{"b/1": {"k": "x/1"}, "b/2": {"k": "x/2"}, "b/3": {"k": "v1/3"}})
-	m.onRead = func(id string) error {
+	m.OnRead = func(id string) error {
 		if id == "b/3" {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			delete(m.items, id)
+			m.Delete(id)
 		}
 		return nil
 	}
@@ -95,18 +95,16 @@ func TestDamagedJournal(t *testing.T) {
 			var n atomic.Int64
 			die := func(string) error {
 				if n.Add(1) == 100 {
-					m.mu.Lock()
-					m.frozen = true
-					m.mu.Unlock()
+					m.Freeze()
 					cancel()
 				}
-				if m.dead() {
-					return errDied
+				if m.Frozen() {
+					return mem.ErrDied
 				}
 				return nil
 			}
-			if m.before = die; landed {
-				m.before, m.after = nil, die
+			if m.Before = die; landed {
+				m.Before, m.After = nil, die
 			}
 			_, _ = engine.Run(ctx, j)
 			_ = st.Close()
@@ -128,7 +126,7 @@ func TestDamagedJournal(t *testing.T) {
 				if err := json.NewDecoder(bytes.NewReader(data[off+8:])).Decode(&e); err != nil {
 					t.Fatal(err)
 				}
-				if m.writes[e.ID] > 0 == landed {
+				if m.Writes()[e.ID] > 0 == landed {
 					data[int(off)+bytes.Index(data[off:], []byte(`"rev"`))] ^= 1
 					damaged++
 				}
@@ -201,14 +199,14 @@ func again(t *testing.T, st *checkpoint.State, dir string) *checkpoint.State {
 // changed are in the account.
 func TestLandedAndMore(t *testing.T) {
 	keys := map[string]string{"k1": "v1/a", "k2": "v1/b", "k3": "v1/c"}
-	add := func(m *memory) {
+	add := func(m memory) {
 		meta := map[string]string{"k4": "v1/new"}
 		for k := range keys {
 			meta[k] = m.get("b/i", k)
 		}
 		m.put("b/i", meta)
 	}
-	want := func(t *testing.T, m *memory, dir string, rep engine.Report, err error) {
+	want := func(t *testing.T, m memory, dir string, rep engine.Report, err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -225,11 +223,9 @@ func TestLandedAndMore(t *testing.T) {
 	}
 	t.Run("killed", func(t *testing.T) {
 		m := newMemory(map[string]map[string]string{"b/i": keys})
-		m.after = func(string) error {
-			m.mu.Lock()
-			m.frozen = true
-			m.mu.Unlock()
-			return errDied
+		m.After = func(string) error {
+			m.Freeze()
+			return mem.ErrDied
 		}
 		dir, _ := live(t, m, t.TempDir(), "")
 		m = m.thaw()
@@ -240,7 +236,7 @@ func TestLandedAndMore(t *testing.T) {
 	t.Run("no answer", func(t *testing.T) {
 		m := newMemory(map[string]map[string]string{"b/i": keys})
 		var once sync.Once
-		m.after = func(string) (err error) {
+		m.After = func(string) (err error) {
 			once.Do(func() {
 				add(m)
 				err = errors.New("connection reset")
@@ -260,13 +256,13 @@ func TestErrorThenStop(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	writing, calling := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	m.before = func(string) error {
+	m.Before = func(string) error {
 		once.Do(func() { close(writing) })
 		<-ctx.Done()
 		return ctx.Err()
 	}
 	j := job(m, openState(t, t.TempDir()))
-	j.Worker.Rewrapper = rewrapper(func(calls context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error) {
+	j.Mover = mover(rewrapper(func(calls context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error) {
 		switch string(k.Blob) {
 		case "v1/7":
 			<-writing
@@ -279,7 +275,7 @@ func TestErrorThenStop(t *testing.T) {
 			return envelope.Rewrapped{}, calls.Err()
 		}
 		return (&versions{}).Rewrap(calls, k)
-	})
+	}))
 	rep, err := engine.Run(ctx, j)
 	if rep.Result != engine.ResultFailed || !errors.As(err, new(*sources.RunError)) {
 		t.Errorf("result %q, error %v", rep.Result, err)
@@ -287,6 +283,8 @@ func TestErrorThenStop(t *testing.T) {
 }
 
 type rewrapper func(ctx context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error)
+
+func (rewrapper) Traits() keys.Traits { return keys.Traits{How: account.HowKMS, Service: true} }
 
 func (f rewrapper) Rewrap(ctx context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error) {
 	return f(ctx, k)
@@ -297,11 +295,10 @@ func (f rewrapper) Rewrap(ctx context.Context, k envelope.WrappedKey) (envelope.
 func TestStoppedWhileJournalled(t *testing.T) {
 	m := newMemory(stale(1))
 	ctx, cancel := context.WithCancel(t.Context())
-	w := job(m, nil).Worker
-	w.Journal = journalThen(cancel)
-	for id := range m.items {
-		if ev := w.Do(ctx, sources.Ref{ID: id}); ev.Outcome != account.Unsettled || len(m.writes) != 0 {
-			t.Errorf("%+v, %d writes", ev, len(m.writes))
+	defer cancel()
+	for _, id := range m.IDs() {
+		if ev := engine.Do(ctx, m, mover(&versions{}), journalThen(cancel), ref(id)); ev.Outcome != account.Unsettled || len(m.Writes()) != 0 {
+			t.Errorf("%+v, %d writes", ev, len(m.Writes()))
 		}
 	}
 }
@@ -318,7 +315,7 @@ func TestMoreProcessors(t *testing.T) {
 		meta[fmt.Sprintf("k%06d", i)] = "v2/x"
 	}
 	m := newMemory(map[string]map[string]string{"b/big": meta})
-	m.onRead = func(string) error { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1); return nil }
+	m.OnRead = func(string) error { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1); return nil }
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if rep, err := engine.Run(ctx, job(m, nil)); err != nil || rep.Items.Current != 1 {
@@ -365,14 +362,14 @@ func TestLostThenFailed(t *testing.T) {
 		}
 		return rep
 	}
-	m.after = func(string) error {
-		m.onRead = func(string) error { return down }
+	m.After = func(string) error {
+		m.OnRead = func(string) error { return down }
 		return down
 	}
 	session()     // written, the answer lost, and not to be read again
-	m.after = nil // still not to be read
+	m.After = nil // still not to be read
 	session()
-	m.onRead = nil
+	m.OnRead = nil
 	for range 3 {
 		session() // k2 fails each time
 	}
@@ -392,7 +389,7 @@ func TestListingEndsWithTheRun(t *testing.T) {
 	j.Match = func(name string) bool { listed++; return name == "a/00000" || name == "z/00001" }
 	denied := &sources.RunError{Err: errors.New("denied"), Hint: "Allow it."}
 	block := make(chan struct{})
-	j.Worker.Rewrapper = &versions{on: func(string) error { <-block; return denied }}
+	j.Mover = moverOn(func(string) error { <-block; return denied })
 	seen := j.Match
 	var mu sync.Mutex
 	j.Match = func(name string) bool {

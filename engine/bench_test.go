@@ -9,11 +9,15 @@ import (
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/engine/envelope"
+	"rewrap/engine/keys"
+	"rewrap/engine/move"
 )
 
 // nothing is a rewrapper that costs nothing, so that what is measured is the
 // engine.
 type nothing struct{}
+
+func (nothing) Traits() keys.Traits { return keys.Traits{How: account.HowKMS, Service: true} }
 
 func (nothing) Rewrap(_ context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error) {
 	return envelope.Rewrapped{Blob: append([]byte("v2"), k.Blob[2:]...), From: account.KeyVersion{ARN: "key", Material: "v1"}, To: account.KeyVersion{ARN: "key", Material: "v2"}}, nil
@@ -38,7 +42,7 @@ func BenchmarkRun(b *testing.B) {
 				}
 				b.StartTimer()
 				j := job(m, st)
-				j.Worker.Rewrapper, j.Workers = nothing{}, 64
+				j.Mover, j.Workers = move.NewPayload(tags{}, nothing{}, 64), 64
 				rep, err := engine.Run(b.Context(), j)
 				if err != nil || rep.Items.Rewrapped != n {
 					b.Fatalf("%+v, error %v", rep.Items, err)

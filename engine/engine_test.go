@@ -116,45 +116,45 @@ func TestFaults(t *testing.T) {
 	lost := errors.New("connection reset")
 	for _, tc := range []struct {
 		name   string
-		before func(m *memory) error
+		before func(m memory) error
 		after  error
 		once   bool
 		want   account.Items
 		value  string
 		writes int
 	}{
-		{name: "not written, once", before: func(*memory) error { return lost }, once: true,
+		{name: "not written, once", before: func(memory) error { return lost }, once: true,
 			want: account.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
-		{name: "not written, each time", before: func(*memory) error { return lost },
+		{name: "not written, each time", before: func(memory) error { return lost },
 			want: account.Items{Seen: 1, Failed: 1}, value: "v1/1"},
 		{name: "written, answer lost once", after: lost, once: true,
 			want: account.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
 		{name: "written, answer says conflict", after: sources.ErrConflict, once: true,
 			want: account.Items{Seen: 1, Rewrapped: 1}, value: "v2/1", writes: 1},
 		{name: "other writer with an old key", once: true,
-			before: func(m *memory) error { m.put(id, map[string]string{"k": "v1/other"}); return nil },
+			before: func(m memory) error { m.put(id, map[string]string{"k": "v1/other"}); return nil },
 			want:   account.Items{Seen: 1, Rewrapped: 1}, value: "v2/other", writes: 1},
 		{name: "other writer with a new key", once: true,
-			before: func(m *memory) error { m.put(id, map[string]string{"k": "v2/other#0"}); return nil },
+			before: func(m memory) error { m.put(id, map[string]string{"k": "v2/other#0"}); return nil },
 			want:   account.Items{Seen: 1, Current: 1}, value: "v2/other"},
 		{name: "other writer, each time",
-			before: func(m *memory) error { m.put(id, map[string]string{"k": "v1/other"}); return nil },
+			before: func(m memory) error { m.put(id, map[string]string{"k": "v1/other"}); return nil },
 			want:   account.Items{Seen: 1, Failed: 1}, value: "v1/other"},
 		{name: "deleted before the write", once: true,
-			before: func(m *memory) error { m.mu.Lock(); defer m.mu.Unlock(); delete(m.items, id); return nil },
+			before: func(m memory) error { m.Delete(id); return nil },
 			want:   account.Items{Seen: 1, Gone: 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := newMemory(map[string]map[string]string{id: {"k": "v1/1"}})
 			times := 0
 			again := func() bool { times++; return times == 1 || !tc.once }
-			m.before = func(string) error {
+			m.Before = func(string) error {
 				if tc.before != nil && again() {
 					return tc.before(m)
 				}
 				return nil
 			}
-			m.after = func(string) error {
+			m.After = func(string) error {
 				if tc.after != nil && again() {
 					return tc.after
 				}
@@ -170,8 +170,8 @@ func TestFaults(t *testing.T) {
 			if value != tc.value {
 				t.Errorf("the key is %q, want %q", value, tc.value)
 			}
-			if m.writes[id] != tc.writes {
-				t.Errorf("written %d times, want %d", m.writes[id], tc.writes)
+			if m.Writes()[id] != tc.writes {
+				t.Errorf("written %d times, want %d", m.Writes()[id], tc.writes)
 			}
 			if got := len(audit(t, dir)); got != tc.writes {
 				t.Errorf("%d lines of audit for %d writes", got, tc.writes)
@@ -259,8 +259,8 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 func TestFailedButWritten(t *testing.T) {
 	m := newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}})
 	down := errors.New("service unavailable")
-	m.after = func(string) error {
-		m.onRead = func(string) error { return down }
+	m.After = func(string) error {
+		m.OnRead = func(string) error { return down }
 		return down
 	}
 	dir := t.TempDir()
@@ -272,14 +272,14 @@ func TestFailedButWritten(t *testing.T) {
 	_ = st.Close()
 	wantItems(t, rep.Items, account.Items{Seen: 1, Failed: 1})
 
-	m.after, m.onRead = nil, nil
+	m.After, m.OnRead = nil, nil
 	rep, err = engine.Run(t.Context(), job(m, openState(t, dir)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantItems(t, rep.Items, account.Items{Seen: 1, Rewrapped: 1})
-	if m.writes["b/item"] != 1 || len(audit(t, dir)) != 1 {
-		t.Errorf("%d writes, %d lines of audit", m.writes["b/item"], len(audit(t, dir)))
+	if m.Writes()["b/item"] != 1 || len(audit(t, dir)) != 1 {
+		t.Errorf("%d writes, %d lines of audit", m.Writes()["b/item"], len(audit(t, dir)))
 	}
 }
 
@@ -295,12 +295,12 @@ func TestParked(t *testing.T) {
 	release := make(chan struct{})
 	var settled atomic.Int64
 	j := job(m, st)
-	j.Worker.Rewrapper = &versions{on: func(blob string) error {
+	j.Mover = moverOn(func(blob string) error {
 		if blob == "v1/slow" {
 			<-release
 		}
 		return nil
-	}}
+	})
 	j.Observe = func(engine.Event) {
 		if settled.Add(1) == n-1 {
 			// Everything but the slow one. Its note must be on disk with the
@@ -320,18 +320,18 @@ func TestParked(t *testing.T) {
 
 	// The same, with a death while the slow one is parked.
 	m = newMemory(stale(n))
-	m.items["a/00000"].meta["k"] = "v1/slow"
+	m.put("a/00000", map[string]string{"k": "v1/slow"})
 	st = openState(t, disk)
 	release = make(chan struct{})
 	ctx, kill := context.WithCancel(t.Context())
 	j = job(m, st)
-	j.Worker.Rewrapper = &versions{on: func(blob string) error {
+	j.Mover = moverOn(func(blob string) error {
 		if blob == "v1/slow" {
 			<-release
 			return ctx.Err()
 		}
 		return nil
-	}}
+	})
 	settled.Store(0)
 	j.Observe = func(engine.Event) {
 		if settled.Add(1) == n-1 {
@@ -355,8 +355,8 @@ func TestParked(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantItems(t, rep.Items, account.Items{Seen: n, Rewrapped: n})
-	if m.writes["a/00000"] != 1 {
-		t.Errorf("the slow item was written %d times", m.writes["a/00000"])
+	if m.Writes()["a/00000"] != 1 {
+		t.Errorf("the slow item was written %d times", m.Writes()["a/00000"])
 	}
 }
 
@@ -367,12 +367,12 @@ func TestRunErrors(t *testing.T) {
 		st := openState(t, t.TempDir())
 		j := job(m, st)
 		var calls atomic.Int64
-		j.Worker.Rewrapper = &versions{on: func(string) error {
+		j.Mover = moverOn(func(string) error {
 			if calls.Add(1) > 100 {
 				return disabled
 			}
 			return nil
-		}}
+		})
 		rep, err := engine.Run(t.Context(), j)
 		if !errors.Is(err, disabled) {
 			t.Fatalf("got %v", err)
@@ -391,12 +391,12 @@ func TestRunErrors(t *testing.T) {
 		j.Workers = 1
 		stray := &sources.RunError{Err: errors.New("denied"), Hint: "Allow it", Strikes: 50}
 		n := 0
-		j.Worker.Rewrapper = &versions{on: func(string) error {
+		j.Mover = moverOn(func(string) error {
 			if n++; n%40 == 0 || n > 400 { // one now and then is the item's; from 400 on it is the run's
 				return stray
 			}
 			return nil
-		}}
+		})
 		rep, err := engine.Run(t.Context(), j)
 		if !errors.Is(err, stray) {
 			t.Fatalf("got %v", err)
@@ -409,7 +409,7 @@ func TestRunErrors(t *testing.T) {
 	t.Run("credentials", func(t *testing.T) {
 		j := job(newMemory(stale(10)), openState(t, t.TempDir()))
 		expired := &sources.RunError{Err: fmt.Errorf("ReEncrypt: %w", sources.ErrCredentials), Hint: "Log in"}
-		j.Worker.Rewrapper = &versions{on: func(string) error { return expired }}
+		j.Mover = moverOn(func(string) error { return expired })
 		rep, err := engine.Run(t.Context(), j)
 		if rep.Result != engine.ResultStopped || !errors.Is(err, sources.ErrCredentials) {
 			t.Errorf("result %q, error %v", rep.Result, err)
@@ -462,7 +462,7 @@ func TestStops(t *testing.T) {
 			t.Errorf("result %q: %s", rep.Result, rep.Why)
 		}
 		landed := 0
-		for _, w := range m.writes {
+		for _, w := range m.Writes() {
 			landed += w
 		}
 		if int64(landed) != rep.Items.Rewrapped || landed < 100 || landed > 1000 {
@@ -520,7 +520,7 @@ func TestListingError(t *testing.T) {
 	m := newMemory(stale(10))
 	j := job(m, openState(t, t.TempDir()))
 	broken := errors.New("listing broke")
-	j.Worker.Source = brokenListing{m, broken}
+	j.Source = brokenListing{m, broken}
 	rep, err := engine.Run(t.Context(), j)
 	if !errors.Is(err, broken) || rep.Result != engine.ResultFailed {
 		t.Fatalf("result %q, error %v", rep.Result, err)
@@ -534,7 +534,7 @@ func TestReadOnly(t *testing.T) {
 	items["b/current"] = map[string]string{"k": "v2/x"}
 	m := newMemory(items)
 	j := job(m, nil)
-	j.Worker.ReadOnly = true
+	j.Until = engine.Moved
 	rep, err := engine.Run(t.Context(), j)
 	if err != nil {
 		t.Fatal(err)
@@ -543,8 +543,8 @@ func TestReadOnly(t *testing.T) {
 	if rep.SkippedByReason[engine.ReasonOldKey] != 20 || rep.Result != engine.ResultRemaining {
 		t.Errorf("result %q, skipped %v", rep.Result, rep.SkippedByReason)
 	}
-	if len(m.writes) != 0 {
-		t.Errorf("written: %v", m.writes)
+	if len(m.Writes()) != 0 {
+		t.Errorf("written: %v", m.Writes())
 	}
 	if got := rep.Census[account.Holder{Key: "key", Material: "v1", How: "kms"}]; got != 20 {
 		t.Errorf("census: %v", rep.Census)

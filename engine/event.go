@@ -5,69 +5,80 @@ import (
 	"rewrap/sources"
 )
 
-// Reasons of items that failed or were skipped, for counting. A source's
-// UnsupportedError and a format's SkipError bring their own.
+// Reasons of items that failed or were skipped, for counting. A SkipError of a
+// source or a mover brings its own.
 const (
-	ReasonOldKey     = "not-on-target" // found under an old key by a run that only reads
-	ReasonConflict   = "conflict"      // other writers were faster, each time
-	ReasonKey        = "key"           // the key service refused the wrapped key
-	ReasonFormat     = "format"        // the item claims a format and is broken
-	ReasonRead       = "read"          // could not be read
-	ReasonWrite      = "write"         // could not be written
-	ReasonNotApplied = "not-undoable"  // the edit has no inverse
-	ReasonBusy       = "busy"          // written again and again, or held by another program, while it was waited for
+	ReasonOldKey      = "not-on-target" // found under an old key by a command that only reads
+	ReasonConflict    = "conflict"      // other writers were faster, each time
+	ReasonKey         = "key"           // the key service refused the wrapped key
+	ReasonFormat      = "format"        // the item claims a format and is broken
+	ReasonRead        = "read"          // could not be read
+	ReasonWrite       = "write"         // could not be written
+	ReasonNotUndoable = "not-undoable"  // the edit could not be undone
+	ReasonBusy        = "busy"          // written again and again, or held by another program, while rewrap waited for it
 )
 
-// Event is the whole fate of an item.
+// Event is how one item ended, and all that is known of it.
 type Event struct {
 	Ref     sources.Ref
 	Outcome account.Outcome
 	Reason  string // failed, skipped: one stable word
 	Err     error  // failed, skipped, unsettled: what happened and what to do
-	Format  string
-	Fields  []string // of the places that the format was told to look at: those that are in the item
-	Way     string   // rewrapped: how the source made the edit
-	Keys    []account.KeyEvent
+	Nothing bool   // skipped, and it cannot hold a wrapped key
+	Again   bool   // an earlier session had failed or skipped it
 
-	Unconditional bool // written without a condition on the revision
-	Nothing       bool // skipped, and it cannot hold a wrapped key
-	Again         bool // an earlier session had failed or skipped it
+	Found
+	Written
 
-	// Changes are the wrapped keys that this item's write changed, for the
-	// audit log. Recovered says that the write was made by an earlier attempt
-	// whose answer was lost, or by an earlier process that was killed.
-	Changes   []account.KeyChange
-	RevBefore string
-	RevAfter  string
-	Recovered bool
-
-	// Intent is where the undo journal holds the newest edit that was tried on
-	// the item and may have landed unnoticed; -1: none.
-	Intent int64
-
-	phase phase // what was being done last
+	intent int64 // of the errand
+	phase  phase // the step that the item was at last
 }
 
-// phase is what is being done with an item.
+// Written is the edit that was made on an item. Of an item that goes until
+// Planned it is the edit that would be made: the way, what it costs, and the
+// two remarks.
+type Written struct {
+	Way           string // as the source names it
+	Cost          sources.Cost
+	Unconditional bool // without a condition on the revision
+	Assumed       bool // the way rests on an assumption about the store
+
+	// Changes are the keys that moved, for the audit log.
+	Changes             []account.KeyChange
+	RevBefore, RevAfter string
+	// Recovered says that an earlier attempt whose answer was lost, or an
+	// earlier process that was killed, had made the edit.
+	Recovered bool
+}
+
+// end sets the outcome. A key of an item that is gone is nowhere.
+func (e *Event) end(o account.Outcome, reason string, err error) {
+	e.Outcome, e.Reason, e.Err = o, reason, err
+	if o == account.Gone {
+		e.Keys, e.Changes = nil, nil
+	}
+}
+
+// owed says that the item may still hold a key under an old or an unknown key,
+// so that it has to be tried again before a run is complete.
+func (e *Event) owed() bool {
+	return e.Outcome == account.Failed || e.Outcome == account.Skipped && !e.Nothing
+}
+
+// phase is the step that an item is at.
 type phase int
 
 const (
-	reading phase = iota
-	rewrapping
-	writing // also planning, which reads for the sake of writing
+	phaseRead phase = iota
+	phaseMove
+	phaseWrite // also planning, which reads for the sake of writing
 )
 
-// String is what a sources.RunError calls it in Where.
+// String is the name of the step in [sources.RunError.Where].
 func (p phase) String() string {
-	return [...]string{reading: "store: read", rewrapping: "key service", writing: "store: write"}[p]
+	return [...]string{phaseRead: "store: read", phaseMove: "key service", phaseWrite: "store: write"}[p]
 }
 
 func (p phase) reason() string {
-	return [...]string{reading: ReasonRead, rewrapping: ReasonKey, writing: ReasonWrite}[p]
-}
-
-// owed says that the item's key is still under an old or an unknown key, so
-// that the item has to be tried again before a run is complete.
-func (e *Event) owed() bool {
-	return e.Outcome == account.Failed || e.Outcome == account.Skipped && !e.Nothing
+	return [...]string{phaseRead: ReasonRead, phaseMove: ReasonKey, phaseWrite: ReasonWrite}[p]
 }

@@ -14,6 +14,7 @@ import (
 	"rewrap/checkpoint"
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
+	"rewrap/sources/mem"
 )
 
 // TestKilled kills the machine at random moments and goes on from what is on
@@ -27,9 +28,9 @@ func TestKilled(t *testing.T) {
 			const n = 600
 			m, dir := untilDone(t, rnd, newMemory(stale(n)), t.TempDir(), engine.ResultComplete)
 			wantAccount(t, m, dir, account.Items{Seen: n, Rewrapped: n}, n, n)
-			for id := range m.items {
-				if m.writes[id] != 1 {
-					t.Errorf("%s was written %d times", id, m.writes[id])
+			for _, id := range m.IDs() {
+				if m.Writes()[id] != 1 {
+					t.Errorf("%s was written %d times", id, m.Writes()[id])
 				}
 			}
 		})
@@ -72,7 +73,7 @@ func TestKilledParked(t *testing.T) {
 	const n = 2400 // in two lines, each longer than its window
 	m, dir, disk := newMemory(stale(n)), t.TempDir(), t.TempDir()
 	var one atomic.Bool
-	m.after = func(string) error {
+	m.After = func(string) error {
 		if !one.CompareAndSwap(false, true) {
 			return nil
 		}
@@ -87,10 +88,8 @@ func TestKilledParked(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		copyDir(t, dir, disk)
-		m.mu.Lock()
-		m.frozen = true
-		m.mu.Unlock()
-		return errDied
+		m.Freeze()
+		return mem.ErrDied
 	}
 	st := openState(t, dir)
 	_, _ = engine.Run(t.Context(), job(m, st))
@@ -100,7 +99,7 @@ func TestKilledParked(t *testing.T) {
 }
 
 // untilDone lives and dies until a run ends with the result.
-func untilDone(t *testing.T, rnd *rand.Rand, m *memory, dir, result string) (*memory, string) {
+func untilDone(t *testing.T, rnd *rand.Rand, m memory, dir, result string) (memory, string) {
 	t.Helper()
 	for life := 1; life <= 200; life++ {
 		left := 1 + rnd.IntN(100)
@@ -109,9 +108,7 @@ func untilDone(t *testing.T, rnd *rand.Rand, m *memory, dir, result string) (*me
 			mu.Lock()
 			defer mu.Unlock()
 			if left--; left == 0 {
-				m.mu.Lock()
-				m.frozen = true
-				m.mu.Unlock()
+				m.Freeze()
 			}
 			return nil
 		}
@@ -119,17 +116,17 @@ func untilDone(t *testing.T, rnd *rand.Rand, m *memory, dir, result string) (*me
 		// answer, some while an item is only read.
 		switch rnd.IntN(3) {
 		case 0:
-			m.before = die
+			m.Before = die
 		case 1:
-			m.after = func(id string) error {
+			m.After = func(id string) error {
 				_ = die(id)
-				if m.dead() {
-					return errDied
+				if m.Frozen() {
+					return mem.ErrDied
 				}
 				return nil
 			}
 		case 2:
-			m.onRead = die
+			m.OnRead = die
 		}
 		disk, died := live(t, m, dir, result)
 		if !died {
@@ -138,11 +135,11 @@ func untilDone(t *testing.T, rnd *rand.Rand, m *memory, dir, result string) (*me
 		dir, m = disk, m.thaw()
 	}
 	t.Fatal("no progress")
-	return nil, ""
+	return m, ""
 }
 
 // wantAccount holds the account on disk against the world.
-func wantAccount(t *testing.T, m *memory, dir string, items account.Items, changed, keys int64) {
+func wantAccount(t *testing.T, m memory, dir string, items account.Items, changed, keys int64) {
 	t.Helper()
 	st, err := checkpoint.Read(dir)
 	if err != nil {
@@ -183,16 +180,10 @@ func wantAccount(t *testing.T, m *memory, dir string, items account.Items, chang
 	}
 }
 
-func (m *memory) dead() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.frozen
-}
-
 // live runs until the job is done or the machine dies. What a dead machine
 // leaves is a copy of its disk, made at that moment: nothing of what its
 // process would still do counts.
-func live(t *testing.T, m *memory, dir, result string) (disk string, died bool) {
+func live(t *testing.T, m memory, dir, result string) (disk string, died bool) {
 	t.Helper()
 	st := openState(t, dir)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -201,23 +192,23 @@ func live(t *testing.T, m *memory, dir, result string) (disk string, died bool) 
 	var once sync.Once
 	disk = t.TempDir()
 	j.Observe = func(engine.Event) {
-		if m.dead() {
+		if m.Frozen() {
 			once.Do(func() { copyDir(t, dir, disk); died = true; cancel() })
 		}
 	}
-	onRead := m.onRead
-	m.onRead = func(id string) error {
+	onRead := m.OnRead
+	m.OnRead = func(id string) error {
 		if onRead != nil {
 			_ = onRead(id)
 		}
-		if m.dead() {
+		if m.Frozen() {
 			cancel()
 		}
 		return nil
 	}
 	rep, err := engine.Run(ctx, j)
 	_ = st.Close()
-	if !m.dead() {
+	if !m.Frozen() {
 		if err != nil || rep.Result != result {
 			t.Fatalf("result %q, error %v", rep.Result, err)
 		}

@@ -1,11 +1,8 @@
 package engine
 
 import (
-	"context"
-	"errors"
-	"iter"
+	"cmp"
 	"slices"
-	"strconv"
 	"sync"
 
 	"rewrap/checkpoint"
@@ -15,25 +12,14 @@ import (
 
 const (
 	// window is how many items of one line may be handed out beyond its
-	// watermark: what is done twice after a kill is bounded by it, and so is
-	// the memory for items that are settled out of order.
+	// watermark. It bounds the work that is done twice after a kill, and the
+	// memory for items that are settled out of order.
 	window = 1024
 	// parkedMax is how many items may be parked at once. An item that holds
-	// up a full window is parked: noted durably, so that the watermark may
-	// pass it while it is still in work.
+	// up a full window is parked: it is noted durably, so that the watermark
+	// may pass it while it is still in work.
 	parkedMax = 64
 )
-
-// line is one order of items with a watermark: a span, or the failures of an
-// earlier session. Its queue holds what is beyond the watermark, in order.
-type line struct {
-	queue  []*item
-	listed bool // the listing reached its end
-	// advance moves the durable watermark in the snapshot.
-	advance func(c sources.Cursor)
-	// finish notes in the snapshot that everything in the line is settled.
-	finish func()
-}
 
 // item is one item that was handed out and is not yet behind the watermark.
 type item struct {
@@ -41,22 +27,25 @@ type item struct {
 	line   *line
 	event  *Event
 	parked bool
-	// intents are the offsets of the undo journal's entries about it in this
-	// session; one that is being written stands at writing or behind it.
+	// intents are the offsets of the undo journal's entries about the item in
+	// this session. writing is a lower bound for the offset of the entry that
+	// is being written; -1: none is.
 	intents []int64
-	writing int64 // -1: none is
-	// owed is what an earlier session noted of the item, when it is tried
-	// again.
+	writing int64
+	// owed is what an earlier session noted of an item that is tried again,
+	// and next is where the line after its own begins.
 	owed *checkpoint.Owed
+	next int64
 }
 
-// ledger is the account of a run. It alone changes the snapshot: it knows what
-// was handed out, moves the watermarks over what is settled without a gap,
-// and adds up. One mutex guards it; nothing under it waits for a disk's sync.
+// ledger is the account of a run, and alone touches the snapshot from its
+// making on. It knows which items were handed out, moves the watermarks over
+// items that are settled without a gap, and adds up. One mutex guards it;
+// nothing under it waits for a disk's sync.
 //
 // An item is in the tallies, in the audit log and among the failures if and
-// only if it is behind its watermark (or was parked, and is settled), so
-// every snapshot is a consistent cut: after a kill, what is beyond it is done
+// only if it is behind its watermark (or was parked, and is settled). So every
+// snapshot is a consistent cut: after a kill, the items beyond it are done
 // again and counted for the first time.
 type ledger struct {
 	mu    sync.Mutex
@@ -68,66 +57,63 @@ type ledger struct {
 	over  bool  // admit nothing more
 	err   error // the first error of the state directory
 
-	// tried is where the undo journal holds the edits of earlier sessions that
-	// may have landed though nobody was told, by item; an item that is settled
-	// leaves. The entries stay on disk: one may have a million keys.
+	// tried is where the undo journal holds edits of earlier sessions that may
+	// have landed unnoticed, by item. An item that is settled leaves. The
+	// entries stay on disk: one may have a million keys.
 	tried map[string][]int64
 }
 
-func newLedger(st *checkpoint.State) *ledger {
+func newLedger(st *checkpoint.State, learned string) *ledger {
 	l := &ledger{state: st}
 	l.room = sync.NewCond(&l.mu)
 	if st != nil {
 		l.snap = st.Snapshot()
 	}
+	l.snap.Learned = learned
 	return l
 }
 
-// span makes the line of snap.Spans[i].
-func (l *ledger) span(i int) *line {
-	ln := &line{
-		advance: func(c sources.Cursor) { l.snap.Spans[i].After = string(c) },
-		finish:  func() { l.snap.Spans[i].Done = true },
+// resumed says that an earlier session of the pass has begun the listing.
+func (l *ledger) resumed() bool { return l.snap.Session > 1 && l.snap.Spans != nil }
+
+// begins says that the pass has no spans yet.
+func (l *ledger) begins() bool { return l.snap.Spans == nil }
+
+// begin notes the spans of a new pass.
+func (l *ledger) begin(spans []sources.Span) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range spans {
+		l.snap.Spans = append(l.snap.Spans, checkpoint.SpanState{ID: s.ID, Data: s.Data})
 	}
-	l.add(ln)
-	return ln
 }
 
-// retry makes the line of a file of failures; the file, not its place among
-// the retries, is what stays the same.
-func (l *ledger) retry(file string) *line {
-	at := func() int {
-		for i, r := range l.snap.Retries {
-			if r.File == file {
-				return i
-			}
-		}
-		return -1
-	}
-	ln := &line{
-		advance: func(c sources.Cursor) {
-			if off, err := strconv.ParseInt(string(c), 10, 64); err == nil {
-				l.snap.Retries[at()].Offset = off
-			}
-		},
-		finish: func() {
-			i := at()
-			l.snap.Retries = append(l.snap.Retries[:i:i], l.snap.Retries[i+1:]...)
-		},
-	}
-	l.add(ln)
-	return ln
+// spans is how far the listing is.
+func (l *ledger) spans() []checkpoint.SpanState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.snap.Spans)
 }
 
-func (l *ledger) add(ln *line) {
+// left is what earlier sessions have left to do beside the listing.
+func (l *ledger) left() (parked []checkpoint.Parked, retries []checkpoint.Retry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.snap.Parked), slices.Clone(l.snap.Retries)
+}
+
+// line makes a line of the items that the watermark is for.
+func (l *ledger) line(m watermark) *line {
+	ln := &line{mark: m}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lines = append(l.lines, ln)
+	return ln
 }
 
 // admit hands out the next item of a line, and waits for room in its window.
 // nil: the run is over.
-func (l *ledger) admit(ln *line, ref sources.Ref, owed *checkpoint.Owed) *item {
+func (l *ledger) admit(ln *line, it item) *item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for !l.over && len(ln.queue) >= window && !l.parkHead(ln) {
@@ -136,9 +122,9 @@ func (l *ledger) admit(ln *line, ref sources.Ref, owed *checkpoint.Owed) *item {
 	if l.over {
 		return nil
 	}
-	it := &item{ref: ref, line: ln, owed: owed, writing: -1}
-	ln.queue = append(ln.queue, it)
-	return it
+	it.line, it.writing = ln, -1
+	ln.queue = append(ln.queue, &it)
+	return &it
 }
 
 // readmit hands out an item that an earlier session parked. It stays parked
@@ -149,73 +135,14 @@ func (l *ledger) readmit(p checkpoint.Parked) *item {
 	if l.over {
 		return nil
 	}
-	it := &item{ref: sources.Ref{ID: p.ID, Name: p.ID, Cursor: sources.Cursor(p.Cursor)}, parked: true, writing: -1}
+	ref := sources.Ref{ID: p.ID, Name: cmp.Or(p.Name, p.ID), Cursor: sources.Cursor(p.Cursor)}
+	it := &item{ref: ref, parked: true, writing: -1}
 	l.park = append(l.park, it)
 	return it
 }
 
-// earlier yields the edits of earlier sessions that may be in the item, newest
-// first, and goes on after one that cannot be read. They are read when they are
-// asked for, one at a time: each may have a million keys, and most kills leave
-// some for items that will be done anew anyway.
-func (l *ledger) earlier(it *item) iter.Seq2[checkpoint.Entry, error] {
-	return func(yield func(checkpoint.Entry, error) bool) {
-		l.mu.Lock()
-		at := l.unknown(it)
-		l.mu.Unlock()
-		for _, off := range slices.Backward(at) {
-			e, err := l.state.Journal().At(off)
-			if err != nil {
-				err = stateError(err)
-			}
-			e.Inverse = nil // not needed to recognise an edit
-			if !yield(e, err) {
-				return
-			}
-		}
-	}
-}
-
-// unknown is where the undo journal holds the edits of earlier sessions that may
-// be in the item and not in the account, ascending. A snapshot may name more: it
-// has every entry behind one that is being written.
-func (l *ledger) unknown(it *item) []int64 {
-	at := slices.Clone(l.tried[it.ref.ID])
-	if o := it.owed; o != nil {
-		at = slices.DeleteFunc(at, func(off int64) bool { return off <= o.Known })
-		if o.Journal >= 0 {
-			at = append(at, o.Journal)
-		}
-	}
-	slices.Sort(at)
-	return at
-}
-
-// intent is the undo journal as the worker of one item writes it: the ledger
-// knows of every entry before it is on disk, so that no snapshot leaves out
-// one whose edit may have landed.
-type intent struct {
-	l  *ledger
-	it *item
-}
-
-func (i intent) Append(ctx context.Context, e checkpoint.Entry) (int64, error) {
-	j := i.l.state.Journal()
-	i.l.mu.Lock()
-	i.it.writing = j.Size()
-	i.l.mu.Unlock()
-	off, err := j.Append(ctx, e)
-	i.l.mu.Lock()
-	defer i.l.mu.Unlock()
-	i.it.writing = -1
-	if err == nil {
-		i.it.intents = append(i.it.intents, off)
-	}
-	return off, err
-}
-
-// parkHead lets the watermark pass the item that holds it up. It is noted in
-// the same snapshot that has the watermark beyond it. An item that was owed
+// parkHead lets the watermark pass the item that holds it up. The item is noted
+// in the same snapshot that has the watermark beyond it. An item that was owed
 // already is not parked: its line in the file of failures is its note.
 func (l *ledger) parkHead(ln *line) bool {
 	head := ln.queue[0]
@@ -224,13 +151,25 @@ func (l *ledger) parkHead(ln *line) bool {
 	}
 	head.parked = true
 	l.park = append(l.park, head)
-	l.snap.Parked = append(l.snap.Parked, checkpoint.Parked{ID: head.ref.ID, Cursor: string(head.ref.Cursor)})
+	p := checkpoint.Parked{ID: head.ref.ID, Cursor: string(head.ref.Cursor)}
+	if head.ref.Name != head.ref.ID {
+		p.Name = head.ref.Name
+	}
+	l.snap.Parked = append(l.snap.Parked, p)
 	l.pop(ln)
 	return true
 }
 
-// settle notes an item's fate. Unsettled items are not noted: they stay beyond
-// the watermark, or parked, and are done again by the next run.
+// unpark forgets an item that was parked, since it is settled.
+func (l *ledger) unpark(it *item) {
+	l.park = slices.DeleteFunc(l.park, func(p *item) bool { return p == it })
+	l.snap.Parked = slices.DeleteFunc(l.snap.Parked, func(p checkpoint.Parked) bool {
+		return p.ID == it.ref.ID && p.Cursor == string(it.ref.Cursor)
+	})
+}
+
+// settle notes how an item ended. Items that are unsettled never come here: they
+// stay beyond the watermark, or parked, and the next run does them again.
 func (l *ledger) settle(it *item, ev Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -238,10 +177,10 @@ func (l *ledger) settle(it *item, ev Event) {
 	if it.parked {
 		l.unpark(it)
 		l.account(it)
-	} else {
-		l.pop(it.line)
+		l.room.Broadcast() // there is room to park another
+		return
 	}
-	l.room.Broadcast()
+	l.pop(it.line)
 }
 
 // end says that the listing of a line reached its end.
@@ -261,7 +200,7 @@ func (l *ledger) pop(ln *line) {
 		if it.event == nil && !it.parked {
 			break
 		}
-		ln.advance(it.ref.Cursor)
+		ln.mark.pass(&l.snap, it)
 		if it.event != nil {
 			l.account(it)
 		}
@@ -271,24 +210,9 @@ func (l *ledger) pop(ln *line) {
 		ln.queue = append(ln.queue[:0], ln.queue[n:]...)
 		l.room.Broadcast()
 	}
-	if ln.listed && len(ln.queue) == 0 && ln.finish != nil {
-		ln.finish()
-		ln.finish = nil
-	}
-}
-
-func (l *ledger) unpark(it *item) {
-	for i, p := range l.park {
-		if p == it {
-			l.park = append(l.park[:i:i], l.park[i+1:]...)
-			break
-		}
-	}
-	for i, p := range l.snap.Parked {
-		if p.ID == it.ref.ID && p.Cursor == string(it.ref.Cursor) {
-			l.snap.Parked = append(l.snap.Parked[:i:i], l.snap.Parked[i+1:]...)
-			break
-		}
+	if ln.listed && len(ln.queue) == 0 && !ln.over {
+		ln.over = true
+		ln.mark.end(&l.snap)
 	}
 }
 
@@ -296,7 +220,7 @@ func (l *ledger) unpark(it *item) {
 func (l *ledger) account(it *item) {
 	ev, t := it.event, &l.snap.Tally
 	if it.owed != nil {
-		t.Retract(account.Counted{Outcome: it.owed.Outcome, Reason: it.owed.Reason, Under: it.owed.Under, Keys: it.owed.Keys})
+		t.Retract(it.owed.Counted())
 	}
 	counted := t.Count(account.Item{Outcome: ev.Outcome, Reason: ev.Reason, Owed: ev.owed(), Unconditional: ev.Unconditional, Keys: ev.Keys})
 	before := l.unknown(it)
@@ -307,24 +231,33 @@ func (l *ledger) account(it *item) {
 	for _, c := range ev.Changes {
 		l.note(l.state.Audit(checkpoint.AuditLine{ID: ev.Ref.ID, Time: now(), KeyChange: c, RevisionBefore: ev.RevBefore, RevisionAfter: ev.RevAfter}))
 	}
-	if !ev.owed() {
-		return
+	if ev.owed() {
+		l.owe(it, counted, before)
 	}
-	o := checkpoint.Owed{ID: ev.Ref.ID, Error: ev.Err.Error(), Reason: ev.Reason, Attempts: 1, Outcome: ev.Outcome.String(),
-		Cursor: string(it.ref.Cursor), Under: counted.Under, Keys: counted.Keys, Journal: ev.Intent}
+}
+
+// owe adds an item to the list of failures. before are the entries of the undo
+// journal whose fate was not known when the item was tried.
+func (l *ledger) owe(it *item, counted account.Counted, before []int64) {
+	ev := it.event
+	o := checkpoint.Owed{
+		ID: it.ref.ID, Cursor: string(it.ref.Cursor),
+		Error: ev.Err.Error(), Attempts: 1, Journal: ev.intent,
+	}
+	o.SetCounted(counted)
+	if it.ref.Name != it.ref.ID {
+		o.Name = it.ref.Name
+	}
 	if it.owed != nil {
 		o.Attempts += it.owed.Attempts
-		o.Cursor = it.owed.Cursor
 		o.Known = it.owed.Known
 	}
 	for _, off := range slices.Concat(before, it.intents) {
 		o.Known = max(o.Known, off)
 	}
-	// An earlier edit whose fate is still not known stays so, unless this
-	// reading found it in the item: then its changes are in the account.
-	switch {
-	case o.Journal >= 0 || len(ev.Changes) > 0:
-	case len(before) > 0:
+	// The fate of an earlier edit stays unknown, unless this reading found the
+	// edit in the item: then its changes are in the account.
+	if o.Journal < 0 && len(ev.Changes) == 0 && len(before) > 0 {
 		o.Journal = before[len(before)-1]
 	}
 	l.note(l.state.Owe(o))
@@ -338,7 +271,7 @@ func (l *ledger) note(err error) {
 	}
 }
 
-// close admits nothing more. What was handed out may still settle.
+// close admits nothing more. Items that were handed out may still settle.
 func (l *ledger) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -347,13 +280,14 @@ func (l *ledger) close() {
 }
 
 // cut makes a snapshot to be committed.
-func (l *ledger) cut() (snap checkpoint.Snapshot, c checkpoint.Cut, err error) {
+func (l *ledger) cut(result string) (snap checkpoint.Snapshot, c checkpoint.Cut, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
 		return snap, c, l.err
 	}
 	l.snap.JournalFrom, l.snap.Unsettled = l.unsettled()
+	l.snap.Result = result
 	if c, err = l.state.Cut(); err != nil {
 		l.note(err)
 		return snap, c, l.err
@@ -361,42 +295,9 @@ func (l *ledger) cut() (snap checkpoint.Snapshot, c checkpoint.Cut, err error) {
 	return l.snap.Clone(), c, nil
 }
 
-// unsettled are the entries of the undo journal about items that are not in
-// the account: those of this session, and what earlier ones left.
-func (l *ledger) unsettled() (from int64, offsets []int64) {
-	from = l.state.Journal().Size()
-	look := func(it *item) {
-		offsets = append(offsets, it.intents...)
-		if it.writing >= 0 {
-			from = min(from, it.writing)
-		}
-	}
-	for _, ln := range l.lines {
-		for _, it := range ln.queue {
-			look(it)
-		}
-	}
-	for _, it := range l.park {
-		look(it)
-	}
-	for _, at := range l.tried {
-		offsets = append(offsets, at...)
-	}
-	slices.Sort(offsets)
-	return from, offsets
-}
-
 // tally is the sums so far.
 func (l *ledger) tally() account.Tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.snap.Tally.Clone()
-}
-
-func stateError(err error) error {
-	var run *sources.RunError
-	if errors.As(err, &run) {
-		return err
-	}
-	return &sources.RunError{Err: err, Hint: "The state directory must be writable and have room; then run the same command again"}
 }

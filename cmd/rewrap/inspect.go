@@ -216,10 +216,10 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 				return nil, err
 			}
 		}
-		if se.worker.Format, err = j.formats(); err != nil {
+		if se.format, err = j.formats(); err != nil {
 			return nil, err
 		}
-		if se.worker.Source, err = se.openSource(ctx); err != nil {
+		if se.source, err = se.openSource(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -227,7 +227,7 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 	if j.source.dir != "" {
 		in.Item = filepath.Join(j.source.dir, id)
 	}
-	view, env, err := parseWhole(ctx, se.worker.Source, se.worker.Format, sources.Ref{ID: id, Name: id})
+	view, env, err := parseWhole(ctx, se.source, se.format, sources.Ref{ID: id, Name: id})
 	var skip *sources.SkipError
 	switch {
 	case errors.As(err, new(*sources.NotYetError)): // a run waits
@@ -235,8 +235,8 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 	case errors.Is(err, sources.ErrGone):
 		return nil, fmt.Errorf("there is no item %s", in.Item)
 	case errors.Is(err, envelope.ErrForeign):
-		where := "in the format " + se.worker.Format.Name()
-		if se.worker.Format.Name() == "auto" {
+		where := "in the format " + se.format.Name()
+		if se.format.Name() == "auto" {
 			where = "in any format that is looked for"
 		}
 		return nil, fmt.Errorf("foreign: %s holds no wrapped key %s%s", in.Item, where, foreignDetail(err))
@@ -309,7 +309,7 @@ func (se *session) ask(ctx context.Context, wrapped []envelope.WrappedKey, keys 
 		}
 		g.Go(func() error {
 			k := &keys[i]
-			a, err := se.worker.Rewrapper.Rewrap(ctx, wrapped[i])
+			a, err := se.rewrapper.Rewrap(ctx, wrapped[i])
 			var run *sources.RunError
 			switch {
 			case errors.Is(err, envelope.ErrForeign):

@@ -25,6 +25,7 @@ import (
 	"rewrap/checkpoint"
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
+	"rewrap/engine/move"
 	"rewrap/sources"
 	"rewrap/sources/cloud"
 	s3source "rewrap/sources/s3"
@@ -275,7 +276,7 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	prog, why := newProgress(&shown, s, account.Tally{}), left{}
 	met := fieldsMet{}
 	rep, err := engine.Run(ctx, engine.Job{
-		Worker:  engine.Worker{Source: r, Format: variants{se.worker.Format}, Rewrapper: asker{se.worker.Rewrapper, r}},
+		Source: r, Mover: move.NewPayload(variants{se.format}, asker{se.rewrapper, r}, j.workers), Until: engine.Planned,
 		Workers: j.workers,
 		Observe: func(ev engine.Event) {
 			prog.observe(ev)

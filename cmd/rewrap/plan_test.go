@@ -26,6 +26,7 @@ import (
 	"rewrap/engine/envelope/binding"
 	"rewrap/engine/envelope/raw"
 	"rewrap/engine/keys"
+	"rewrap/engine/move"
 	"rewrap/sources"
 	s3source "rewrap/sources/s3"
 )
@@ -278,7 +279,7 @@ func TestPlanOfAWS(t *testing.T) {
 	}
 	w.emu.ResetCounters()
 	r := newRehearsal(se, all.refs())
-	if _, err := engine.Run(t.Context(), engine.Job{Worker: engine.Worker{Source: r, Format: blobs, Rewrapper: asker{se.kms, r}}, Observe: r.observe}); err != nil {
+	if _, err := engine.Run(t.Context(), engine.Job{Source: r, Mover: move.NewPayload(blobs, asker{se.kms, r}, 4), Until: engine.Planned, Observe: r.observe}); err != nil {
 		t.Fatal(err)
 	}
 	var did asked

@@ -16,6 +16,7 @@ import (
 
 	"rewrap/checkpoint"
 	"rewrap/engine"
+	"rewrap/engine/move"
 	"rewrap/sources"
 )
 
@@ -106,7 +107,7 @@ func (j *job) run(s streams) (err error) {
 	p, why := newProgress(se, s, state.Snapshot().Tally), left{}
 	met := fieldsMet{}
 	rep, runErr := engine.Run(hard, engine.Job{
-		Worker: se.worker, State: state, Targets: se.targets,
+		Source: se.source, Mover: move.NewPayload(se.format, se.rewrapper, j.workers), State: state, Targets: se.targets,
 		Workers: j.workers, Match: se.match, MaxItems: j.maxItems,
 		Stop: stop,
 		Observe: func(ev engine.Event) {

@@ -15,6 +15,7 @@ import (
 
 	"rewrap/checkpoint"
 	"rewrap/engine"
+	"rewrap/engine/envelope"
 	"rewrap/engine/keys"
 	"rewrap/engine/keys/keyring"
 	"rewrap/sources"
@@ -28,13 +29,14 @@ type session struct {
 	dir   string // the state directory
 	cloud *cloud.Cloud
 	// endpoint is the one that takes the place of S3; "": AWS itself, or a directory.
-	endpoint string
-	source   sources.Source
-	kms      *keys.KMS        // nil: the job re-wraps locally
-	local    *keyring.Keyring // nil: the job re-wraps with KMS
-	worker   engine.Worker
-	match    func(string) bool
-	say      func(format string, args ...any) // a line for people, on standard error
+	endpoint  string
+	source    sources.Source
+	kms       *keys.KMS        // nil: the job re-wraps locally
+	local     *keyring.Keyring // nil: the job re-wraps with KMS
+	format    envelope.Format
+	rewrapper keys.Rewrapper
+	match     func(string) bool
+	say       func(format string, args ...any) // a line for people, on standard error
 }
 
 // openSession opens the source and the keys, and finds out whether the job can
@@ -78,12 +80,12 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	if p := j.planned; p != nil && p.Endpoint != se.endpoint {
 		return nil, usage("the plan was made at the endpoint %q, and here it is %q: make a plan at this one", p.Endpoint, se.endpoint)
 	}
-	se.worker = engine.Worker{Source: se.source, Format: format, ReadOnly: readOnly}
+	se.format = format
 	if j.keyring != "" {
 		if se.local, err = se.openKeyring(ctx, pinned); err != nil {
 			return nil, err
 		}
-		se.worker.Rewrapper, se.worker.Local, se.worker.How = se.local, true, "keyring"
+		se.rewrapper = se.local
 		return se, nil
 	}
 	se.kms, err = keys.OpenKMS(ctx, keys.Config{
@@ -93,7 +95,7 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 	if err != nil {
 		return nil, err
 	}
-	se.worker.Rewrapper, se.worker.How = se.kms, "kms"
+	se.rewrapper = se.kms
 	return se, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"rewrap/checkpoint"
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
+	"rewrap/engine/move"
 )
 
 func newVerify(s streams) *cobra.Command {
@@ -88,7 +89,8 @@ func (j *job) runVerify(s streams) error {
 	p, why := newProgress(se, s, account.Tally{}), left{}
 	met := fieldsMet{}
 	rep, err := engine.Run(ctx, engine.Job{
-		Worker: se.worker, Workers: j.workers, Match: se.match,
+		Source: se.source, Mover: move.NewPayload(se.format, se.rewrapper, j.workers), Until: engine.Moved,
+		Workers: j.workers, Match: se.match,
 		Observe: func(ev engine.Event) {
 			p.observe(ev)
 			why.observe(ev)

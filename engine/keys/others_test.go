@@ -116,8 +116,8 @@ func differentKeys(t *testing.T, w *world, a, b, c string) {
 		moved := w.seal(b, ec)
 		if !conf.ReadOnly {
 			moved = r.Blob
-		} else if r.Blob != nil {
-			t.Error("a blob from a look")
+		} else if r.Blob == nil {
+			t.Error("no blob from a look")
 		}
 		if r := w.rewrap(k, envelope.WrappedKey{Blob: moved, Context: ec}); !r.Current || r.From.ARN != b {
 			t.Errorf("%v: moved already: %+v", conf.From, r)

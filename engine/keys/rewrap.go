@@ -337,7 +337,7 @@ func (k *KMS) judge(ctx context.Context, w envelope.WrappedKey, c candidate, oth
 	}
 	if k.cfg.ReadOnly {
 		k.hints.learn(out.CiphertextBlob, c.dst.ARN) // as [KMS.rewrap] does of a blob that is used
-		r.To.Material = bound
+		r.To.Material, r.Blob = bound, out.CiphertextBlob
 		return r, nil
 	}
 	r.Blob = out.CiphertextBlob

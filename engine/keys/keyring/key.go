@@ -69,6 +69,17 @@ func (k *key) open(dst, blob, ad []byte) ([]byte, error) {
 	return dst, nil
 }
 
+// emptiest writes to room, as far as it goes, the key's prefix and then zero
+// bytes. All blobs of the key begin with the prefix and have any bytes after it;
+// in base64 zero bytes need none of the characters in which the alphabets
+// differ. So if this blob does not fit somewhere, no blob of its length does.
+func (k *key) emptiest(room []byte) []byte {
+	blob := append(room, k.prefix...)
+	blob = blob[:cap(room)]
+	clear(blob[len(k.prefix):])
+	return blob
+}
+
 // seal appends the wrapped data key to dst.
 func (k *key) seal(dst, plain, ad []byte) ([]byte, error) {
 	if k.gcm != nil {

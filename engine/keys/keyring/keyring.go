@@ -32,12 +32,13 @@ import (
 
 	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
+	"rewrap/engine/keys"
 	"rewrap/sources"
 )
 
 // What can be wrong with one wrapped key. The errors of [Keyring.Rewrap] wrap
-// one of these, or envelope.ErrForeign where the
-// blob names a key that the keyring does not hold.
+// one of these, or envelope.ErrForeign where the blob names a key that the
+// keyring does not hold.
 var (
 	// ErrOpen: the key that wrapped the blob is known, or might be one of the
 	// keys without prefix, and does not open it. An AEAD cannot say why.
@@ -154,13 +155,15 @@ func (r *Keyring) Targets() map[string]string {
 	return map[string]string{r.primary.version.ARN: r.primary.version.Material}
 }
 
-// Rewrap moves one wrapped key onto the primary key; it has the form that the
-// engine calls. With AES-GCM it allocates nothing in the long run: new blobs are
-// cut from slabs.
+// Traits implements [keys.Rewrapper].
+func (r *Keyring) Traits() keys.Traits { return keys.Traits{How: account.HowKeyring} }
+
+// Rewrap moves one wrapped key onto the primary key. With AES-GCM it allocates
+// nothing in the long run: new blobs are cut from slabs.
 //
 // A [sources.RunError] says that a new wrap did not open to the same data key,
-// which no item can cause; every other error is this wrapped key's. Beside it,
-// From is the key that the blob names, if it names one.
+// which no item can cause; every other error concerns this wrapped key alone.
+// From is set beside it if the blob names a key. Safe for concurrent use.
 func (r *Keyring) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewrapped, error) {
 	if ctx.Err() != nil {
 		return envelope.Rewrapped{}, context.Cause(ctx)
@@ -173,7 +176,7 @@ func (r *Keyring) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.R
 	if ok {
 		named = r.named(p)
 	}
-	blob, from, err := r.rewrap(named, w.Blob, w.AssociatedData)
+	blob, from, err := r.rewrap(named, w)
 	switch {
 	case err != nil && named != nil:
 		return envelope.Rewrapped{From: named.version}, err
@@ -190,11 +193,11 @@ func (r *Keyring) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.R
 //
 // No key and no error: the blob names no key of the keyring, and no key without
 // prefix opens it.
-func (r *Keyring) rewrap(named *key, blob, ad []byte) ([]byte, *key, error) {
+func (r *Keyring) rewrap(named *key, w envelope.WrappedKey) ([]byte, *key, error) {
 	// Where there are keys without prefix, a blob of theirs may begin with the
 	// primary's prefix by chance, so it has to be opened to be sure.
 	if named == r.primary && named != nil && len(r.raw) == 0 && !r.openCurrent {
-		if len(blob) < named.least {
+		if len(w.Blob) < named.least {
 			return nil, nil, r.unopened(named)
 		}
 		return nil, named, nil
@@ -202,16 +205,16 @@ func (r *Keyring) rewrap(named *key, blob, ad []byte) ([]byte, *key, error) {
 
 	b := r.take()
 	defer r.give(b)
-	from, err := r.open(b, named, blob, ad)
+	from, err := r.open(b, named, w.Blob, w.AssociatedData)
 	if err != nil || from == nil || from == r.primary {
 		return nil, from, err
 	}
 
-	out, err := r.primary.seal(b.room(r.primary.least+len(b.plain)), b.plain, ad)
+	out, err := r.seal(b, w)
 	if err != nil {
 		return nil, nil, &sources.RunError{Err: fmt.Errorf("key %d of %s does not wrap: %w", r.primary.id, r.name, err)}
 	}
-	b.again, err = r.primary.open(b.again, out, ad)
+	b.again, err = r.primary.open(b.again, out, w.AssociatedData)
 	if err != nil || subtle.ConstantTimeCompare(b.plain, b.again) != 1 {
 		clear(out)
 		return nil, nil, &sources.RunError{
@@ -220,6 +223,29 @@ func (r *Keyring) rewrap(named *key, blob, ad []byte) ([]byte, *key, error) {
 		}
 	}
 	return out, from, nil
+}
+
+// maxSeals bounds how often a data key is sealed until a blob fits. Of short
+// blobs every tenth to hundredth does, and of longer ones fewer.
+const maxSeals = 1000
+
+// seal wraps the data key in b.plain under the primary key, in memory of its own.
+// It seals again, with another nonce, until the blob fits (see
+// [envelope.WrappedKey.Fits]). Where no blob can fit, or none did, it returns
+// the last one, since the caller can write that one too.
+func (r *Keyring) seal(b *buffers, w envelope.WrappedKey) ([]byte, error) {
+	room := b.room(r.primary.least + len(b.plain))
+	tries := 1
+	if w.Fits != nil && w.Fits(r.primary.emptiest(room)) {
+		tries = maxSeals
+	}
+	for {
+		out, err := r.primary.seal(room, b.plain, w.AssociatedData)
+		if tries--; err != nil || tries <= 0 || w.Fits(out) {
+			return out, err
+		}
+		room = out[:0]
+	}
 }
 
 // open finds the key that opens the blob, and leaves the data key in b.plain.

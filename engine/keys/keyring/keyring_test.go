@@ -16,12 +16,12 @@ import (
 	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 
 	"rewrap/checkpoint/account"
-	"rewrap/engine"
 	"rewrap/engine/envelope"
+	"rewrap/engine/keys"
 	"rewrap/engine/keys/keyring"
 )
 
-var _ engine.Rewrapper = (*keyring.Keyring)(nil)
+var _ keys.Rewrapper = (*keyring.Keyring)(nil)
 
 var (
 	gcm256 = aead.AES256GCMKeyTemplate()

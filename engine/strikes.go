@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"rewrap/checkpoint/account"
+	"rewrap/sources"
+)
+
+// settled is an item that has gone its way.
+type settled struct {
+	it *item
+	ev Event
+}
+
+// settle takes in every item that has gone its way, one at a time: it counts
+// strikes, tells the ledger, and shows the event. It ends when the pool has.
+func (r *run) settle() {
+	for s := range r.settled {
+		if s.ev.Outcome == account.Unsettled && !r.strike(&s.ev) {
+			continue // the item stays beyond the watermark, and is done again
+		}
+		r.strikes.succeeded(&s.ev)
+		s.ev.Again = s.it.owed != nil
+		r.ledger.settle(s.it, s.ev)
+		if r.job.Observe != nil {
+			r.job.Observe(s.ev)
+		}
+	}
+}
+
+// strike counts an error that puts the run in doubt. It fails the item, or stops
+// the run when there were too many in a row. false: the item is not settled.
+func (r *run) strike(ev *Event) (settled bool) {
+	var re *sources.RunError
+	if !errors.As(ev.Err, &re) || r.stopped() {
+		return false
+	}
+	if r.strikes.add(cmp.Or(re.Where, ev.phase.String())) >= re.Strikes {
+		r.stop("", fmt.Errorf("%q: %w", ev.Ref.ID, ev.Err))
+		return false
+	}
+	ev.Outcome, ev.Reason = account.Failed, ev.phase.reason()
+	return true
+}
+
+// strikes counts the errors in a row that put the run in doubt, apart for each
+// place that they come from: a key service that answers must not hide a store
+// that refuses every write. One goroutine owns it.
+type strikes map[string]int
+
+func (s *strikes) add(where string) int {
+	if *s == nil {
+		*s = make(strikes)
+	}
+	(*s)[where]++
+	return (*s)[where]
+}
+
+// succeeded forgets the strikes of every place that has worked for the item.
+func (s strikes) succeeded(ev *Event) {
+	if len(s) == 0 {
+		return
+	}
+	if ev.Reason != ReasonRead {
+		delete(s, phaseRead.String())
+	}
+	if slices.ContainsFunc(ev.Keys, func(k account.KeyEvent) bool {
+		return k.Outcome != account.Failed && k.Outcome != account.Unsettled && !k.Deduplicated
+	}) {
+		delete(s, phaseMove.String())
+	}
+	if ev.Outcome == account.Rewrapped && !ev.Recovered {
+		delete(s, phaseWrite.String())
+	}
+}

@@ -49,7 +49,7 @@ type client struct {
 // reads V2 and V3, and both wraps of KMS. It asks KMS with the key that it is
 // configured with, so it opens an object only if that key wrapped it.
 func putV3(ctx context.Context, w *world, key string, p plain) error {
-	c, err := w.v3(materials.NewKmsKeyring(w.kms, key))
+	c, err := w.v3(materials.NewKmsKeyring(w.KMS, key))
 	if err != nil {
 		return err
 	}
@@ -64,12 +64,12 @@ func putV3(ctx context.Context, w *world, key string, p plain) error {
 }
 
 func getV3(ctx context.Context, w *world, key, name string) ([]byte, error) {
-	return w.getBy(ctx, materials.NewKmsKeyring(w.kms, key, legacy), name)
+	return w.getBy(ctx, materials.NewKmsKeyring(w.KMS, key, legacy), name)
 }
 
 // getAny reads an object under whatever key it is.
 func getAny(ctx context.Context, w *world, name string) ([]byte, error) {
-	return w.getBy(ctx, materials.NewKmsDecryptOnlyAnyKeyKeyring(w.kms, legacy), name)
+	return w.getBy(ctx, materials.NewKmsDecryptOnlyAnyKeyKeyring(w.KMS, legacy), name)
 }
 
 func (w *world) getBy(ctx context.Context, keyring materials.Keyring, name string) ([]byte, error) {
@@ -92,7 +92,7 @@ func (w *world) v3(keyring materials.Keyring) (*s3ec.S3EncryptionClientV3, error
 	if err != nil {
 		return nil, err
 	}
-	return s3ec.New(w.s3, cmm, func(o *s3ec.EncryptionClientOptions) {
+	return s3ec.New(w.S3, cmm, func(o *s3ec.EncryptionClientOptions) {
 		o.EnableLegacyUnauthenticatedModes = true
 		o.Logger = log.New(io.Discard, "", 0)
 	})
@@ -191,7 +191,7 @@ func (p plain) inputV1() *s3v1.PutObjectInput {
 func putV3Format(ctx context.Context, w *world, key string, p plain) error {
 	bound := map[string]string{"aws:x-amz-cek-alg": "115"}
 	maps.Copy(bound, p.context)
-	dk, err := w.kms.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &key, KeySpec: kmstypes.DataKeySpecAes256, EncryptionContext: bound})
+	dk, err := w.KMS.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &key, KeySpec: kmstypes.DataKeySpecAes256, EncryptionContext: bound})
 	if err != nil {
 		return err
 	}
@@ -227,7 +227,7 @@ func putV3Format(ctx context.Context, w *world, key string, p plain) error {
 		in.Metadata[name] = value
 	}
 	in.Body = bytes.NewReader(gcm.Seal(nil, bytes.Repeat([]byte{1}, gcm.NonceSize()), p.body, []byte(suite)))
-	_, err = w.s3.PutObject(ctx, &in)
+	_, err = w.S3.PutObject(ctx, &in)
 	return err
 }
 

@@ -37,11 +37,10 @@ type wrapper struct {
 // byTink is tink-go with a keyring of rewrap's; nobody may ask KMS.
 func byTink(t *testing.T, w *world) *wrapper {
 	t.Helper()
-	none := hook(func(op string, rw http.ResponseWriter, _ *http.Request, _ http.Handler) {
+	w.Hook(func(op string, rw http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		t.Errorf("%s, where there is a keyring", op)
 		rw.WriteHeader(http.StatusBadRequest)
 	})
-	w.hook.Store(&none)
 	ring := filepath.Join(t.TempDir(), "ring.json")
 	keyring := func(verb string) {
 		if out, err := w.rewrap(t, "keyring", verb, ring).CombinedOutput(); err != nil {
@@ -100,17 +99,17 @@ func primaryAlone(t *testing.T, ring string) tink.AEAD {
 // byKMS is KMS by its SDK.
 func byKMS(t *testing.T, w *world) *wrapper {
 	t.Helper()
-	newest := w.material(t, w.a)
+	newest := w.Material(w.a)
 	return &wrapper{
 		seal: func(ctx context.Context, plain, bound string) ([]byte, error) {
-			out, err := w.kms.Encrypt(ctx, &kms.EncryptInput{KeyId: &w.a, Plaintext: []byte(plain), EncryptionContext: map[string]string{"for": bound}})
+			out, err := w.KMS.Encrypt(ctx, &kms.EncryptInput{KeyId: &w.a, Plaintext: []byte(plain), EncryptionContext: map[string]string{"for": bound}})
 			if err != nil {
 				return nil, err
 			}
 			return out.CiphertextBlob, nil
 		},
 		open: func(ctx context.Context, blob []byte, bound string) (string, error) {
-			out, err := w.kms.Decrypt(ctx, &kms.DecryptInput{KeyId: &w.a, CiphertextBlob: blob, EncryptionContext: map[string]string{"for": bound}})
+			out, err := w.KMS.Decrypt(ctx, &kms.DecryptInput{KeyId: &w.a, CiphertextBlob: blob, EncryptionContext: map[string]string{"for": bound}})
 			if err != nil {
 				return "", err
 			}
@@ -119,7 +118,7 @@ func byKMS(t *testing.T, w *world) *wrapper {
 			}
 			return string(out.Plaintext), nil
 		},
-		rotate: func() { newest = w.rotate(t, w.a) },
+		rotate: func() { newest = w.rotate(w.a) },
 		flags:  func(bound string) []string { return []string{"--from", "alias/a", "--context", "for=" + bound} },
 	}
 }

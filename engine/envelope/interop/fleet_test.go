@@ -137,7 +137,7 @@ func (w *world) copies(t *testing.T, objects []plain) []plain {
 	for i, p := range objects {
 		twins[i] = p
 		twins[i].key = fmt.Sprintf("%stwin/%04d", prefix, i)
-		if _, err := w.s3.CopyObject(t.Context(), &s3.CopyObjectInput{
+		if _, err := w.S3.CopyObject(t.Context(), &s3.CopyObjectInput{
 			Bucket: aws.String(bucket), Key: &twins[i].key, CopySource: copySource(p.key),
 		}); err != nil {
 			t.Fatal(err)
@@ -155,7 +155,7 @@ func (w *world) strangers(t *testing.T, n int) []plain {
 		in := objects[i].input()
 		in.Body = bytes.NewReader(objects[i].body)
 		in.StorageClass = s3types.StorageClassStandardIa
-		if _, err := w.s3.PutObject(t.Context(), &in); err != nil {
+		if _, err := w.S3.PutObject(t.Context(), &in); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -64,7 +64,7 @@ func testFormat(t *testing.T, c client, encryptionContext map[string]string) {
 	}
 
 	// Same key, newer key material.
-	newer := w.rotate(t, w.a)
+	newer := w.rotate(w.a)
 	v := move(t, w, p.key, w.a, w.a)
 	if got, err := w.under(ctx, p.key); err != nil || got != newer {
 		t.Errorf("under key material %s, want %s; %v", got, newer, err)
@@ -92,7 +92,7 @@ func testFormat(t *testing.T, c client, encryptionContext map[string]string) {
 	if what := before.sameBut(after); what != "" {
 		t.Errorf("the %s changed", what)
 	}
-	w.disable(t, w.a)
+	w.Disable(w.a)
 	opens(w.b)
 
 	// The client has to fail on what was not moved, or it proves nothing.
@@ -121,7 +121,7 @@ func move(t *testing.T, w *world, name, from, to string) moved {
 	if k.KeyID != "" {
 		from = k.KeyID
 	}
-	out, err := w.kms.ReEncrypt(t.Context(), &kms.ReEncryptInput{
+	out, err := w.KMS.ReEncrypt(t.Context(), &kms.ReEncryptInput{
 		CiphertextBlob: k.Blob, SourceKeyId: &from, DestinationKeyId: &to,
 		SourceEncryptionContext: k.Context, DestinationEncryptionContext: k.Context,
 	})
@@ -140,7 +140,7 @@ func move(t *testing.T, w *world, name, from, to string) moved {
 }
 
 func (w *world) parse(ctx context.Context, name string) (sources.View, envelope.Envelope, error) {
-	head, err := w.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &name})
+	head, err := w.S3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &name})
 	if err != nil {
 		return sources.View{}, envelope.Envelope{}, err
 	}
@@ -164,7 +164,7 @@ func (w *world) parse(ctx context.Context, name string) (sources.View, envelope.
 // write makes an edit of metadata with one CopyObject in place.
 func write(t *testing.T, w *world, name string, edit sources.Edit) {
 	t.Helper()
-	head, err := w.s3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &name})
+	head, err := w.S3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func write(t *testing.T, w *world, name string, edit sources.Edit) {
 	for k, value := range edit.Meta {
 		meta[k] = string(value)
 	}
-	if _, err := w.s3.CopyObject(t.Context(), &s3.CopyObjectInput{
+	if _, err := w.S3.CopyObject(t.Context(), &s3.CopyObjectInput{
 		Bucket: aws.String(bucket), Key: &name, CopySource: copySource(name),
 		IfMatch: head.ETag, CopySourceIfMatch: head.ETag,
 		MetadataDirective: s3types.MetadataDirectiveReplace, Metadata: meta,
@@ -190,7 +190,7 @@ func (w *world) under(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	k := e.Keys[0]
-	out, err := w.kms.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: k.Blob, EncryptionContext: k.Context})
+	out, err := w.KMS.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: k.Blob, EncryptionContext: k.Context})
 	if err != nil {
 		return "", err
 	}

@@ -24,7 +24,7 @@ func TestKilledRun(t *testing.T) {
 	j := newJob(t, w, "--from", "alias/a", "--to", "alias/b")
 	s := j.untilDone(t, rng, n/8)
 
-	w.disable(t, w.a)
+	w.Disable(w.a)
 	after := w.snapshot(t, everything)
 	changed := j.changed(t, before, after)
 	if changed != len(all) {
@@ -50,9 +50,9 @@ func TestKilledRotation(t *testing.T) {
 	n := objects(t) / 5
 	all := fleet(n, rng)
 	w.store(t, w.a, all[:n/2])
-	w.rotate(t, w.a)
+	w.rotate(w.a)
 	w.store(t, w.a, all[n/2:])
-	newest := w.rotate(t, w.a)
+	newest := w.rotate(w.a)
 	before := w.snapshot(t, all)
 	w.settle()
 
@@ -75,13 +75,12 @@ func TestKilledRotation(t *testing.T) {
 
 	// A new pass finds nothing to do.
 	var changes atomic.Int64
-	count := hook(func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+	w.Hook(func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
 		if isChange(op, r) {
 			changes.Add(1)
 		}
 		next.ServeHTTP(rw, r)
 	})
-	w.hook.Store(&count)
 	if s := j.once(t, 0); s.Items.Current != n || s.Items.Seen != n {
 		t.Errorf("a second pass: %+v, want %d current", s.Items, n)
 	}

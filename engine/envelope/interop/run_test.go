@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"rewrap/bench/emulator/emulatortest"
 	"strconv"
 	"strings"
 	"sync"
@@ -120,8 +121,8 @@ func (w *world) rewrap(t *testing.T, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), bin, args...)
-	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+w.url, "AWS_REGION="+region,
-		"AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret")
+	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+w.URL, "AWS_REGION="+w.Region,
+		"AWS_ACCESS_KEY_ID="+emulatortest.ID, "AWS_SECRET_ACCESS_KEY="+emulatortest.Secret)
 	return cmd
 }
 
@@ -241,9 +242,8 @@ func (k *killer) see(op string, r *http.Request) (victim *os.Process, moment int
 func (j job) untilDone(t *testing.T, rng *rand.Rand, most int) summary {
 	t.Helper()
 	k := &killer{rng: rng}
-	serve := hook(k.serve)
-	j.w.hook.Store(&serve)
-	defer j.w.hook.Store(nil)
+	j.w.Hook(k.serve)
+	defer j.w.Hook(nil)
 	return j.survive(t, func(cmd *exec.Cmd) error { return k.arm(cmd, most) })
 }
 

@@ -36,7 +36,7 @@ func (wr *writer) write(ctx context.Context, key string) error {
 	wr.count++
 	if wr.rng.IntN(8) == 0 {
 		wr.gone[key] = true
-		_, err := wr.w.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(bucket), Key: &key})
+		_, err := wr.w.S3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(bucket), Key: &key})
 		return err
 	}
 	p.body = make([]byte, 1+wr.rng.IntN(500))
@@ -75,7 +75,7 @@ func TestConcurrentWriter(t *testing.T) {
 		collided  int
 		elsewhere = make(chan string, len(all)) // the rest of the writes, side by side with the run
 	)
-	serve := hook(func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+	w.Hook(func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
 		if isChange(op, r) {
 			mu.Lock()
 			collide, other := dice.IntN(10) == 0, all[dice.IntN(len(all))].key
@@ -94,7 +94,6 @@ func TestConcurrentWriter(t *testing.T) {
 		}
 		next.ServeHTTP(rw, r)
 	})
-	w.hook.Store(&serve)
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -117,7 +116,7 @@ func TestConcurrentWriter(t *testing.T) {
 	first := j.once(t, 0, 3)
 	stop()
 	wg.Wait()
-	w.hook.Store(nil)
+	w.Hook(nil)
 	select {
 	case err := <-failed:
 		t.Fatal(err)
@@ -162,6 +161,6 @@ func TestConcurrentWriter(t *testing.T) {
 			t.Errorf("%q: the %s changed", key, what)
 		}
 	}
-	w.disable(t, w.a)
+	w.Disable(w.a)
 	w.opened(t, w.b, left)
 }

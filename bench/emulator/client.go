@@ -11,22 +11,21 @@ import (
 	"syscall"
 )
 
-// Client returns an HTTP client that calls the emulator directly, without a
-// socket, whatever host its requests name. A request whose context ends is given
-// up at once, though the emulator may still carry it out, as over a network.
+// Client returns an HTTP client that calls the emulator without a socket,
+// whatever host a request names. A request whose context ends is given up at
+// once. As over a network, the emulator may still carry it out.
 func (e *Emulator) Client() *http.Client { return &http.Client{Transport: transport{e}} }
 
-// Backdoor is a client as Client is, for filling an emulator before it is used:
-// its requests count on no quota, wait for no latency, meet no hook and stand
-// under no counter.
+// Backdoor returns a client that fills an emulator before it is used. Its
+// requests meet no quota, no latency and no hook, and are not counted.
 func (e *Emulator) Backdoor() *http.Client {
 	return &http.Client{Transport: transport{http.HandlerFunc(e.answer)}}
 }
 
 type transport struct{ handler http.Handler }
 
-// RoundTrip does what net/http does between a client's request and a handler's,
-// as far as the two services can tell.
+// RoundTrip does for the two services what net/http does between a client's
+// request and a server's handler.
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
 	served, err := serverRequest(r)
@@ -43,7 +42,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		*http.Response
 		err error
 	}
-	done := make(chan answer, 1) // so that an answer that nobody waits for is not held up
+	done := make(chan answer, 1) // buffered: the caller may be gone before the answer is there
 	go func() {
 		response, err := t.serve(r, served)
 		done <- answer{response, err}
@@ -56,11 +55,12 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// serverRequest makes of an outgoing request the one that a server would see.
-// The body is read whole: the handler may outlive the caller's interest in it.
+// serverRequest turns an outgoing request into the one that a server sees. It
+// reads the whole body, because the handler may run longer than the caller
+// waits.
 func serverRequest(r *http.Request) (*http.Request, error) {
 	served := r.WithContext(r.Context())
-	target := *r.URL // the caller may reuse its own once it has given up
+	target := *r.URL // a copy: a caller that has given up may reuse its own
 	served.URL = &target
 	served.Header = make(http.Header, len(r.Header))
 	for name, values := range r.Header {
@@ -100,7 +100,7 @@ func (t transport) serve(r, served *http.Request) (response *http.Response, err 
 			if p != http.ErrAbortHandler {
 				panic(p)
 			}
-			// What a handler had not flushed when it aborted never left the server.
+			// What the handler wrote and did not flush never left the server.
 			if !rec.flushed {
 				response, err = nil, &resetError{}
 				return
@@ -112,7 +112,7 @@ func (t transport) serve(r, served *http.Request) (response *http.Response, err 
 	return rec.response(r, false), nil
 }
 
-// resetError is how the client of a connection that was reset is told.
+// resetError is what a client sees of a connection that was reset.
 type resetError struct{}
 
 func (*resetError) Error() string   { return "emulator: " + syscall.ECONNRESET.Error() }
@@ -120,10 +120,10 @@ func (*resetError) Unwrap() error   { return syscall.ECONNRESET }
 func (*resetError) Timeout() bool   { return false }
 func (*resetError) Temporary() bool { return true }
 
-// recorder is a response on its way, in memory.
+// recorder keeps an answer in memory.
 type recorder struct {
 	header  http.Header
-	sent    http.Header // as it was when the status was written
+	sent    http.Header // the header at the moment at which the status was written
 	status  int
 	body    []byte
 	flushed bool
@@ -152,9 +152,9 @@ func (r *recorder) Flush() {
 	r.flushed = true
 }
 
-// response is what a client makes of the recorded answer. If the handler broke
-// off, or wrote less than the Content-Length says, reading the body ends in
-// io.ErrUnexpectedEOF.
+// response turns the recorded answer into the one that a client sees. Reading
+// its body ends in io.ErrUnexpectedEOF if the handler broke off, or wrote less
+// than the Content-Length says.
 func (r *recorder) response(request *http.Request, broken bool) *http.Response {
 	r.WriteHeader(http.StatusOK)
 	header := make(http.Header, len(r.sent))
@@ -183,7 +183,8 @@ func (r *recorder) response(request *http.Request, broken bool) *http.Response {
 	return response
 }
 
-// body reads a recorded body, and fails at its end if that came too early.
+// body is a recorded body. Reading it ends in io.ErrUnexpectedEOF if it is not
+// whole.
 type body struct {
 	*bytes.Reader
 	whole bool
@@ -197,7 +198,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// WriteTo keeps the end's error too, where a caller copies the body.
+// WriteTo serves io.Copy, which has to end in the same error.
 func (b *body) WriteTo(w io.Writer) (int64, error) {
 	n, err := b.Reader.WriteTo(w)
 	if err == nil && !b.whole {

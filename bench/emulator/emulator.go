@@ -1,12 +1,12 @@
-// Package emulator puts Amazon S3 and AWS KMS on one port, or on no port at all,
-// for tests and benchmarks: package s3 and package kms, wired so that S3 calls
-// KMS for every object under SSE-KMS, behind request counters, quotas, latency
-// and a seam for faults on demand.
+// Package emulator is Amazon S3 and AWS KMS on one port, or without a port,
+// for tests and benchmarks. It joins package s3 and package kms: S3 calls KMS
+// for every object under SSE-KMS. In front of both stand request counters,
+// quotas, latency and a hook for faults.
 //
 //	e := emulator.New(emulator.Options{})
 //	client := s3.New(s3.Options{HTTPClient: e.Client(), BaseEndpoint: aws.String("http://emulator"), UsePathStyle: true, ...})
 //
-// Any credentials are accepted and no signature is checked.
+// Any credentials are accepted, and no signature is checked.
 package emulator
 
 import (
@@ -22,39 +22,41 @@ import (
 	"rewrap/bench/emulator/s3"
 )
 
-// Options says what an [Emulator] is like; the zero value is useful.
+// Options configure an [Emulator]. The zero value is useful.
 type Options struct {
 	Account, Region string           // "" is 111122223333 and us-east-1
 	Now             func() time.Time // the clock of both services and of the quotas; nil: time.Now
 	Rand            io.Reader        // see kms.Options; S3's ids are random regardless
 	RotationDelay   time.Duration    // see kms.Options
 
-	// KMSQuota is how many cryptographic operations a second KMS answers, those
-	// that S3 asks of it included; 0: any number. Beyond it a request gets
-	// ThrottlingException. KMSWindow says how they are counted: "second" (also
-	// "") in windows that begin with each second of the clock, "bucket" in a
-	// token bucket that holds one second's worth. AWS publishes the quota but
-	// not the window.
+	// KMSQuota is the number of cryptographic operations that KMS answers in a
+	// second; 0 is no limit. Calls by S3 count as well. A request above the
+	// quota is answered with ThrottlingException. KMSWindow is the way of
+	// counting: "second" (or "") is windows that begin with each second of the
+	// clock, "bucket" is a token bucket that holds one second's worth. AWS
+	// publishes the quota but not the window.
 	KMSQuota  int
 	KMSWindow string
 
-	// S3Quota is how many requests a second S3 answers; 0: any number. Beyond it
-	// a request gets 503 SlowDown. On AWS the rate holds for each prefix.
+	// S3Quota is the number of requests that S3 answers in a second; 0 is no
+	// limit. A request above it is answered with 503 SlowDown. On AWS the limit
+	// holds for each prefix.
 	S3Quota int
 
-	// Latency is added to each request that a service answers, in real time. A
-	// request whose context ends meanwhile is not carried out.
+	// KMSLatency and S3Latency delay every answer, in real time. A request whose
+	// context ends meanwhile is not carried out.
 	KMSLatency, S3Latency time.Duration
 
-	// Hook, where set, sees every request under the name of its operation, as
-	// in Counters, and decides what becomes of it. It may answer it (see [Fail]),
-	// wait, call next and hand its answer on, or not ([LoseAnswer], [Truncate]),
-	// or panic with [http.ErrAbortHandler], which resets the connection. It is
-	// called from many goroutines at once.
+	// Hook stands before both services; nil is none. It gets the name of the
+	// operation, as in [Emulator.Counters], and decides what happens to the
+	// request. It may answer by itself ([Fail]), wait, call next and pass the
+	// answer on, lose the answer ([LoseAnswer]), cut it short ([Truncate]), or
+	// panic with [http.ErrAbortHandler], which resets the connection. Many
+	// goroutines call it at once.
 	Hook func(op string, w http.ResponseWriter, r *http.Request, next http.Handler)
 }
 
-// Emulator is both services. It may be called from any number of goroutines.
+// Emulator is both services. Many goroutines may call it at once.
 type Emulator struct {
 	o        Options
 	kms      *kms.Service
@@ -64,8 +66,8 @@ type Emulator struct {
 	counters sync.Map // name to *atomic.Int64
 }
 
-// New returns an emulator without keys or buckets. It panics if KMSWindow is
-// not one of the words that it knows.
+// New returns an emulator without keys and buckets. It panics if KMSWindow is
+// none of its words.
 func New(o Options) *Emulator {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -80,22 +82,23 @@ func New(o Options) *Emulator {
 	return e
 }
 
-// KMS is the KMS half.
+// KMS returns the KMS half.
 func (e *Emulator) KMS() *kms.Service { return e.kms }
 
-// S3 is the S3 half.
+// S3 returns the S3 half.
 func (e *Emulator) S3() *s3.Service { return e.s3 }
 
-// ServeHTTP answers one request: KMS where it names a KMS operation in
-// X-Amz-Target, the counters under /_emulator/, and S3 for all else.
+// ServeHTTP answers one request. A request that names a KMS operation in
+// X-Amz-Target goes to KMS, a path under /_emulator/ to the counters, and all
+// others go to S3.
 //
 //	GET  /_emulator/counters        what Counters returns, as JSON
 //	POST /_emulator/counters/reset  ResetCounters
 func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.Method + " " + r.URL.Path { // no bucket's name can begin with "_"
+	switch r.Method + " " + r.URL.Path { // no bucket name begins with "_"
 	case "GET /_emulator/counters":
 		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(e.Counters()) // a client that has gone away is not told
+		json.NewEncoder(w).Encode(e.Counters()) // fails only if the client has gone away
 		return
 	case "POST /_emulator/counters/reset":
 		e.ResetCounters()
@@ -115,7 +118,8 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	serve(w, r)
 }
 
-// operation names a request: "kms:ReEncrypt", "s3:CopyObject".
+// operation returns the name of a request's operation: "kms:ReEncrypt",
+// "s3:CopyObject".
 func operation(r *http.Request) string {
 	if name, ok := kms.Operation(r); ok {
 		return "kms:" + name
@@ -143,7 +147,7 @@ func (e *Emulator) serve(op string, w http.ResponseWriter, r *http.Request) {
 	e.answer(w, r)
 }
 
-// answer has the service answer that a request is for.
+// answer passes the request to its service.
 func (e *Emulator) answer(w http.ResponseWriter, r *http.Request) {
 	if _, ok := kms.Operation(r); ok {
 		e.kms.ServeHTTP(w, r)
@@ -152,22 +156,22 @@ func (e *Emulator) answer(w http.ResponseWriter, r *http.Request) {
 	e.s3.ServeHTTP(w, r)
 }
 
-// takeBody reads the request's body before anything waits: net/http notices that
-// a client has gone away only once the body was read to its end, and until then
-// the request's context would outlive the client.
+// takeBody reads the request's body before anything waits. net/http notices
+// that a client has gone away only after the body was read to its end. Until
+// then the request's context would outlive the client.
 func takeBody(r *http.Request) {
 	if r.ContentLength <= 0 {
-		return // none, or one of unknown length, which S3 refuses unread
+		return // no body, or one of unknown length, which S3 refuses without reading it
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		panic(http.ErrAbortHandler) // the client has broken off
+		panic(http.ErrAbortHandler) // the client has gone away
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 }
 
-// wait lets d pass. If the request's context ends first the connection is
-// dropped: nobody is there to be answered, and nothing was done.
+// wait waits for d. If the request's context ends first, wait drops the
+// connection: there is no client to answer, and nothing was done.
 func wait(r *http.Request, d time.Duration) {
 	if d <= 0 {
 		return
@@ -181,10 +185,10 @@ func wait(r *http.Request, d time.Duration) {
 	}
 }
 
-// Counters returns how many requests came in since the start or the last reset,
-// by operation: "kms:ReEncrypt", "s3:HeadObject", "s3:Unknown". Calls that S3
-// made to KMS stand under "s3:kms:", requests that were refused for a quota
-// stand under their own name and under "throttled:" with it.
+// Counters returns the number of requests since the start or the last reset,
+// by operation: "kms:ReEncrypt", "s3:HeadObject", "s3:Unknown". Calls of KMS
+// by S3 are counted under "s3:kms:". A request that was refused for a quota is
+// counted under its operation, and again with "throttled:" before it.
 func (e *Emulator) Counters() map[string]int64 {
 	m := make(map[string]int64)
 	e.counters.Range(func(name, n any) bool {
@@ -196,7 +200,7 @@ func (e *Emulator) Counters() map[string]int64 {
 	return m
 }
 
-// ResetCounters sets all counters to nought.
+// ResetCounters sets all counters to zero.
 func (e *Emulator) ResetCounters() {
 	e.counters.Range(func(_, n any) bool { n.(*atomic.Int64).Store(0); return true })
 }
@@ -209,7 +213,8 @@ func (e *Emulator) count(name string) {
 	n.(*atomic.Int64).Add(1)
 }
 
-// keyService is KMS as S3 sees it: on the same quota as everybody else.
+// keyService is KMS as S3 calls it. The calls of S3 count against the same
+// quota as all others.
 type keyService struct{ e *Emulator }
 
 func (k keyService) spend(op string) error {

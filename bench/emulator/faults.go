@@ -9,8 +9,8 @@ import (
 	"rewrap/bench/emulator/kms"
 )
 
-// Fail answers a request with an error in the words of the service that it was
-// meant for: AWS JSON for KMS, XML for S3, the bare status for HEAD.
+// Fail answers a request with an error in the form of its service: AWS JSON
+// for KMS, XML for S3, the bare status for HEAD.
 func Fail(w http.ResponseWriter, r *http.Request, status int, code, message string) {
 	var body []byte
 	contentType := "application/xml"
@@ -36,16 +36,16 @@ func Fail(w http.ResponseWriter, r *http.Request, status int, code, message stri
 	w.Write(body)
 }
 
-// LoseAnswer has next carry the request out and then drops the connection
-// instead of answering: the change was made and the caller does not know.
+// LoseAnswer lets next carry the request out and then drops the connection.
+// The change is made, and the client does not know.
 func LoseAnswer(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	next.ServeHTTP(newRecorder(), r)
 	panic(http.ErrAbortHandler)
 }
 
-// Truncate has next carry the request out, sends the headers of its answer and
-// the first n bytes of the body, and drops the connection. If the body has no
-// more than n bytes the answer is whole.
+// Truncate lets next carry the request out, sends the header of its answer and
+// the first n bytes of the body, and drops the connection. An answer of at
+// most n bytes is sent whole.
 func Truncate(n int, w http.ResponseWriter, r *http.Request, next http.Handler) {
 	rec := newRecorder()
 	next.ServeHTTP(rec, r)
@@ -58,7 +58,7 @@ func Truncate(n int, w http.ResponseWriter, r *http.Request, next http.Handler) 
 	if whole {
 		return
 	}
-	// Without the flush the server would drop what it still holds back.
+	// Without the flush the server would not send what it has buffered.
 	if f, ok := w.(http.Flusher); ok {
 		f.Flush()
 	}

@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// Server is an emulator that listens.
+// Server is an emulator that listens on a TCP port.
 type Server struct {
 	addr string
 	done chan struct{}
 	err  error // set before done is closed
 }
 
-// URL is what to give to clients as endpoint: "http://127.0.0.1:34567".
+// URL is the endpoint for clients: "http://127.0.0.1:34567".
 func (s *Server) URL() string { return "http://" + s.addr }
 
-// Wait returns when the server has shut down, with the error that ended it if it
-// was not told to.
+// Wait returns when the server has shut down: with nil if the context of
+// Listen ended, otherwise with the error that ended it.
 func (s *Server) Wait() error { <-s.done; return s.err }
 
-// Listen serves on addr ("127.0.0.1:0" picks a free port) until ctx ends, then
-// lets requests under way finish for up to five seconds and closes. Whoever can
-// reach the port can do anything, so an address other than loopback is refused.
+// Listen serves on addr until ctx ends; "127.0.0.1:0" picks a free port.
+// Requests under way then have five seconds to finish. The emulator checks no
+// credentials, so it refuses addresses other than loopback.
 func (e *Emulator) Listen(ctx context.Context, addr string) (*Server, error) {
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {

@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// cryptographic are the operations that share one quota a second for symmetric
-// keys (KMS Developer Guide, "Request quotas"). Operations with RSA and ECC keys
-// have their own on AWS; here they are counted with the rest.
+// cryptographic operations share one quota a second for symmetric keys (KMS
+// Developer Guide, "Request quotas"). On AWS, operations with RSA and ECC keys
+// have quotas of their own. Here they share this one.
 var cryptographic = map[string]bool{
 	"Decrypt": true, "Encrypt": true, "GenerateDataKey": true, "GenerateDataKeyWithoutPlaintext": true,
 	"GenerateMac": true, "GenerateRandom": true, "ReEncrypt": true, "VerifyMac": true,
 }
 
-// quota lets a number of requests through each second of the clock it is shown.
-// A nil quota lets all through.
+// quota lets a number of requests through in each second. Its caller says what
+// time it is. A nil quota lets all requests through.
 type quota struct {
 	rate   int
 	bucket bool
 
 	mu     sync.Mutex
-	second int64     // of the window; for windows
-	used   int       // in the window
-	tokens float64   // left; for the bucket
-	last   time.Time // when tokens was reckoned
+	second int64 // the window that used counts
+	used   int
+	tokens float64   // in the bucket
+	last   time.Time // when tokens was computed
 }
 
 func newQuota(rate int, bucket bool) *quota {
@@ -52,7 +52,8 @@ func (q *quota) take(now time.Time) bool {
 		q.tokens--
 		return true
 	}
-	// A clock reading that was overtaken by one from the next second counts there.
+	// A reading from an earlier second counts in this window: another request
+	// was faster.
 	if s := now.Unix(); s > q.second {
 		q.second, q.used = s, 0
 	}

@@ -1,6 +1,6 @@
-// Package floor is what local re-wrapping cannot do without, for benchmarks to
-// be held against: the standard library's AES-256-GCM, open and seal of a
-// 32-byte key with a fresh random nonce, in a bare loop.
+// Package floor is the lower bound that benchmarks compare local re-wrapping
+// with: AES-256-GCM of the standard library, which opens and seals a 32-byte
+// key with a fresh random nonce in a bare loop.
 package floor
 
 import (
@@ -10,10 +10,11 @@ import (
 	"fmt"
 )
 
-// Loop makes two keys, and a data key wrapped by the first. Each call of it
-// gives one goroutine its own step, which opens that and seals it by the second;
-// with proof it opens the outcome again, as no run does without. It panics where
-// the standard library's cipher does not work.
+// Loop makes two keys and a data key that the first one wraps. Each call of
+// the function that it returns gives one goroutine a step of its own. A step
+// opens the data key and seals it under the second key. With proof it opens
+// the result again, as every run does. Loop panics if the standard library's
+// cipher does not work.
 func Loop(proof bool) func() (step func()) {
 	from, to := aead(), aead()
 	nonce := make([]byte, from.NonceSize())

@@ -1,8 +1,8 @@
 // Package seed writes and reads client-side encrypted objects, for the demo,
-// for benchmarks and for tests: what an application with the S3 Encryption
-// Client would have in its bucket. The envelopes are those of the client's
-// version 2 (AES-GCM content, data key wrapped by KMS with an encryption
-// context); the real client reads them, see engine/envelope/interop.
+// benchmarks and tests. They are what an application with the S3 Encryption
+// Client has in its bucket: envelopes of the client's version 2, with AES-GCM
+// content and a data key that KMS wrapped with an encryption context. The real
+// client reads them; see engine/envelope/interop.
 package seed
 
 import (
@@ -24,27 +24,29 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Bucket is where objects are written and read, and the KMS key behind them.
+// Bucket is a bucket and the KMS key of the objects in it.
 type Bucket struct {
 	S3      *s3.Client
 	KMS     *kms.Client
 	Name    string
 	Key     string            // KMS key id, ARN or alias
-	Context map[string]string // beside what the format itself puts there; may be nil
-	Workers int               // requests at once; 0: 16
+	Context map[string]string // in addition to what the format puts there; may be nil
+	Workers int               // requests at once; 0 is 16
 }
 
 const contentAlgorithm = "AES/GCM/NoPadding"
 
-// Fill writes n objects, named by name, with the payload of each.
+// Fill writes n objects. name and payload return the key and the content of
+// the i-th object; many goroutines call them at once.
 func (b Bucket) Fill(ctx context.Context, n int, name func(i int) string, payload func(i int) []byte) error {
 	return b.each(ctx, n, func(ctx context.Context, i int) error {
 		return b.put(ctx, name(i), payload(i))
 	})
 }
 
-// Check reads n objects back and compares their payload. It returns how many
-// data keys were wrapped under which key material.
+// Check reads n objects back and compares their contents. It returns the
+// number of data keys under each key material. After an error the rest of the
+// objects may be unread.
 func (b Bucket) Check(ctx context.Context, n int, name func(i int) string, payload func(i int) []byte) (map[string]int, error) {
 	materials := make([]string, n)
 	err := b.each(ctx, n, func(ctx context.Context, i int) error {
@@ -73,7 +75,7 @@ func (b Bucket) each(ctx context.Context, n int, f func(context.Context, int) er
 	g.SetLimit(b.Workers)
 	for i := range n {
 		g.Go(func() error {
-			if ctx.Err() != nil { // what is left of many would take its time to fail one by one
+			if ctx.Err() != nil { // otherwise all that are left would fail one by one
 				return context.Cause(ctx)
 			}
 			return f(ctx, i)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// alias is a name of a key. Guarded by Service.mu.
+// alias is a name of a key. Service.mu guards it.
 type alias struct {
 	name    string // with its "alias/"
 	key     *key
@@ -22,9 +22,9 @@ const (
 
 var aliasPattern = regexp.MustCompile(`^[a-zA-Z0-9:/_-]+$`)
 
-// ResolveKey finds the ARN of the key that a key id, key ARN, alias or alias
-// ARN means, whatever the key's state. The alias of an AWS managed key makes
-// that key, as the first use through its service does. Errors are *Error.
+// ResolveKey returns the ARN of a key in any state. keyID is a key id, key
+// ARN, alias or alias ARN. The alias of an AWS managed key creates that key,
+// as its first use through the service does. Errors are *Error.
 func (s *Service) ResolveKey(keyID string) (arn string, err error) {
 	s.catchUp()
 	s.mu.RLock()
@@ -40,10 +40,10 @@ func (s *Service) ResolveKey(keyID string) (arn string, err error) {
 	return k.arn, nil
 }
 
-// ManagedKey is the ARN of the AWS managed key with an alias like
-// "alias/aws/s3". It is made on first use. Services may use it through
-// [Service.GenerateDataKey] and [Service.Decrypt], the account may not. AWS
-// rotates it every year. Errors are *Error.
+// ManagedKey returns the ARN of the AWS managed key with an alias like
+// "alias/aws/s3". The key is created on first use. Services may use it through
+// [Service.GenerateDataKey] and [Service.Decrypt], the account may not. It
+// rotates every year, as on AWS. Errors are *Error.
 func (s *Service) ManagedKey(name string) (arn string, err error) {
 	s.catchUp()
 	if service, ok := strings.CutPrefix(name, managedPrefix); !ok || service == "" || len(name) > 256 || !aliasPattern.MatchString(name) {
@@ -81,8 +81,8 @@ func (in *deleteAliasInput) check(v *validation) {
 	}
 }
 
-// mayName refuses names that the account cannot give or take. The first text
-// is a recorded answer of AWS (LocalStack's snapshots, KMS test_create_alias).
+// mayName refuses names that an account's alias cannot have. The first message
+// was recorded (LocalStack's snapshots, KMS test_create_alias).
 func (in *deleteAliasInput) mayName() error {
 	switch name := *in.AliasName; {
 	case !strings.HasPrefix(name, aliasPrefix) || name == aliasPrefix:
@@ -104,7 +104,7 @@ func (in *aliasInput) check(v *validation) {
 	v.keyID("targetKeyId", in.TargetKeyID)
 }
 
-// target is the key that an alias shall name. s.mu is held.
+// target finds the key that an alias is to name. s.mu is held.
 func (s *Service) target(in *aliasInput, action string) (*key, error) {
 	k, err := s.lookupNoAlias(*in.TargetKeyID)
 	if err != nil {
@@ -113,8 +113,8 @@ func (s *Service) target(in *aliasInput, action string) (*key, error) {
 	if err := k.changeable(action); err != nil {
 		return nil, err
 	}
-	// A disabled key may be named, a dying one not (KMS Developer Guide, "Key
-	// states").
+	// A disabled key may get an alias, a key that is pending deletion may not
+	// (KMS Developer Guide, "Key states").
 	if k.state == statePendingDeletion {
 		return nil, k.usable()
 	}

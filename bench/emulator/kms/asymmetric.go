@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// newPair makes the key pair of an asymmetric key spec, nil for others.
+// newPair makes the key pair of an asymmetric key spec; nil for others.
 func newPair(spec *keySpec) (any, error) {
 	switch {
 	case strings.HasPrefix(spec.name, "RSA_"):
@@ -34,8 +34,8 @@ func oaepHash(algorithm string) crypto.Hash {
 	return crypto.SHA256
 }
 
-// sealRSA encrypts under the public key. The text for too long a plaintext is
-// a recorded answer of AWS (LocalStack's snapshots, KMS
+// sealRSA encrypts under the public key. The message about too long a
+// plaintext was recorded (LocalStack's snapshots, KMS
 // test_encrypt_validate_plaintext_size_per_key_type).
 func sealRSA(k *key, plaintext []byte, algorithm string) ([]byte, error) {
 	public, hash := &k.pair.(*rsa.PrivateKey).PublicKey, oaepHash(algorithm)

@@ -12,16 +12,17 @@ import (
 )
 
 // The layout of a symmetric ciphertext blob, as public blobs of today's KMS
-// show it (AWS documents the blob as opaque; only that its header names the
-// key in clear and is authenticated):
+// show it. AWS documents the blob as opaque, except that its header names the
+// key in clear and is authenticated.
 //
 //	01 02 02 00 78 | 32 bytes, constant per key material | 01 | 16 nonce |
-//	uint32 length of what follows | DER ContentInfo
+//	uint32 length of the rest | DER ContentInfo
 //
 // The ContentInfo is encryptedData (1.2.840.113549.1.7.6) with AES-256-GCM, a
-// 12-byte nonce and a tag of 16. Its content is 27 bytes longer than the
+// nonce of 12 bytes and a tag of 16. Its content is 27 bytes longer than the
 // plaintext: the tag, and 11 bytes inside the encryption whose meaning is not
-// public; they are zero here. A 32-byte data key makes a blob of 184 bytes.
+// public. They are zero here. A data key of 32 bytes makes a blob of 184
+// bytes.
 const (
 	blobMagic = "\x01\x02\x02\x00\x78"
 	idSize    = 32
@@ -31,7 +32,7 @@ const (
 	innerSize = 11
 
 	saltAt     = len(blobMagic) + idSize + 1
-	headerSize = saltAt + saltSize // what is authenticated
+	headerSize = saltAt + saltSize // the authenticated part
 	derAt      = headerSize + 4
 
 	maxBlob      = 6144 // CiphertextType
@@ -63,8 +64,9 @@ type blob struct {
 	sealed []byte
 }
 
-// parseBlob accepts exactly what [material.seal] makes: lengths are minimal
-// and nothing may trail, so that no byte of a blob can change unnoticed.
+// parseBlob accepts exactly what [material.seal] makes. Lengths must be
+// minimal and nothing may follow, so that no byte of a blob can change
+// unnoticed.
 func parseBlob(b []byte) (blob, bool) {
 	if len(b) < derAt || string(b[:len(blobMagic)]) != blobMagic || b[saltAt-1] != 1 ||
 		int64(binary.BigEndian.Uint32(b[headerSize:])) != int64(len(b)-derAt) {
@@ -86,8 +88,8 @@ func parseBlob(b []byte) (blob, bool) {
 	return p, !d.bad && len(p.sealed) > innerSize+tagSize
 }
 
-// derReader reads a structure in which every element that has others inside
-// is the last of its parent, and so reaches to the end of the input.
+// derReader reads a structure in which an element with elements inside is
+// always the last of its parent. So it reaches to the end of the input.
 type derReader struct {
 	rest []byte
 	bad  bool
@@ -118,8 +120,8 @@ func (d *derReader) take(n int) []byte {
 	return b
 }
 
-// appendDER appends a tag and the minimal encoding of the length n, which is
-// at most 65535: blobs are shorter.
+// appendDER appends a tag and the minimal encoding of the length n. n is at
+// most 65535, because blobs are shorter.
 func appendDER(b []byte, tag byte, n int) []byte {
 	switch {
 	case n < 0x80:
@@ -142,8 +144,8 @@ func derSize(n int) int {
 	}
 }
 
-// seal encrypts plaintext under the material, bound to the context. random
-// are saltSize+nonceSize bytes that no other blob of the material has.
+// seal encrypts plaintext under the material, and binds it to the context.
+// random has saltSize+nonceSize bytes that no other blob of the material has.
 func (m *material) seal(plaintext []byte, context map[string]string, random []byte) []byte {
 	salt, nonce := random[:saltSize], random[saltSize:]
 	content := innerSize + len(plaintext) + tagSize
@@ -175,8 +177,8 @@ func (m *material) seal(plaintext []byte, context map[string]string, random []by
 	return m.aead(salt).Seal(b, nonce, framed, additionalData(header, context))
 }
 
-// open is the inverse of seal. It reports false for anything but the very
-// blob and context.
+// open is the inverse of seal. It returns false unless blob and context are
+// exactly those of seal.
 func (m *material) open(b blob, context map[string]string) ([]byte, bool) {
 	framed, err := m.aead(b.salt).Open(nil, b.nonce, b.sealed, additionalData(b.header, context))
 	if err != nil {
@@ -185,9 +187,9 @@ func (m *material) open(b blob, context map[string]string) ([]byte, bool) {
 	return framed[innerSize:], true
 }
 
-// aead derives the key of one blob from the material and the blob's salt, a
+// aead derives the key of one blob from the material and the blob's salt: a
 // key derivation in counter mode (NIST SP 800-108) with one HMAC-SHA-256, as
-// KMS's cryptographic details describe its own.
+// AWS describes it in "AWS KMS cryptographic details".
 func (m *material) aead(salt []byte) cipher.AEAD {
 	mac := hmac.New(sha256.New, m.secret[:])
 	mac.Write([]byte("\x00\x00\x00\x01rewrap emulator blob\x00"))
@@ -205,8 +207,8 @@ func (m *material) aead(salt []byte) cipher.AEAD {
 	return gcm
 }
 
-// additionalData is the header and the context, in the order of its names,
-// each string after its length: no two contexts are the same bytes.
+// additionalData is the header and the context in the order of its names. Each
+// string follows its length, so that no two contexts have the same bytes.
 func additionalData(header []byte, context map[string]string) []byte {
 	n := len(header) + 4
 	for k, v := range context {

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// principal is who asks: the account through the API, or another AWS service
-// on its behalf, which alone may use AWS managed keys.
+// principal is the caller: the account, through the API, or another AWS
+// service on the account's behalf. Only the service may use AWS managed keys.
 type principal int
 
 const (
@@ -15,13 +15,13 @@ const (
 )
 
 // use is a key that may be used, with the material that was current when that
-// was found out: what a call needs so that it can work without a lock.
+// was decided. A call can work with it without a lock.
 type use struct {
 	key      *key
 	material *material // nil for asymmetric keys
 }
 
-// permit says whether the key may be used now. s.mu is held.
+// permit decides whether the key may be used now. s.mu is held.
 func (k *key) permit(by principal, action string) (use, error) {
 	if k.manager == awsManaged && by != awsService {
 		return use{}, accessDenied(action, k)
@@ -32,7 +32,7 @@ func (k *key) permit(by principal, action string) (use, error) {
 	return use{k, k.current()}, nil
 }
 
-// forEncryption finds the key that a request wants to encrypt under.
+// forEncryption finds the key under which a request wants to encrypt.
 func (s *Service) forEncryption(id, algorithm, operation, action string, by principal) (use, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -53,9 +53,8 @@ func (s *Service) forEncryption(id, algorithm, operation, action string, by prin
 	return u, nil
 }
 
-// forDecryption finds the key that a request pins. Naming a key of another
-// usage is the same error as naming the wrong key (recorded: see
-// incorrectKey).
+// forDecryption finds the key that a request names for its blob. A key of
+// another usage is answered like the wrong key (recorded: see incorrectKey).
 func (s *Service) forDecryption(id, algorithm, action string, by principal) (use, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -76,8 +75,8 @@ func (s *Service) forDecryption(id, algorithm, action string, by principal) (use
 	return u, nil
 }
 
-// unseal decrypts a blob. pin is the key that the request names, or nil: then
-// the blob says which it is.
+// unseal decrypts a blob. pin is the key that the request names. If it is nil,
+// the blob names the key.
 func (s *Service) unseal(b []byte, context map[string]string, pin *use, algorithm, action string, by principal) ([]byte, use, error) {
 	if pin != nil && algorithm != algorithmSymmetric {
 		plaintext, err := unsealRSA(pin.key.pair.(*rsa.PrivateKey), b, algorithm)
@@ -107,11 +106,11 @@ func (s *Service) sealedWith(id blobID, pin *use, action string, by principal) (
 	case pin != nil && (m == nil || m.key != pin.key):
 		return use{}, incorrectKey()
 	case m == nil:
-		// The blob is whole, of a key that was deleted or is another
-		// Region's or account's.
+		// The blob is undamaged, but its key was deleted, or is in another Region
+		// or account.
 		return use{}, fail("AccessDeniedException", "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")
 	case pin != nil:
-		return use{m.key, m}, nil // its state was looked at when it was pinned
+		return use{m.key, m}, nil // forDecryption has checked its state
 	}
 	u, err := m.key.permit(by, action)
 	u.material = m
@@ -128,7 +127,7 @@ func (s *Service) seal(u use, plaintext []byte, context map[string]string, algor
 	return u.material.seal(plaintext, context, random[:]), nil
 }
 
-// materialID is the KeyMaterialId of answers, which only symmetric keys have.
+// materialID is the KeyMaterialId of answers. Only symmetric keys have one.
 func (u use) materialID() string {
 	if u.material == nil {
 		return ""
@@ -138,7 +137,7 @@ func (u use) materialID() string {
 
 var encryptionAlgorithms = []string{algorithmSymmetric, algorithmOAEPSHA1, algorithmOAEPSHA2, "SM2PKE"}
 
-// checkAlgorithm gives algorithm its default and checks that it is one.
+// checkAlgorithm sets the default algorithm, and checks that it is one.
 func checkAlgorithm(v *validation, member string, algorithm *string) {
 	if *algorithm == "" {
 		*algorithm = algorithmSymmetric
@@ -146,12 +145,12 @@ func checkAlgorithm(v *validation, member string, algorithm *string) {
 	v.oneOf(member, *algorithm, encryptionAlgorithms)
 }
 
-// maxContext is the most that the names and values of a context may have
-// together (KMS Developer Guide, "Encryption context").
+// maxContext limits the names and values of an encryption context together
+// (KMS Developer Guide, "Encryption context").
 const maxContext = 8192
 
-// checkContext refuses a context that is too big, or comes with an asymmetric
-// algorithm, whose ciphertext has no place for one.
+// checkContext refuses a context that is too large, and a context beside an
+// asymmetric algorithm, whose ciphertexts cannot be bound to one.
 func checkContext(context map[string]string, algorithm string) error {
 	if len(context) > 0 && algorithm != algorithmSymmetric {
 		return invalid("EncryptionContext is not supported with the algorithm %s.", algorithm)
@@ -179,14 +178,15 @@ func (d *dryRunOptions) check(v *validation) {
 	}
 }
 
-// blind says whether only the permissions are to be tried, without a blob.
+// blind tells whether only the permissions are to be tried, without a blob.
 func (d *dryRunOptions) blind() bool {
 	return d.DryRun && slices.Contains(d.DryRunModifiers, ignoreCiphertext)
 }
 
-// checkSource checks a blob against what a request says of it. Without a blob
-// the key must be named, as it must for asymmetric keys, whose ciphertexts
-// carry no key id (KMS API Reference, ReEncrypt, SourceKeyId and DryRunModifiers).
+// checkSource refuses requests that must name the key of their blob and do
+// not. They must if they bring no blob, or if the key is asymmetric, because
+// such ciphertexts have no key id (KMS API Reference, ReEncrypt, SourceKeyId
+// and DryRunModifiers).
 func (d *dryRunOptions) checkSource(blob []byte, keyID *string, algorithm, keyMember string) error {
 	switch {
 	case len(d.DryRunModifiers) > 0 && !d.DryRun:
@@ -337,9 +337,9 @@ func (in *reEncryptInput) check(v *validation) {
 	in.dryRunOptions.check(v)
 }
 
-// reEncrypt opens the blob with the source key and context, and seals what was
-// in it with the destination's current material and context. Nothing of the
-// source carries over to the destination.
+// reEncrypt opens the blob with the source key and context. It seals the
+// content with the destination key's current material and the destination
+// context. Nothing of the source carries over to the destination.
 func (s *Service) reEncrypt(in *reEncryptInput) (any, error) {
 	if err := in.checkSource(in.CiphertextBlob, in.SourceKeyID, in.SourceEncryptionAlgorithm, "SourceKeyId"); err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 package kms
 
-// GenerateDataKey makes a data key of n bytes under a key, for a service that
-// acts on behalf of the account, as S3 does for SSE-KMS: it may use AWS
+// GenerateDataKey makes a data key of n bytes for a service that acts on
+// behalf of the account, as S3 does for SSE-KMS. Such a service may use AWS
 // managed keys too. keyID is a key id, key ARN, alias or alias ARN. Errors are
 // *Error.
 func (s *Service) GenerateDataKey(keyID string, n int, context map[string]string) (plaintext, blob []byte, keyARN string, err error) {
@@ -21,7 +21,7 @@ func (s *Service) GenerateDataKey(keyID string, n int, context map[string]string
 
 // Decrypt opens a blob for a service that acts on behalf of the account. With
 // keyID "" the blob may be under any symmetric key. material is the id of the
-// key material that sealed it. Errors are *Error.
+// key material that sealed the blob. Errors are *Error.
 func (s *Service) Decrypt(blob []byte, context map[string]string, keyID string) (plaintext []byte, keyARN, material string, err error) {
 	s.catchUp()
 	var v validation

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Error is an answer of KMS that is not a success. Code is what stands in
-// "__type" on the wire and what an SDK calls the error code; Status is the HTTP
-// status: 400, but for the service's own faults.
+// Error is an answer of KMS other than success. Code is "__type" on the wire,
+// and the error code of an SDK. Status is the HTTP status: 400 unless the
+// service itself failed.
 type Error struct {
 	Code    string
-	Message string // "" where KMS says nothing, as with InvalidCiphertextException
+	Message string // "" if KMS gives none, as with InvalidCiphertextException
 	Status  int
 }
 
@@ -46,15 +46,15 @@ func incompatible(algorithm string, k *key) *Error {
 	return fail("InvalidKeyUsageException", "Algorithm %s is incompatible with key spec %s.", algorithm, k.spec.name)
 }
 
-// A damaged blob, a wrong or missing encryption context and a foreign format
-// are one and the same error without a message, so that a caller cannot tell
-// them apart (answers recorded from AWS in LocalStack's snapshots, KMS
+// invalidCiphertext is the answer to a damaged blob, to a wrong or missing
+// encryption context and to a foreign format. It has no message, so that a
+// caller cannot tell them apart (recorded: LocalStack's snapshots, KMS
 // test_encrypt_decrypt_encryption_context).
 func invalidCiphertext() *Error {
 	return &Error{Code: "InvalidCiphertextException", Status: http.StatusBadRequest}
 }
 
-// The text is a recorded answer of AWS (LocalStack's snapshots, KMS
+// incorrectKey has a recorded message (LocalStack's snapshots, KMS
 // test_error_messaging_for_invalid_keys, decrypt-invalid-key-id).
 func incorrectKey() *Error {
 	return fail("IncorrectKeyException", "The key ID in the request does not identify a CMK that can perform this operation.")
@@ -64,11 +64,11 @@ func dryRun() *Error {
 	return fail("DryRunOperationException", "The request would have succeeded, but the DryRun option is set.")
 }
 
-// validation collects what a request violates of its model, so that one
-// answer names all of it, in the words of AWS's generic validator.
+// validation collects how a request violates its model. One answer names it
+// all, in the words of AWS's generic validator.
 type validation struct {
 	violations []string
-	refused    error // counts if there are no violations
+	refused    error // answered if there are no violations
 }
 
 func (v *validation) add(value, member, constraint string) {
@@ -81,7 +81,7 @@ func (v *validation) required(member string, present bool) {
 	}
 }
 
-// length checks the bytes or entries of a member that is present.
+// length checks the number of bytes or entries of a member that is present.
 func (v *validation) length(member string, n, least, most int) {
 	switch {
 	case n < least:
@@ -113,7 +113,7 @@ func (v *validation) oneOf(member, value string, set []string) {
 	v.add("'"+value+"' ", member, "satisfy enum value set: ["+strings.Join(set, ", ")+"]")
 }
 
-// keyID checks a key identifier: KeyIdType is 1 to 2048 characters.
+// keyID checks a key identifier. It has 1 to 2048 characters (KeyIdType).
 func (v *validation) keyID(member string, id *string) {
 	v.required(member, id != nil)
 	v.optionalKeyID(member, id)
@@ -125,8 +125,8 @@ func (v *validation) optionalKeyID(member string, id *string) {
 	}
 }
 
-// refuse takes note of an error, or none, that is answered only if nothing is
-// violated.
+// refuse records an error that is answered if the request violates nothing. It
+// may be nil.
 func (v *validation) refuse(err error) { v.refused = err }
 
 func (v *validation) err() error {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What a key is, as the model names it.
+// The words of the model for what a key is.
 const (
 	customerManaged = "CUSTOMER"
 	awsManaged      = "AWS"
@@ -32,7 +32,8 @@ const (
 	algorithmOAEPSHA2  = "RSAES_OAEP_SHA_256"
 )
 
-// keySpec is a kind of key: the usages it may have, each with its algorithms.
+// keySpec is a kind of key. algorithms are those of each usage that it can
+// have.
 type keySpec struct {
 	name       string
 	bits       int // of RSA keys and HMAC keys
@@ -71,7 +72,7 @@ func findSpec(name string) *keySpec {
 	return nil
 }
 
-// key is a KMS key. What is not its identity is guarded by Service.mu.
+// key is a KMS key. Service.mu guards everything but its identity.
 type key struct {
 	identity
 	state       string
@@ -85,7 +86,7 @@ type key struct {
 	rotation    rotation
 }
 
-// identity is what never changes in a key once it is known.
+// identity is the part of a key that never changes.
 type identity struct {
 	id, arn     string
 	spec        *keySpec
@@ -101,13 +102,13 @@ type identity struct {
 type material struct {
 	key     *key
 	id      string   // KeyMaterialId
-	blobID  blobID   // names it in blobs; not related to id, as on AWS
-	secret  [32]byte // what the keys of blobs are derived from
+	blobID  blobID   // names the material in blobs; not related to id, as on AWS
+	secret  [32]byte // the keys of blobs are derived from it
 	rotated time.Time
 	cause   string // AUTOMATIC, ON_DEMAND; "" for the first
 }
 
-// current is the material that encrypts, nil if the key has none.
+// current is the material that encrypts; nil if the key has none.
 func (k *key) current() *material {
 	if len(k.materials) == 0 {
 		return nil
@@ -115,7 +116,8 @@ func (k *key) current() *material {
 	return k.materials[len(k.materials)-1]
 }
 
-// addMaterial makes new material of k the current one.
+// addMaterial makes new material and makes it the current one of k. s.mu is
+// held.
 func (s *Service) addMaterial(k *key, rotated time.Time, cause string) {
 	m := &material{key: k, rotated: rotated, cause: cause}
 	var id [32]byte
@@ -127,7 +129,7 @@ func (s *Service) addMaterial(k *key, rotated time.Time, cause string) {
 	s.materials[m.blobID] = m
 }
 
-// insert makes a key known, and gives it its id. s.mu is held.
+// insert adds a key and gives it its id. s.mu is held.
 func (s *Service) insert(k *key) {
 	k.id = s.uuid()
 	if k.multiRegion {
@@ -159,8 +161,7 @@ func (s *Service) arn(resource string) string {
 	return "arn:aws:kms:" + s.region + ":" + s.account + ":" + resource
 }
 
-// lookup finds the key that id means: a key id, key ARN, alias name or alias
-// ARN. s.mu is held.
+// lookup finds a key by its id, ARN, alias or alias ARN. s.mu is held.
 func (s *Service) lookup(id string) (*key, error) {
 	resource, err := s.resource(id)
 	if err != nil {
@@ -182,8 +183,8 @@ func (s *Service) lookup(id string) (*key, error) {
 	return nil, notFound("Key '%s' does not exist", s.arn("key/"+name))
 }
 
-// lookupNoAlias is lookup for the operations that take no alias: all that
-// change or show how a key is set up, but DescribeKey and GetPublicKey.
+// lookupNoAlias is lookup for operations that take no alias: all that change a
+// key or show how it is set up, except DescribeKey and GetPublicKey.
 func (s *Service) lookupNoAlias(id string) (*key, error) {
 	resource, err := s.resource(id)
 	if err != nil {
@@ -195,8 +196,8 @@ func (s *Service) lookupNoAlias(id string) (*key, error) {
 	return s.lookup(id)
 }
 
-// resource cuts the partition, Region and account off an ARN of this KMS, and
-// leaves "key/..." or "alias/...". What is not an ARN is returned as it is.
+// resource returns the "key/..." or "alias/..." of an ARN of this KMS. It
+// returns everything but an ARN as it is.
 func (s *Service) resource(id string) (string, error) {
 	if !strings.HasPrefix(id, "arn:") {
 		return id, nil
@@ -206,14 +207,15 @@ func (s *Service) resource(id string) (string, error) {
 	case len(f) != 6 || f[2] != "kms" || !strings.HasPrefix(f[5], "key/") && !strings.HasPrefix(f[5], "alias/"):
 		return "", fail("InvalidArnException", "Invalid arn %s", id)
 	case f[3] != s.region || f[1] != "aws":
-		return "", notFound("Invalid arn %s", f[3]) // a recorded answer names the Region alone
+		return "", notFound("Invalid arn %s", f[3]) // recorded: the message names the Region alone
 	case f[4] != s.account:
 		return "", fail("AccessDeniedException", "The caller is not authorized to use %s: it does not exist in this Region, or no resource-based policy allows access.", id)
 	}
 	return f[5], nil
 }
 
-// wellFormedKeyID tells UUIDs and multi-Region ids from what cannot be an id.
+// wellFormedKeyID tells whether id has the form of a UUID or of a multi-Region
+// key id.
 func wellFormedKeyID(id string) bool {
 	hexes, multi := strings.CutPrefix(id, "mrk-")
 	if !multi {
@@ -229,9 +231,9 @@ func wellFormedKeyID(id string) bool {
 	return err == nil
 }
 
-// usable says whether the key's state lets it be used (KMS Developer Guide,
-// "Key states": Disabled gives DisabledException; of the two errors that are
-// documented for PendingDeletion this is the one that AWS was recorded with).
+// usable tells whether the key's state allows its use (KMS Developer Guide,
+// "Key states"). The documentation names two errors for PendingDeletion; AWS
+// was recorded to answer this one.
 func (k *key) usable() error {
 	switch k.state {
 	case stateDisabled:
@@ -244,8 +246,8 @@ func (k *key) usable() error {
 	return nil
 }
 
-// changeable refuses to change AWS managed keys: their policy lets the account
-// only look at them (KMS Developer Guide, "AWS managed keys").
+// changeable refuses changes of AWS managed keys. Their policy allows the
+// account only to look at them (KMS Developer Guide, "AWS managed keys").
 func (k *key) changeable(action string) error {
 	if k.manager == awsManaged {
 		return accessDenied(action, k)
@@ -257,7 +259,8 @@ func accessDenied(action string, k *key) error {
 	return fail("AccessDeniedException", "The caller is not authorized to perform: kms:%s on resource: %s because no resource-based policy allows the kms:%s action", action, k.arn, action)
 }
 
-// due is when the next thing happens to k by itself; the zero time: never.
+// due is the time of the next rotation or deletion of k; zero if there is
+// none.
 func (k *key) due() time.Time {
 	var t time.Time
 	earlier := func(u time.Time) {
@@ -267,23 +270,24 @@ func (k *key) due() time.Time {
 	}
 	earlier(k.deletion)
 	earlier(k.rotation.onDemandDone)
-	// AWS rotates no key that is not enabled; enabling one that missed its
-	// date rotates it (KMS Developer Guide, "Automatic key rotation").
+	// AWS does not rotate a key that is not enabled. A key that missed its date
+	// is rotated when it is enabled (KMS Developer Guide, "Automatic key
+	// rotation").
 	if k.state == stateEnabled {
 		earlier(k.rotation.next)
 	}
 	return t
 }
 
-// schedule takes note of when k is due. s.mu is held for writing.
+// schedule records when k is due. s.mu is held for writing.
 func (s *Service) schedule(k *key) {
 	if t := k.due(); !t.IsZero() && t.UnixNano() < s.nextDue.Load() {
 		s.nextDue.Store(t.UnixNano())
 	}
 }
 
-// catchUp does what has fallen due by the clock. Every entry calls it first,
-// so that a request never sees a rotation or a deletion late.
+// catchUp carries out the rotations and deletions that are due. Every request
+// begins with it, so that none of them is seen late.
 func (s *Service) catchUp() {
 	if s.nextDue.Load() == math.MaxInt64 || s.now().UnixNano() < s.nextDue.Load() {
 		return

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// keyIDInput is what almost every request has: the key that it is about.
+// keyIDInput is the part that most inputs have in common: the key.
 type keyIDInput struct {
 	KeyID *string `json:"KeyId"`
 }
@@ -19,8 +19,8 @@ type keyIDOutput struct {
 	KeyID string `json:"KeyId"`
 }
 
-// read answers from a key, which does not change meanwhile. The key may not be
-// named by an alias.
+// read finds a key and returns what answer makes of it. The key does not
+// change meanwhile. id must not be an alias.
 func (s *Service) read(id string, answer func(*key) (any, error)) (any, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -31,8 +31,8 @@ func (s *Service) read(id string, answer func(*key) (any, error)) (any, error) {
 	return answer(k)
 }
 
-// change changes a customer managed key, and answers what do returns. do must
-// change nothing if it fails. The key may not be named by an alias.
+// change finds a customer managed key, lets do change it, and returns what do
+// returns. If do fails it must have changed nothing. id must not be an alias.
 func (s *Service) change(action, id string, do func(*key) (any, error)) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,11 +62,12 @@ type createKeyInput struct {
 	Tags                  []tag
 }
 
-// check leaves everything to newKey: that two specs are given is refused before
-// anything else is looked at.
+// check does nothing: newKey has to refuse two key specs before it looks at
+// anything else.
 func (*createKeyInput) check(*validation) {}
 
-// kind is what aliases cannot be moved across.
+// kind is the kind of key that an alias keeps to: an alias cannot be moved to
+// a key of another kind.
 func (s *keySpec) kind() string {
 	kind, _, _ := strings.Cut(s.name, "_")
 	if kind == "RSA" || kind == "ECC" {
@@ -75,7 +76,7 @@ func (s *keySpec) kind() string {
 	return kind
 }
 
-// newKey checks a request and makes the key of it, without a name.
+// newKey checks a request and makes its key, which has no id yet.
 func (in *createKeyInput) newKey() (*key, error) {
 	if in.KeySpec != "" && in.CustomerMasterKeySpec != "" {
 		return nil, invalid("You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.")
@@ -225,8 +226,8 @@ func (s *Service) metadata(k *key) keyMetadata {
 	return m
 }
 
-// describeKey takes aliases, and makes an AWS managed key whose alias it is
-// given (KMS API Reference, DescribeKey).
+// describeKey takes aliases too. The alias of an AWS managed key creates that
+// key (KMS API Reference, DescribeKey).
 func (s *Service) describeKey(in *keyIDInput) (any, error) {
 	arn, err := s.ResolveKey(*in.KeyID)
 	if err != nil {
@@ -245,7 +246,7 @@ type listKeysOutput struct {
 	more
 }
 
-// listKeys lists in the order of ids, which says nothing, as on AWS.
+// listKeys lists keys by id. As on AWS, the order means nothing.
 func (s *Service) listKeys(in *page) (any, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -258,8 +259,8 @@ func (s *Service) listKeys(in *page) (any, error) {
 	return out, nil
 }
 
-// behind says where in sorted names the first one stands that comes after a
-// marker. The marker's own name may be gone.
+// behind returns a function that finds the first of the sorted names behind a
+// marker. The name in the marker need not exist any more.
 func behind(names []string) func(after string) int {
 	return func(after string) int { return sort.Search(len(names), func(i int) bool { return names[i] > after }) }
 }
@@ -270,9 +271,9 @@ func (s *Service) enableKey(in *keyIDInput) (any, error) {
 			return nil, err
 		}
 		k.state = stateEnabled
-		// A rotation that fell due while the key was disabled is made up for
-		// once, not once for each period (KMS Developer Guide, "Automatic key
-		// rotation", on disabled keys).
+		// A rotation that fell due while the key was disabled takes place now,
+		// and only once, however many periods have passed (KMS Developer Guide,
+		// "Automatic key rotation", on disabled keys).
 		if now := s.now(); !k.rotation.next.IsZero() && !k.rotation.next.After(now) {
 			s.rotateAutomatically(k, now)
 		}
@@ -290,8 +291,8 @@ func (s *Service) disableKey(in *keyIDInput) (any, error) {
 	})
 }
 
-// switchable says whether the key can be enabled or disabled: not without
-// material, and not while it waits for its deletion.
+// switchable tells whether the key can be enabled or disabled. It cannot
+// without material, or while it is pending deletion.
 func (k *key) switchable() error {
 	if k.state == stateDisabled {
 		return nil
@@ -321,7 +322,7 @@ func (s *Service) scheduleKeyDeletion(in *scheduleKeyDeletionInput) (any, error)
 	if in.PendingWindowInDays != nil {
 		window = *in.PendingWindowInDays
 	}
-	if window < 7 || window > 30 { // narrower than the model says: KMS API Reference, ScheduleKeyDeletion
+	if window < 7 || window > 30 { // narrower than in the model: KMS API Reference, ScheduleKeyDeletion
 		return nil, invalid("PendingWindowInDays must be between 7 and 30 (inclusive).")
 	}
 	return s.change("ScheduleKeyDeletion", *in.KeyID, func(k *key) (any, error) {
@@ -335,7 +336,8 @@ func (s *Service) scheduleKeyDeletion(in *scheduleKeyDeletionInput) (any, error)
 }
 
 // cancelKeyDeletion leaves the key disabled (KMS API Reference,
-// CancelKeyDeletion), or waiting for material again if it never had any.
+// CancelKeyDeletion). A key that never had material waits for its import
+// again.
 func (s *Service) cancelKeyDeletion(in *keyIDInput) (any, error) {
 	return s.change("CancelKeyDeletion", *in.KeyID, func(k *key) (any, error) {
 		if k.state != statePendingDeletion {

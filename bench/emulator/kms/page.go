@@ -2,14 +2,14 @@ package kms
 
 import "encoding/base64"
 
-// page is what the requests of listing operations have in common. A marker is
-// base64 of a text that each operation chooses: the name of the last entry
-// that was listed, or its place.
+// page is the part that the inputs of listing operations have in common. A
+// marker is base64 of a text that the operation chooses, such as the name of
+// the last entry that was listed.
 type page struct {
 	Limit  *int
 	Marker *string
 
-	after string // what the marker says; "" without one
+	after string // the marker's text; "" without a marker
 }
 
 func (p *page) check(v *validation) {
@@ -36,16 +36,17 @@ func (p *page) readMarker() error {
 	return nil
 }
 
-// more is what an answer says about the entries that its page left out.
+// more is the part of an answer that says whether entries are left, and where
+// they begin.
 type more struct {
 	NextMarker string `json:",omitempty"`
 	Truncated  bool
 }
 
-// paged cuts a page out of the entries that a request asks for. The page has as
-// many entries as the request wants; standard if it does not say, and never
-// more than most. place says at which entry the page of a marker begins, and
-// mark is the marker of the page that begins at an entry.
+// paged returns one page of all entries. standard is its size if the request
+// names none, and most is the largest size. place returns the index at which
+// the page of a marker begins. mark returns the marker of the page that begins
+// at an index.
 func paged[T any](p *page, all []T, standard, most int, place func(after string) int, mark func(next int) string) ([]T, more) {
 	n, from := standard, 0
 	if p.Limit != nil {
@@ -59,5 +60,5 @@ func paged[T any](p *page, all []T, standard, most int, place func(after string)
 	if until < len(all) {
 		rest = more{base64.StdEncoding.EncodeToString([]byte(mark(until))), true}
 	}
-	return append([]T{}, all[from:until]...), rest // not nil: on the wire an empty list is [], not null
+	return append([]T{}, all[from:until]...), rest // never nil: an empty list is [] on the wire, not null
 }

@@ -9,12 +9,12 @@ const (
 	defaultRotationPeriod = 365 // days
 	day                   = 24 * time.Hour
 
-	// maxOnDemand is how often a key may be rotated on demand in its life
-	// (KMS API Reference, RotateKeyOnDemand; not adjustable).
+	// maxOnDemand is the number of times that a key can be rotated on demand
+	// (KMS API Reference, RotateKeyOnDemand). The limit cannot be raised.
 	maxOnDemand = 25
 
-	// conflictWindow is how close an automatic rotation must be to keep one
-	// on demand from starting (KMS API Reference, RotateKeyOnDemand,
+	// conflictWindow is the time before an automatic rotation in which one on
+	// demand is refused (KMS API Reference, RotateKeyOnDemand,
 	// ConflictException).
 	conflictWindow = 20 * time.Minute
 
@@ -22,8 +22,7 @@ const (
 	causeOnDemand  = "ON_DEMAND"
 )
 
-// rotation is what a key knows of its rotations, apart from the materials
-// that came of them.
+// rotation is the state of a key's rotations, apart from its materials.
 type rotation struct {
 	period int       // days
 	next   time.Time // of the automatic rotation; zero: it is off
@@ -45,9 +44,8 @@ func (s *Service) rotateAutomatically(k *key, at time.Time) {
 	k.rotation.next = at.Add(k.rotation.days())
 }
 
-// rotatable refuses kinds of keys that cannot be rotated (KMS Developer Guide,
-// "Rotate keys": only symmetric encryption keys; automatically only those
-// whose material KMS made).
+// rotatable refuses keys that cannot be rotated on demand: all but symmetric
+// encryption keys (KMS Developer Guide, "Rotate keys").
 func (k *key) rotatable() error {
 	if !k.spec.symmetric() {
 		return unsupported("%s key spec is %s which is not valid for this operation.", k.arn, k.spec.name)
@@ -55,6 +53,7 @@ func (k *key) rotatable() error {
 	return nil
 }
 
+// rotatableAutomatically refuses keys whose material was imported as well.
 func (k *key) rotatableAutomatically() error {
 	if err := k.rotatable(); err != nil {
 		return err
@@ -119,8 +118,8 @@ func (s *Service) getKeyRotationStatus(in *keyIDInput) (any, error) {
 			return nil, err
 		}
 		out := rotationStatus{KeyID: k.id, OnDemandRotationStartDate: timestamp{k.rotation.onDemandStart}}
-		// A key that is going to be deleted reads as not rotating, and goes on as
-		// before if the deletion is cancelled (KMS API Reference,
+		// A key that is pending deletion is shown as not rotating. It rotates
+		// again if the deletion is cancelled (KMS API Reference,
 		// GetKeyRotationStatus).
 		if k.state != statePendingDeletion && !k.rotation.next.IsZero() {
 			out.KeyRotationEnabled = true
@@ -143,7 +142,7 @@ func (s *Service) rotateKeyOnDemand(in *keyIDInput) (any, error) {
 		r, now := &k.rotation, s.now()
 		switch {
 		case !r.onDemandStart.IsZero():
-			return out, nil // recorded: succeeds, and does not rotate a second time
+			return out, nil // recorded: the call succeeds and rotates nothing
 		case !r.next.IsZero() && r.next.Sub(now) < conflictWindow:
 			return nil, fail("ConflictException", "%s is about to be rotated automatically. Try again after %s.", k.arn, r.next.UTC().Format(time.RFC3339))
 		case r.onDemandUsed >= maxOnDemand:
@@ -186,13 +185,14 @@ type listKeyRotationsOutput struct {
 const allKeyMaterial = "ALL_KEY_MATERIAL"
 
 // listKeyRotations lists the materials from the first to the current one. The
-// first came of no rotation: it is listed on request, and without a date.
+// first did not come from a rotation: it is listed on request, and without a
+// date.
 func (s *Service) listKeyRotations(in *listKeyRotationsInput) (any, error) {
 	return s.read(*in.KeyID, func(k *key) (any, error) {
 		if err := k.rotatable(); err != nil {
 			return nil, err
 		}
-		if err := in.readMarker(); err != nil { // not in check: here a wrong key counts before a wrong marker
+		if err := in.readMarker(); err != nil { // not in check: an unknown key counts before a bad marker
 			return nil, err
 		}
 		var all []rotationEntry

@@ -1,20 +1,26 @@
-// Package kms is AWS KMS in process: one account in one Region, over the wire
-// format that SDKs speak, for tests and benchmarks on one machine. It keeps no
-// state outside memory, checks no signature and evaluates no policy.
+// Package kms is AWS KMS in process, for tests and benchmarks on one machine:
+// one account in one Region, in the wire format that SDKs speak. It keeps
+// everything in memory, checks no signatures and evaluates no policies.
 //
-// What it takes seriously is what re-wrapping turns on: key material that
-// rotates (at once, later, or when the clock passes a date) and is named in
-// answers; blobs that look like those of AWS, say in clear which material
-// sealed them and really are bound to their encryption context; source keys
-// that are pinned; key states; and the errors of all that. Rules are taken
-// from the KMS API Reference and Developer Guide, the model in the SDKs and
-// answers recorded from AWS; the tests name the source of each.
+// It is exact in what re-wrapping depends on:
 //
-// Where it knowingly differs: changes are visible at once (AWS: eventually
-// consistent); grants, key policies and grant tokens are stored and not
-// evaluated; imported key material, multi-Region replicas, custom key stores,
-// signatures and MACs are refused with UnsupportedOperationException; quotas
-// are the front's business.
+//   - Key material rotates (at once, later, or when the clock passes a date),
+//     and answers name it.
+//   - Blobs look like those of AWS. They say in clear which material sealed
+//     them, and they are bound to their encryption context.
+//   - A source key that a request names is enforced, and so are key states.
+//   - Errors have the codes of AWS and, where they are known, the messages.
+//
+// Rules come from the KMS API Reference and Developer Guide, the model in the
+// SDKs, and answers recorded from AWS. The tests name the source of each.
+//
+// It differs from AWS on purpose:
+//
+//   - Changes are visible at once. On AWS they are eventually consistent.
+//   - Grants, key policies and grant tokens are stored and not evaluated.
+//   - Imported key material, multi-Region replicas, custom key stores,
+//     signatures and MACs are refused with UnsupportedOperationException.
+//   - There are no quotas. Package emulator has them.
 package kms
 
 import (
@@ -33,36 +39,35 @@ import (
 	"time"
 )
 
-// Options say whose KMS it is. The zero value is good.
+// Options configure a [Service]. The zero value is useful.
 type Options struct {
 	Account string // 12 digits; "": 111122223333
 	Region  string // "": us-east-1
 
-	// Now is the clock that rotations and deletions follow; nil: time.Now.
+	// Now is the clock of rotations and deletions; nil: time.Now.
 	Now func() time.Time
 
-	// RotationDelay is how long after RotateKeyOnDemand the new material
-	// becomes current; 0: at once. AWS took 100 and 112 seconds in one
-	// recording.
+	// RotationDelay is the time from RotateKeyOnDemand until the new material is
+	// current; 0: at once. AWS took 100 and 112 seconds in one recording.
 	RotationDelay time.Duration
 
 	// Rand makes ids, key material, nonces and request ids; nil: crypto/rand.
-	// With a seeded reader and requests one after another everything but the
-	// pairs and ciphertexts of asymmetric keys comes out the same each time.
-	// The reader need not be safe for concurrent use, and must not end: the
-	// service panics if it cannot be read.
+	// With a seeded reader, the same requests one after another get the same
+	// answers, except for the pairs and ciphertexts of asymmetric keys. The
+	// reader is read by one goroutine at a time. The service panics if it cannot
+	// be read.
 	Rand io.Reader
 }
 
-// Service is a KMS. It is safe for concurrent use.
+// Service is a KMS. Many goroutines may call it at once.
 type Service struct {
 	account, region string
 	now             func() time.Time
 	rotationDelay   time.Duration
 	rand            io.Reader
 
-	// nextDue is when the earliest rotation or deletion falls due, in Unix
-	// nanoseconds, so that a request sees by one load that nothing does.
+	// nextDue is the time of the earliest rotation or deletion, in Unix
+	// nanoseconds. One load tells a request that nothing is due.
 	nextDue atomic.Int64
 
 	mu        sync.RWMutex // guards the maps and all that changes in a key
@@ -72,7 +77,7 @@ type Service struct {
 	materials map[blobID]*material
 }
 
-// New makes a KMS without keys.
+// New returns a KMS without keys.
 func New(o Options) *Service {
 	s := &Service{
 		account:       o.Account,
@@ -133,24 +138,25 @@ func (s *Service) uuid() string {
 
 const targetPrefix = "TrentService."
 
-// Operation tells a request's operation by its X-Amz-Target: "ReEncrypt". It
-// reports false for requests that are not for KMS.
+// Operation returns the name of a request's operation, from X-Amz-Target:
+// "ReEncrypt". ok is false if the request is not for KMS.
 func Operation(r *http.Request) (name string, ok bool) {
 	return strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
 }
 
-// handler answers one operation: it decodes the body, and returns what to
+// handler answers one operation. It decodes the body and returns the answer to
 // encode.
 type handler func(s *Service, body []byte) (any, error)
 
-// request is a request of the model, which says what it violates of the model.
+// request is the input of an operation. check reports how the input violates
+// AWS's model of it.
 type request[In any] interface {
 	*In
 	check(*validation)
 }
 
-// operation makes a handler of a method. The method is called with requests
-// that violate nothing.
+// operation turns a method into a handler. The method gets only inputs that
+// violate nothing.
 func operation[In any, P request[In]](method func(*Service, P) (any, error)) handler {
 	return func(s *Service, body []byte) (any, error) {
 		in := P(new(In))
@@ -202,12 +208,12 @@ var operations = map[string]handler{
 	"UpdateKeyDescription":            operation((*Service).updateKeyDescription),
 }
 
-// maxBody is more than any request of the model can fill: the largest member
-// is a policy of 131,072 characters.
+// maxBody is larger than any request: the largest member of the model is a
+// policy of 131,072 characters.
 const maxBody = 1 << 20
 
-// ServeHTTP answers requests in AWS JSON 1.1. An operation that is not known
-// changes nothing.
+// ServeHTTP answers requests in AWS JSON 1.1. An unknown operation changes
+// nothing.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Amzn-Requestid", s.uuid())
@@ -271,8 +277,8 @@ func readBody(r *http.Request) ([]byte, error) {
 	return b, nil
 }
 
-// timestamp is a time in the protocol's format: seconds since the epoch, with
-// milliseconds. The zero time is left out with omitzero.
+// timestamp is a time in the format of the protocol: seconds since 1970, with
+// milliseconds. omitzero leaves the zero time out.
 type timestamp struct{ time.Time }
 
 func (t timestamp) MarshalJSON() ([]byte, error) {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// How objects of a bucket are owned (Guide, "Controlling ownership of objects").
+// The settings of a bucket's Object Ownership (Guide, "Controlling ownership
+// of objects").
 const (
 	ownerEnforced  = "BucketOwnerEnforced" // ACLs do not exist
 	ownerPreferred = "BucketOwnerPreferred"
@@ -34,7 +35,8 @@ const (
 
 var permissions = []string{"FULL_CONTROL", "READ", "READ_ACP", "WRITE", "WRITE_ACP"}
 
-// grants are those in force: private is full control for the owner.
+// grants returns the grants in force. A private ACL is full control for the
+// owner.
 func (c *call) grants(o *object) []grant {
 	if o.acl == nil {
 		return []grant{{"CanonicalUser", c.owner, "FULL_CONTROL"}}
@@ -42,9 +44,9 @@ func (c *call) grants(o *object) []grant {
 	return o.acl.grants
 }
 
-// headerACL reads x-amz-acl or the x-amz-grant- headers of a write; nil stands
-// for private. Where the bucket enforces its owner, only what says the same as
-// no ACL at all is taken.
+// headerACL reads x-amz-acl or the x-amz-grant- headers of a write. nil stands
+// for private. Where the bucket enforces its owner, only headers that mean the
+// same as no ACL are accepted.
 func (c *call) headerACL(b *bucket) (*acl, error) {
 	h := c.r.Header
 	canned := h.Get("x-amz-acl")
@@ -85,7 +87,7 @@ func (c *call) headerACL(b *bucket) (*acl, error) {
 	full := grant{"CanonicalUser", c.owner, "FULL_CONTROL"}
 	switch canned {
 	case "", "private", "bucket-owner-read", "bucket-owner-full-control":
-		return nil, nil // the one account here owns both bucket and object
+		return nil, nil // one account owns both bucket and object
 	case "public-read":
 		return &acl{[]grant{full, {"Group", everyone, "READ"}}}, nil
 	case "public-read-write":
@@ -133,7 +135,8 @@ func (c *call) getACL() error {
 	return c.answer(&x)
 }
 
-// putACL takes headers or a document, and leaves all else of the object alone.
+// putACL sets the ACL from headers or from a document. Nothing else of the
+// object changes.
 func (c *call) putACL() error {
 	b, err := c.find(c.bucket)
 	if err != nil {

@@ -17,12 +17,12 @@ import (
 // maxPut is the largest body of one request (Guide, "Uploading objects": 5 GB).
 const maxPut = 5 << 30
 
-// payload is a request body, unwrapped and checked against every digest that
-// came with it.
+// payload is a request body without its transfer encoding. Every digest that
+// came with it was checked.
 type payload struct {
 	data     []byte
 	md5      [md5.Size]byte
-	checksum checksum // the one that the client sent; the zero value where it sent none
+	checksum checksum // sent by the client; the zero value if it sent none
 }
 
 func (c *call) payload() (*payload, error) {
@@ -47,7 +47,7 @@ func (c *call) payload() (*payload, error) {
 		if want := h.Get("x-amz-decoded-content-length"); want != strconv.Itoa(len(data)) {
 			return nil, incompleteBody()
 		}
-		// A trailer counts only where it was announced.
+		// A trailer counts only if a header announced it.
 		for name := range trailer {
 			if !strings.EqualFold(name, h.Get("x-amz-trailer")) {
 				delete(trailer, name)
@@ -81,10 +81,11 @@ func incompleteBody() *apiError {
 	return fault(400, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header")
 }
 
-// unchunk takes a body out of its aws-chunked wrapping and leaves what follows
-// the last chunk in trailer (Guide and API, "Signature calculations ... with
-// trailing headers": size in hex, optional ";chunk-signature=", data, and after
-// the chunk of size 0 the trailing headers). Chunk signatures are not checked.
+// unchunk removes the aws-chunked encoding of a body, and adds the headers
+// behind the last chunk to trailer. Each chunk is its size in hex, an optional
+// ";chunk-signature=", and its data; the trailing headers follow the chunk of
+// size 0 (Guide and API, "Signature calculations ... with trailing headers").
+// Chunk signatures are not checked.
 func unchunk(wrapped []byte, trailer http.Header) ([]byte, error) {
 	malformed := fault(400, "InvalidChunkSizeError", "The body is not well-formed aws-chunked content.")
 	r := bufio.NewReader(bytes.NewReader(wrapped))
@@ -127,7 +128,7 @@ func unchunk(wrapped []byte, trailer http.Header) ([]byte, error) {
 	}
 }
 
-// chunkLine reads a line without its ending; the last may lack one.
+// chunkLine reads a line without its line ending. The last line may have none.
 func chunkLine(r *bufio.Reader) (string, error) {
 	line, err := r.ReadString('\n')
 	if err != nil && line == "" {

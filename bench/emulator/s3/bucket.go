@@ -11,24 +11,25 @@ import (
 	"time"
 )
 
-// bucket is a general purpose bucket. Its lock makes every write take effect at
-// one instant; it is never held over a call to KMS.
+// bucket is a general purpose bucket. Every write takes effect at one instant,
+// under the bucket's lock. The lock is never held during a call to KMS.
 type bucket struct {
 	name, region string
 	created      time.Time
-	locking      bool // object lock is enabled, for good
+	locking      bool // Object Lock is enabled; it cannot be disabled
 	keys         keyCache
 
 	mu         sync.RWMutex
 	entries    index
 	writes     uint64
 	versioning string // "", "Enabled" or "Suspended"
-	ownership  string // "" where the controls were deleted
+	ownership  string // "" if the controls were deleted
 	encryption defaultEncryption
 	uploads    map[string]*upload
 }
 
-// lookup finds a version of a key. With no version id it is the current one.
+// lookup finds a version of a key. Without a version id it finds the current
+// one.
 func (b *bucket) lookup(key, version string) (*object, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -62,13 +63,15 @@ func (b *bucket) lookupLocked(key, version string) (*object, error) {
 	return nil, fault(404, "NoSuchVersion", "The specified version does not exist.").field("Key", key).field("VersionId", version)
 }
 
-// Version ids are opaque. These end in the number of the write, so that a
-// listing whose marker was deleted meanwhile still finds its place.
+// newVersion returns a version id. It is opaque, but ends in the number of the
+// write, so that a listing finds its place even if the version at its marker
+// was deleted.
 func newVersion(seq uint64) string {
 	return randomID(20, versionAlphabet) + fmt.Sprintf("%012x", seq)
 }
 
-// versionSeq is the number in a version id; 0 in what newVersion did not make.
+// versionSeq is the number in a version id; 0 if newVersion did not make the
+// id.
 func versionSeq(id string) uint64 {
 	if len(id) != 32 {
 		return 0
@@ -77,7 +80,7 @@ func versionSeq(id string) uint64 {
 	return seq
 }
 
-// plainVersion turns an id of the API into that of an object.
+// plainVersion turns a version id of the API into that of an object.
 func plainVersion(id string) string {
 	if id == "null" {
 		return ""
@@ -92,8 +95,8 @@ func validVersion(id string) error {
 	return invalidArgument("Invalid version id specified", "versionId", id)
 }
 
-// commit makes o the current version of the request's key, if the condition
-// holds at that moment. Last-Modified is set then too, so that the versions of a
+// commit makes o the current version of the request's key if the condition
+// holds at that moment. It sets Last-Modified too, so that the versions of a
 // key never go back in time.
 func (c *call) commit(b *bucket, o *object, when condition) error {
 	b.mu.Lock()
@@ -130,8 +133,8 @@ func (b *bucket) install(key string, o *object) {
 	e.current = o
 }
 
-// replace puts an altered copy of a version in its place: a change that makes no
-// new version (tags, ACL, lock, key).
+// replace puts an altered copy of a version in its place. It is for changes
+// that make no new version: tags, ACL, lock, key.
 func (b *bucket) replace(key, version string, change func(*object) (*object, error)) (*object, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,7 +155,8 @@ func (b *bucket) replace(key, version string, change func(*object) (*object, err
 	return altered, nil
 }
 
-// describeVersion says which version o is, where the bucket has or had versions.
+// describeVersion writes the version id of o, if the bucket has or had
+// versions.
 func (b *bucket) describeVersion(h http.Header, o *object) {
 	b.mu.RLock()
 	versioned := b.versioning != ""
@@ -162,8 +166,8 @@ func (b *bucket) describeVersion(h http.Header, o *object) {
 	}
 }
 
-// bucketName: 3 to 63 of lower case letters, digits, dots and hyphens, beginning
-// and ending with a letter or digit (Guide, "Bucket naming rules").
+// bucketName has 3 to 63 lower case letters, digits, dots and hyphens, and
+// begins and ends with a letter or digit (Guide, "Bucket naming rules").
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 func (c *call) createBucket() error {
@@ -215,8 +219,8 @@ func (c *call) deleteBucket() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// Whoever has found the bucket already and writes to it after this writes to
-	// a bucket that is gone, as a request that was overtaken does.
+	// A request that found the bucket before this moment writes to a bucket that
+	// is gone, like any request that is overtaken.
 	b.mu.RLock()
 	empty := len(b.entries.byKey) == 0 && len(b.uploads) == 0
 	b.mu.RUnlock()
@@ -286,7 +290,8 @@ func (c *call) ownerElement(x *xmlWriter) {
 	x.close("Owner")
 }
 
-// getBucketLocation: us-east-1 is the empty constraint (API, GetBucketLocation).
+// getBucketLocation answers us-east-1 with an empty constraint (API,
+// GetBucketLocation).
 func (c *call) getBucketLocation() error {
 	b, err := c.find(c.bucket)
 	if err != nil {

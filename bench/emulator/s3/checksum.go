@@ -12,9 +12,10 @@ import (
 	"strings"
 )
 
-// checksum is an object's additional checksum: the algorithm in the API's
-// spelling (CRC32, SHA256, ...), the value in base64 (with "-N" where it is made
-// of the sums of N parts), and whether it covers the whole object.
+// checksum is an additional checksum of an object: the algorithm as the API
+// spells it (CRC32, SHA256), the value in base64, and whether it is composite.
+// A composite value is made of the checksums of N parts and ends in "-N"; all
+// others cover the whole object.
 type checksum struct {
 	algorithm string
 	value     string
@@ -30,13 +31,14 @@ func (s checksum) kind() string {
 
 func (s checksum) header() string { return "x-amz-checksum-" + strings.ToLower(s.algorithm) }
 
-// The polynomial of CRC-64/NVME, reflected as hash/crc64 wants it.
+// crc64NVME has the polynomial of CRC-64/NVME, reflected as hash/crc64 takes
+// it.
 var crc64NVME = crc64.MakeTable(0x9a6c9329ac4bc9b5)
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var algorithms = []string{"CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"}
 
-// sum computes a checksum; ok is false for an algorithm that is not known.
+// sum computes a checksum. ok is false if the algorithm is unknown.
 func sum(algorithm string, data []byte) (raw []byte, ok bool) {
 	switch algorithm {
 	case "CRC32":
@@ -55,8 +57,8 @@ func sum(algorithm string, data []byte) (raw []byte, ok bool) {
 	return nil, false
 }
 
-// whole is the checksum of a whole body. Where no algorithm is named, S3 adds
-// CRC64NVME on its own (Guide, "Checking object integrity").
+// whole is the checksum of a whole body. Without an algorithm it is CRC64NVME,
+// which S3 adds by itself (Guide, "Checking object integrity").
 func whole(algorithm string, data []byte) checksum {
 	if algorithm == "" {
 		algorithm = "CRC64NVME"
@@ -102,8 +104,8 @@ func declared(h, trailer http.Header, data []byte) (checksum, error) {
 	return found, nil
 }
 
-// needDigest refuses a request whose body comes without any digest, for the
-// operations that insist on one (API, DeleteObjects, UpdateObjectEncryption).
+// needDigest refuses a body without any digest, for the operations that
+// require one (API, DeleteObjects, UpdateObjectEncryption).
 func needDigest(h http.Header) error {
 	names := []string{"Content-MD5", "x-amz-trailer"}
 	for _, algorithm := range algorithms {

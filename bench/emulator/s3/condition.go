@@ -6,20 +6,21 @@ import (
 	"time"
 )
 
-// condition is what a write asks of the current version of its key (Guide,
+// condition is what a write requires of the current version of its key (Guide,
 // "How to prevent object overwrites with conditional writes"). The zero value
-// asks for nothing.
+// requires nothing.
 type condition struct {
 	ifMatch, ifNoneMatch string
 
-	// fresh, where set, must hold too at the moment of the write; if it does not
-	// the write answers errStale and its caller begins again.
+	// fresh, if set, must hold too at the moment of the write. If it does not,
+	// the write returns errStale and its caller starts again.
 	fresh func(*bucket) bool
 }
 
 // writeCondition reads the conditions of PutObject, CopyObject and
-// CompleteMultipartUpload. They take no time conditions, and of the entity tags
-// only what the API names: recorded answers to anything else are 501.
+// CompleteMultipartUpload. These operations take no time conditions, and only
+// the entity tags that the API names. Everything else is answered with 501
+// (recorded).
 func writeCondition(h http.Header) (condition, error) {
 	w := condition{ifMatch: h.Get("If-Match"), ifNoneMatch: h.Get("If-None-Match")}
 	switch {
@@ -33,7 +34,7 @@ func writeCondition(h http.Header) (condition, error) {
 	return w, nil
 }
 
-// holds evaluates the condition; the caller holds the bucket's lock.
+// holds evaluates the condition. The caller holds the bucket's lock.
 func (w condition) holds(b *bucket, key string) error {
 	if w.ifMatch != "" {
 		e := b.entries.get(key)
@@ -55,8 +56,8 @@ func (w condition) holds(b *bucket, key string) error {
 	return nil
 }
 
-// early evaluates the condition before work that would be in vain is begun. What
-// counts is holds, at the moment of the write.
+// early evaluates the condition before work begins that may be in vain. The
+// decision is made by holds, at the moment of the write.
 func (w condition) early(b *bucket, key string) error {
 	w.fresh = nil
 	b.mu.RLock()
@@ -64,12 +65,14 @@ func (w condition) early(b *bucket, key string) error {
 	return w.holds(b, key)
 }
 
-// sameETag compares a tag of a header, quoted or not, with an object's.
+// sameETag compares a tag from a header, with or without quotes, with an
+// object's.
 func sameETag(header, etag string) bool {
 	return strings.Trim(strings.TrimSpace(header), `"`) == etag
 }
 
-// anyETag compares a header that may list tags, or be "*".
+// anyETag compares a header that may have several tags, or be "*", with an
+// object's tag.
 func anyETag(header, etag string) bool {
 	for tag := range strings.SplitSeq(header, ",") {
 		if strings.TrimSpace(tag) == "*" || sameETag(tag, etag) {
@@ -79,11 +82,11 @@ func anyETag(header, etag string) bool {
 	return false
 }
 
-// readCondition evaluates the four conditions of a read, whose header names
-// begin with prefix. It returns the name of the one that failed, "" if none did.
-// A tag condition decides alone: a true If-Match lets a false
-// If-Unmodified-Since pass, and If-None-Match makes If-Modified-Since moot (API,
-// GetObject and CopyObject; RFC 9110, section 13.2.2).
+// readCondition evaluates the four conditions of a read. Their header names
+// begin with prefix. It returns the name of the condition that failed; "" if
+// none did. Tags take precedence over times: If-Unmodified-Since is not
+// evaluated if If-Match holds, and If-Modified-Since is not evaluated beside
+// If-None-Match (API, GetObject and CopyObject; RFC 9110, section 13.2.2).
 func readCondition(h http.Header, prefix string, o *object) (failed string) {
 	if v := h.Get(prefix + "If-Match"); v != "" {
 		if !anyETag(v, o.etag) {

@@ -11,13 +11,15 @@ import (
 // maxCopy is the largest object that one CopyObject copies (API, CopyObject).
 const maxCopy = 5 << 30
 
-// errStale says that the source changed between its reading and the write.
+// errStale says that the source changed after it was read and before the copy
+// was written.
 var errStale = errors.New("the copy source changed meanwhile")
 
-// copyObject copies, most often onto itself. Source conditions and destination
-// conditions are evaluated apart; if the source lies in the same bucket and
-// changes before the copy is written, the copy is made anew from what is there
-// then, so that the whole takes effect at one instant.
+// copyObject copies an object, most often onto itself. The conditions on the
+// source and on the destination are evaluated separately. If the source is in
+// the same bucket and changes before the copy is written, the copy is made
+// again from the new source. So the whole operation takes effect at one
+// instant.
 func (c *call) copyObject() error {
 	b, err := c.find(c.bucket)
 	if err != nil {
@@ -74,10 +76,10 @@ func (c *call) copyObject() error {
 	}
 }
 
-// makeCopy builds the copy of source and writes it. What a copy keeps by default
-// is the content, the content headers, the user metadata and the tags. Never
-// kept are storage class, ACL, encryption with its context, website redirect and
-// object lock (API, CopyObject; recorded).
+// makeCopy makes the copy of source and writes it. By default a copy keeps the
+// content, the content headers, the user metadata and the tags. It never keeps
+// the storage class, the ACL, the encryption with its context, the website
+// redirect and the object lock (API, CopyObject; recorded).
 func (c *call) makeCopy(b, fromBucket *bucket, from target, source *object, when condition) (*object, error) {
 	h := c.r.Header
 	replaceMeta, err := directive(h, "x-amz-metadata-directive")
@@ -134,7 +136,7 @@ func (c *call) makeCopy(b, fromBucket *bucket, from target, source *object, when
 	if o.sse, err = c.encryptFor(b); err != nil {
 		return nil, err
 	}
-	// The MD5 of a body that has one as its tag is known without reading it again.
+	// If the ETag is the MD5 of the body, the body need not be read again.
 	if o.sse.algorithm == sseS3 && source.sse.algorithm == sseS3 && len(source.parts) == 0 {
 		o.etag = source.etag
 	} else {
@@ -145,10 +147,10 @@ func (c *call) makeCopy(b, fromBucket *bucket, from target, source *object, when
 }
 
 // changesItself tells whether a copy of the current version onto itself, with
-// its metadata kept, asks for a change that S3 accepts as one. ACL, tags or a
-// checksum alone are none; an encryption header is, whatever it says, and so is a
-// default that was set on the bucket, since the copy is encrypted by it
-// (recorded).
+// its metadata kept, asks for a change that S3 accepts. An ACL, tags or a
+// checksum alone are not accepted. An encryption header is, whatever its
+// value. So is a default encryption that was set on the bucket, because the
+// copy is encrypted with it (recorded).
 func (c *call) changesItself(b *bucket, source *object) bool {
 	h := c.r.Header
 	b.mu.RLock()
@@ -156,7 +158,7 @@ func (c *call) changesItself(b *bucket, source *object) bool {
 	explicit := b.encryption.explicit
 	b.mu.RUnlock()
 	if err != nil || current != source {
-		return true // an older version brought back
+		return true // an older version becomes the current one
 	}
 	return explicit ||
 		h.Get("x-amz-server-side-encryption") != "" ||
@@ -164,7 +166,7 @@ func (c *call) changesItself(b *bucket, source *object) bool {
 		h.Get("x-amz-website-redirect-location") != ""
 }
 
-// directive reads a COPY or REPLACE header; COPY is the default.
+// directive reads a header that is COPY or REPLACE. COPY is the default.
 func directive(h http.Header, name string) (replace bool, err error) {
 	switch v := h.Get(name); v {
 	case "", "COPY":
@@ -176,8 +178,8 @@ func directive(h http.Header, name string) (replace bool, err error) {
 	}
 }
 
-// copySource reads x-amz-copy-source: bucket/key, escaped as in a form ("+" is a
-// space; recorded), with an optional leading slash and ?versionId=.
+// copySource reads x-amz-copy-source: bucket/key, escaped as in a form ("+" is
+// a space; recorded). A leading slash and ?versionId= are optional.
 func copySource(h http.Header) (t target, version string, err error) {
 	raw := h.Get("x-amz-copy-source")
 	bad := invalidArgument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey", "x-amz-copy-source", raw)

@@ -26,16 +26,17 @@ func (c *call) deleteObject() error {
 	return nil
 }
 
-// removed says what a delete did: the version that it took away or, as a marker,
-// put on top.
+// removed is the result of a delete: the version that was removed, or the
+// delete marker that was added.
 type removed struct {
-	version string // "" where the bucket has no versions
+	version string // "" if the bucket has no versions
 	marker  bool
 }
 
-// remove deletes a key (a delete marker, where the bucket has versions) or one
-// version for good. What is not there is deleted with success, unless a
-// condition asks for it (Guide, "How to perform conditional deletes").
+// remove deletes a key, or one version of it for good. Where the bucket has
+// versions, deleting the key adds a delete marker. Deleting something that
+// does not exist succeeds, unless a condition requires it (Guide, "How to
+// perform conditional deletes").
 func (c *call) remove(b *bucket, key, version, ifMatch string, bypass bool) (removed, error) {
 	if version != "" {
 		if err := validVersion(version); err != nil {
@@ -112,7 +113,7 @@ func (c *call) deleteObjects() error {
 	for _, d := range doc.Object {
 		var gone removed
 		if d.LastModifiedTime != nil || d.Size != nil {
-			err = notImplemented("LastModifiedTime,Size") // of directory buckets only
+			err = notImplemented("LastModifiedTime,Size") // conditions of directory buckets
 		} else {
 			gone, err = c.remove(b, d.Key, d.Version, d.ETag, bypass)
 		}

@@ -9,12 +9,12 @@ import (
 	"rewrap/bench/emulator/kms"
 )
 
-// apiError is an answer other than success. It goes out as S3's error document,
-// or, for HEAD, as its status and headers alone.
+// apiError is an answer other than success. It is sent as S3's error document
+// or, to HEAD, as its status and headers alone.
 type apiError struct {
 	status        int
 	code, message string
-	fields        []pair // further elements of the document
+	fields        []pair // more elements of the document
 	headers       []pair
 }
 
@@ -56,9 +56,9 @@ func preconditionFailed(condition string) *apiError {
 	return fault(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold").field("Condition", condition)
 }
 
-// keyError turns what KMS answered into what S3 answers: the KMS code behind
-// "KMS.", always as a client error (recorded), and a throttle of KMS as S3's own
-// SlowDown (aws-samples/cql-replicator issue 92).
+// keyError turns an error of KMS into S3's answer: the code of KMS with "KMS."
+// before it, always as a client error (recorded). A throttle of KMS becomes
+// S3's own SlowDown (aws-samples/cql-replicator issue 92).
 func keyError(err error) error {
 	var ke *kms.Error
 	if !errors.As(err, &ke) {
@@ -75,7 +75,7 @@ func keyError(err error) error {
 	return fault(400, "KMS."+ke.Code, ke.Message)
 }
 
-// fail writes the answer for err. It must be the first thing written.
+// fail answers with err. Nothing may have been written before.
 func (c *call) fail(err error) {
 	var e *apiError
 	if !errors.As(err, &e) {

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// getObject answers GET and HEAD, which differ in the body and in that only a
-// GET needs the data key.
+// getObject answers GET and HEAD. HEAD gets no body, and needs no data key.
 func (c *call) getObject() error {
 	b, err := c.find(c.bucket)
 	if err != nil {
@@ -41,7 +40,7 @@ func (c *call) getObject() error {
 		}
 	}
 	status := http.StatusOK
-	// The checksum covers the whole object and says nothing of a part of it.
+	// The checksum is of the whole object, so it is not sent with a part of it.
 	o.describe(h, b, !partial && strings.EqualFold(c.r.Header.Get("x-amz-checksum-mode"), "ENABLED"))
 	overrideHeaders(h, c.query)
 	if partial {
@@ -59,8 +58,8 @@ func (c *call) getObject() error {
 	return nil
 }
 
-// extent finds which bytes of the object are asked for, by Range or partNumber.
-// The last is inclusive, first-1 where there are none.
+// extent finds the bytes of the object that Range or partNumber asks for. The
+// last is inclusive; it is first-1 if there are none.
 func (c *call) extent(o *object) (first, last int, partial bool, err error) {
 	size := len(o.body)
 	header := c.r.Header.Get("Range")
@@ -79,8 +78,8 @@ func (c *call) extent(o *object) (first, last int, partial bool, err error) {
 
 func isRange(header string) bool { _, _, ok := parseRange(header, 1); return ok }
 
-// byteRange reads a Range header against a size. What is not one range in bytes
-// is ignored, as RFC 9110 section 14.2 lets a server do and S3 does.
+// byteRange reads a Range header for a size. Everything but one range of bytes
+// is ignored, as RFC 9110, section 14.2 allows and S3 does.
 func byteRange(header string, size int) (first, last int, err error) {
 	first, last, ok := parseRange(header, size)
 	if !ok {
@@ -94,7 +93,8 @@ func byteRange(header string, size int) (first, last int, err error) {
 	return first, last, nil
 }
 
-// parseRange resolves bytes=a-b, a- and -n; ok is false for anything else.
+// parseRange resolves a-b, a- and -n in bytes. ok is false for everything
+// else.
 func parseRange(header string, size int) (first, last int, ok bool) {
 	spec, found := strings.CutPrefix(header, "bytes=")
 	from, to, dash := strings.Cut(strings.TrimSpace(spec), "-")
@@ -107,7 +107,7 @@ func parseRange(header string, size int) (first, last int, ok bool) {
 			return 0, 0, false
 		}
 		if n == 0 {
-			return size, size - 1, true // nothing of it can be satisfied
+			return size, size - 1, true // no byte can be sent
 		}
 		return max(0, size-int(n)), size - 1, true
 	}
@@ -125,8 +125,8 @@ func parseRange(header string, size int) (first, last int, ok bool) {
 	return int(a), min(int(z), size-1), true
 }
 
-// partExtent finds the bytes of a part. An object that was not uploaded in parts
-// is its own part 1.
+// partExtent finds the bytes of a part. An object that was not uploaded in
+// parts has one part: itself.
 func partExtent(o *object, number string) (first, last int, partial bool, err error) {
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 1 || n > maxParts {
@@ -148,7 +148,7 @@ func partExtent(o *object, number string) (first, last int, partial bool, err er
 
 const maxParts = 10000
 
-// getAttributes: API, GetObjectAttributes.
+// getAttributes implements GetObjectAttributes (API, GetObjectAttributes).
 func (c *call) getAttributes() error {
 	b, err := c.find(c.bucket)
 	if err != nil {
@@ -223,7 +223,7 @@ func (c *call) partsElement(x *xmlWriter, o *object) error {
 		if truncated = shown == limit; truncated {
 			break
 		}
-		// Single parts are listed where each has a checksum of its own.
+		// Parts are listed only if each has a checksum of its own.
 		if p.checksum.value != "" {
 			x.open("Part")
 			x.int("PartNumber", p.number)

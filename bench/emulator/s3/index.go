@@ -13,7 +13,7 @@ type entry struct {
 	older   []*object // noncurrent versions, oldest first
 }
 
-// version finds a version by its id; nil where there is none.
+// version finds a version by its id; nil if there is none.
 func (e *entry) version(id string) *object {
 	if e.current.version == id {
 		return e.current
@@ -26,7 +26,7 @@ func (e *entry) version(id string) *object {
 	return nil
 }
 
-// drop removes a version and reports whether any is left.
+// drop removes a version. It returns whether any version is left.
 func (e *entry) drop(o *object) (left bool) {
 	if e.current != o {
 		e.older = slices.DeleteFunc(e.older, func(v *object) bool { return v == o })
@@ -40,8 +40,8 @@ func (e *entry) drop(o *object) (left bool) {
 }
 
 // index holds a bucket's entries in the byte order of their keys, in chunks of
-// at most maxChunk: an insert moves part of one chunk, keys that arrive in order
-// are appended, and a search is two binary searches.
+// at most maxChunk. An insert moves part of one chunk. Keys that arrive in
+// order are appended. A search is two binary searches.
 type index struct {
 	chunks [][]*entry
 	byKey  map[string]*entry
@@ -57,7 +57,7 @@ func (x *index) add(e *entry) {
 	}
 	x.byKey[e.key] = e
 	i, j := x.seek(func(key string) bool { return key < e.key })
-	if i == len(x.chunks) { // beyond all: append
+	if i == len(x.chunks) { // behind all others: append
 		if i == 0 || len(x.chunks[i-1]) == maxChunk {
 			x.chunks = append(x.chunks, append(make([]*entry, 0, 8), e))
 			return
@@ -83,8 +83,8 @@ func (x *index) remove(e *entry) {
 	}
 }
 
-// seek returns the place of the first entry for whose key before is false;
-// before must be true for a leading part of the keys and false from there on.
+// seek returns the place of the first entry for which before is false. before
+// must be true for the first keys and false for all keys behind them.
 func (x *index) seek(before func(key string) bool) (chunk, pos int) {
 	chunk = sort.Search(len(x.chunks), func(i int) bool {
 		c := x.chunks[i]
@@ -97,7 +97,7 @@ func (x *index) seek(before func(key string) bool) (chunk, pos int) {
 	return chunk, sort.Search(len(c), func(j int) bool { return !before(c[j].key) })
 }
 
-// from yields the entries in order, beginning where seek would stand.
+// from yields the entries in order, beginning at the place that seek returns.
 func (x *index) from(before func(key string) bool) iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
 		i, j := x.seek(before)

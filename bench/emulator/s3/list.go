@@ -28,7 +28,7 @@ func (c *call) listing() (l listing, err error) {
 	return l, nil
 }
 
-// count reads a number that must not be negative; "" is the default.
+// count reads a number that is not negative. "" is the default.
 func count(v, name string, byDefault int) (int, error) {
 	if v == "" {
 		return byDefault, nil
@@ -43,8 +43,8 @@ func count(v, name string, byDefault int) (int, error) {
 	return int(n), nil
 }
 
-// escape writes a key as encoding-type=url does: as in a form, but for the
-// slash.
+// escape writes a key for encoding-type=url: escaped as in a form, except for
+// slashes.
 func (l listing) escape(s string) string {
 	if !l.encode {
 		return s
@@ -67,7 +67,8 @@ func (l listing) escape(s string) string {
 	return string(out)
 }
 
-// common returns the common prefix that a key is rolled up under, if any.
+// common returns the common prefix into which a key is rolled up, if there is
+// one.
 func (l listing) common(key string) (string, bool) {
 	if l.delimiter == "" {
 		return "", false
@@ -79,7 +80,7 @@ func (l listing) common(key string) (string, bool) {
 	return key[:len(l.prefix)+i+len(l.delimiter)], true
 }
 
-// page is the part of a listing that one answer holds.
+// page is the part of a listing that goes into one answer.
 type page struct {
 	found     []listed
 	prefixes  []string
@@ -93,17 +94,17 @@ type listed struct {
 	latest bool
 }
 
-// before tells whether a key lies before the place where a listing goes on: at
-// or below after, or, where after is a common prefix that was listed already,
-// below that.
+// before tells whether a key lies before the place where a listing goes on. It
+// does if it is not behind after, or if after is a common prefix that was
+// listed already and the key begins with it.
 func (l listing) before(after string, afterPrefix bool) func(key string) bool {
 	return func(key string) bool {
 		return key < l.prefix || key <= after || afterPrefix && strings.HasPrefix(key, after)
 	}
 }
 
-// objects collects the page of current objects after a key. A common prefix is
-// stepped over with one search, however many keys it holds.
+// objects collects the page of current objects behind a key. One search steps
+// over a common prefix, however many keys it has.
 func (b *bucket) objects(l listing, after string, afterPrefix bool) page {
 	var p page
 	b.mu.RLock()
@@ -182,11 +183,12 @@ func (c *call) listObjectsV2() error {
 	return c.answer(&x)
 }
 
-// tokenMark begins a continuation token, so that a key is not taken for one.
+// tokenMark begins every continuation token, so that a key is not accepted as
+// one.
 const tokenMark = 1
 
-// endsCommon tells whether s is a common prefix of this listing rather than a
-// key: keys that are rolled up are never the last of a page.
+// endsCommon tells whether s is a common prefix of this listing and not a key.
+// A key that is rolled up is never the last of a page.
 func (l listing) endsCommon(s string) bool {
 	if !strings.HasPrefix(s, l.prefix) {
 		return false
@@ -206,7 +208,8 @@ func (c *call) listObjects() error {
 	}
 	marker := c.query.Get("marker")
 	after, afterPrefix := marker, false
-	// A marker inside a common prefix has that prefix behind it (recorded).
+	// A marker inside a common prefix: the listing goes on behind that prefix
+	// (recorded).
 	if strings.HasPrefix(marker, l.prefix) {
 		if cp, ok := l.common(marker); ok {
 			after, afterPrefix = cp, true
@@ -318,10 +321,11 @@ func (c *call) listVersions() error {
 	return c.answer(&x)
 }
 
-// versions collects the page after a version of a key or, without a version,
-// after all versions of the key. If the version at the marker was deleted
-// meanwhile the listing goes on with those written before it; if it was the null
-// version, of which that cannot be known, with the key's newest.
+// versions collects the page behind a version of a key or, without a version,
+// behind all versions of the key. If the version at the marker was deleted
+// meanwhile, the listing goes on with the versions that were written before
+// it. The null version has no number, so if it was deleted the listing goes on
+// with the key's newest version.
 func (b *bucket) versions(l listing, key, version string) (p page, next string) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -329,7 +333,8 @@ func (b *bucket) versions(l listing, key, version string) (p page, next string) 
 		return p, ""
 	}
 	full := func() bool { return len(p.found)+len(p.prefixes) == l.limit }
-	// take adds the versions of e that come after the marker; false: page is full.
+	// take adds the versions of e that come behind the marker. It returns false
+	// when the page is full.
 	take := func(e *entry, marker string) bool {
 		passed := marker == "" || marker == "null" && e.version("") == nil
 		gone := marker != "null" && marker != "" && e.version(marker) == nil

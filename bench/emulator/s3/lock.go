@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// lock is what keeps a version from being deleted: a retention, a legal hold, or
+// lock protects a version from being deleted: by a retention, a legal hold, or
 // both (Guide, "Locking objects with Object Lock").
 type lock struct {
 	mode  string // GOVERNANCE, COMPLIANCE or ""
@@ -13,7 +13,7 @@ type lock struct {
 	hold  bool
 }
 
-// holds tells whether the version may not be deleted now.
+// holds tells whether the version must not be deleted now.
 func (l *lock) holds(now time.Time, bypass bool) bool {
 	if l == nil {
 		return false
@@ -35,7 +35,7 @@ func (l *lock) describe(h http.Header) {
 	}
 }
 
-// headerLock reads the lock of a write.
+// headerLock reads the lock that a write asks for.
 func (c *call) headerLock(b *bucket) (*lock, error) {
 	h := c.r.Header
 	mode, until, hold := h.Get("x-amz-object-lock-mode"), h.Get("x-amz-object-lock-retain-until-date"), h.Get("x-amz-object-lock-legal-hold")
@@ -83,7 +83,7 @@ func (c *call) getBucketLock() error {
 	return c.answer(&x)
 }
 
-// locked finds the version whose lock is asked for.
+// locked finds the version whose lock the request is about.
 func (c *call) locked() (*bucket, *object, error) {
 	b, err := c.find(c.bucket)
 	if err != nil {
@@ -146,9 +146,9 @@ func (c *call) putLegalHold() error {
 	return c.setLock(func(l *lock) error { l.hold = doc.Status == "ON"; return nil })
 }
 
-// putRetention refuses to weaken a retention that is in force: of compliance
-// never, of governance only with the bypass header (Guide, "Locking objects with
-// Object Lock").
+// putRetention sets a retention. One that is in force is not weakened: in
+// compliance mode never, in governance mode only with the bypass header
+// (Guide, "Locking objects with Object Lock").
 func (c *call) putRetention() error {
 	var doc struct {
 		Mode            string
@@ -175,7 +175,7 @@ func (c *call) putRetention() error {
 	})
 }
 
-// setLock alters the lock of a version and leaves the rest of it alone.
+// setLock changes the lock of a version and nothing else.
 func (c *call) setLock(alter func(*lock) error) error {
 	b, _, err := c.locked()
 	if err != nil {

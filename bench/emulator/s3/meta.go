@@ -15,14 +15,14 @@ type pair struct{ name, value string }
 
 func compareNames(a, b pair) int { return cmp.Compare(a.name, b.name) }
 
-// maxUserMetadata is what all user metadata of an object may come to: the bytes
-// of every name and value in UTF-8 (Guide, "Working with object metadata").
+// maxUserMetadata limits the user metadata of an object: the bytes of all
+// names and values in UTF-8 (Guide, "Working with object metadata").
 const maxUserMetadata = 2 << 10
 
 const metaPrefix = "x-amz-meta-"
 
-// userMetadata reads the x-amz-meta- headers of a request, names in lower case.
-// Values are kept as text; see decodeMeta.
+// userMetadata reads the x-amz-meta- headers of a request. Names are in lower
+// case. Values are kept as text; see decodeMeta.
 func userMetadata(h http.Header) ([]pair, error) {
 	var meta []pair
 	size := 0
@@ -43,10 +43,10 @@ func userMetadata(h http.Header) ([]pair, error) {
 	return meta, nil
 }
 
-// decodeMeta reads a metadata header as S3 does: its bytes are Latin-1, and
-// RFC 2047 encoded words in it are decoded (Guide, "Working with object
-// metadata"; recorded). So UTF-8 sent raw comes back doubly encoded, and what
-// comes back, sent again as it is, stands for the same text.
+// decodeMeta reads a metadata header as S3 does: it takes the bytes for
+// Latin-1, and decodes RFC 2047 encoded words (Guide, "Working with object
+// metadata"; recorded). So UTF-8 that was sent raw comes back encoded twice. A
+// value that comes back stands for the same text when it is sent again.
 func decodeMeta(raw string) string {
 	text := raw
 	if !isASCII(raw) {
@@ -64,8 +64,9 @@ func decodeMeta(raw string) string {
 	return text
 }
 
-// encodeMeta is the way back: text other than ASCII goes out as RFC 2047 encoded
-// words, Q where most of it is ASCII and B otherwise (both are recorded).
+// encodeMeta is the inverse of decodeMeta. Text beyond ASCII is sent as RFC
+// 2047 encoded words: Q if most of it is ASCII, otherwise B (both are
+// recorded).
 func encodeMeta(text string) string {
 	if isASCII(text) {
 		return text
@@ -78,15 +79,16 @@ func encodeMeta(text string) string {
 			other++
 		}
 	}
-	// Package mime writes the letter small, S3 large; encoded text cannot hold "=?".
+	// Package mime writes the letter of the encoding in lower case, S3 in upper
+	// case. Encoded text cannot contain "=?".
 	if ascii > other {
 		return strings.ReplaceAll(mime.QEncoding.Encode("UTF-8", text), "=?UTF-8?q?", "=?UTF-8?Q?")
 	}
 	return strings.ReplaceAll(mime.BEncoding.Encode("UTF-8", text), "=?UTF-8?b?", "=?UTF-8?B?")
 }
 
-// printable tells whether a value can be sent back in a header. S3 leaves out
-// the others and counts them in x-amz-missing-meta (API, HeadObject).
+// printable tells whether a value can be sent in a header. S3 leaves the
+// others out, and counts them in x-amz-missing-meta (API, HeadObject).
 func printable(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < 0x20 && r != '\t' || r == 0x7f })
 }
@@ -100,8 +102,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// contentHeaders are the headers stored with an object and sent back as they
-// came.
+// contentHeaders are stored with an object and sent back unchanged.
 var contentHeaders = []string{
 	"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Expires",
 }
@@ -126,8 +127,8 @@ func systemMetadata(h http.Header) []pair {
 	return system
 }
 
-// withoutChunked drops aws-chunked, which tells how the request is sent and is
-// not stored (API, "Signature calculations", Content-Encoding).
+// withoutChunked removes aws-chunked, which says how the request is sent and
+// is not stored (API, "Signature calculations", Content-Encoding).
 func withoutChunked(encoding string) string {
 	if !strings.Contains(encoding, "aws-chunked") {
 		return encoding
@@ -141,13 +142,14 @@ func withoutChunked(encoding string) string {
 	return strings.Join(rest, ",")
 }
 
-// storageClasses that an object of a general purpose bucket can be put in
+// storageClasses are those that an object in a general purpose bucket can have
 // (API, PutObject, x-amz-storage-class).
 var storageClasses = []string{
 	"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE", "GLACIER_IR",
 }
 
-// storageClass reads the class asked for; "" stands for STANDARD.
+// storageClass reads the storage class that a write asks for. "" stands for
+// STANDARD.
 func storageClass(h http.Header) (string, error) {
 	class := h.Get("x-amz-storage-class")
 	if class == "" || class == "STANDARD" {

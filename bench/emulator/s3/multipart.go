@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-const minPart = 5 << 20 // of all parts but the last (Guide, "Amazon S3 multipart upload limits")
+const minPart = 5 << 20 // of every part but the last (Guide, "Amazon S3 multipart upload limits")
 
 // upload is a multipart upload under way, guarded by its bucket's lock.
 type upload struct {
 	id, key   string
 	initiated time.Time
-	object    *object // all that is known of the object from the beginning
+	object    *object // what the request that began the upload says about it
 	algorithm string  // of the checksum
 	composite bool
-	replaces  uint64 // the write that made the key's current version at the beginning; 0: none
+	replaces  uint64 // number of the write that made the key's current version when the upload began; 0: none
 	parts     map[int]*uploadedPart
 }
 
@@ -98,9 +98,10 @@ func (c *call) createUpload() error {
 	return c.answer(&x)
 }
 
-// uploadChecksum reads algorithm and type. CRC64NVME is always of the full
-// object, SHA sums always composite, and CRC32 and CRC32C composite unless asked
-// otherwise (Guide, "Checking object integrity").
+// uploadChecksum reads the algorithm and type of the checksum. CRC64NVME is
+// always of the full object, and SHA sums are always composite. CRC32 and
+// CRC32C are composite unless the request says otherwise (Guide, "Checking
+// object integrity").
 func uploadChecksum(h http.Header) (algorithm string, composite bool, err error) {
 	algorithm, kind := strings.ToUpper(h.Get("x-amz-checksum-algorithm")), strings.ToUpper(h.Get("x-amz-checksum-type"))
 	if algorithm == "" {
@@ -152,7 +153,7 @@ func (c *call) uploadPart() error {
 	return nil
 }
 
-// addPart puts a part in its place, over any that was there before.
+// addPart stores a part, in the place of an earlier one with its number.
 func (c *call) addPart(b *bucket, body []byte, sent checksum) (*uploadedPart, error) {
 	n, err := c.partNumber()
 	if err != nil {

@@ -29,7 +29,7 @@ func (c *call) completeUpload() error {
 	if err != nil {
 		return err
 	}
-	// The checksum headers speak of the object, not of this request's body.
+	// Checksum headers are about the object here, not about the request's body.
 	wanted := make(http.Header)
 	for _, algorithm := range algorithms {
 		name := "X-Amz-Checksum-" + http.CanonicalHeaderKey(lower(algorithm))
@@ -56,8 +56,8 @@ func (c *call) completeUpload() error {
 	if err != nil {
 		return err
 	}
-	// The date of an object uploaded in parts is that of the upload's beginning
-	// (Guide, "Working with object metadata").
+	// The date of an object that was uploaded in parts is the date at which the
+	// upload began (Guide, "Working with object metadata").
 	o.modified = u.initiated.Unix()
 	if v := wanted.Get(o.checksum.header()); v != "" && v != o.checksum.value {
 		return fault(400, "BadDigest", "The "+lower(o.checksum.algorithm)+" you specified did not match the calculated checksum.")
@@ -88,7 +88,7 @@ func (c *call) completeUpload() error {
 
 // finish makes the object current and ends the upload. With If-Match it is
 // stricter than other writes: any write to the key since the upload began is a
-// conflict, for good, even if the tag is the same again (recorded).
+// conflict, even if the ETag is the same again (recorded).
 func (c *call) finish(b *bucket, u *upload, o *object, when condition) error {
 	if _, err := c.upload(b); err != nil { // completed or aborted meanwhile
 		return err
@@ -105,7 +105,7 @@ func (c *call) finish(b *bucket, u *upload, o *object, when condition) error {
 	return nil
 }
 
-// assemble makes the object of those of the parts that are listed.
+// assemble makes the object from the parts that doc names.
 func (u *upload) assemble(doc completion, parts map[int]*uploadedPart) (*object, error) {
 	if len(doc.Part) == 0 {
 		return nil, malformedXML()

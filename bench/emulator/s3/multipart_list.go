@@ -62,8 +62,8 @@ func (c *call) listParts() error {
 	return c.answer(&x)
 }
 
-// listUploads lists the uploads under way by key and start. Delimiter and
-// encoding are not taken.
+// listUploads lists the uploads under way, by key and id. It takes no
+// delimiter and no encoding.
 func (c *call) listUploads() error {
 	b, err := c.find(c.bucket)
 	if err != nil {
@@ -75,8 +75,8 @@ func (c *call) listUploads() error {
 	}
 	limit = min(limit, 1000)
 	prefix, keyMarker, idMarker := c.query.Get("prefix"), c.query.Get("key-marker"), c.query.Get("upload-id-marker")
-	// Uploads of one key go by their ids, so that a marker that is gone still
-	// has its place.
+	// Uploads of one key are sorted by id, so that a listing finds its place
+	// even if the upload at its marker is gone.
 	order := func(a, b *upload) int { return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.id, b.id)) }
 	b.mu.RLock()
 	all := slices.SortedFunc(maps.Values(b.uploads), order)

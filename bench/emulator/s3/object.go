@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// object is one version of a key, or a delete marker. It never changes once it
-// is in a bucket: a change of tags, ACL, lock or key puts an altered copy in its
-// place. So a reader that holds one needs no lock.
+// object is one version of a key, or a delete marker. It does not change once
+// it is in a bucket: a change of tags, ACL, lock or key puts an altered copy
+// in its place. So a reader that holds an object needs no lock.
 type object struct {
 	version  string // "" is the null version
 	seq      uint64 // grows with every write to the bucket
@@ -22,14 +22,14 @@ type object struct {
 	settings
 }
 
-// labels are taken over by a copy, unless the request replaces them.
+// labels are what a copy takes over unless its request replaces it.
 type labels struct {
 	system []pair // content headers, in the order of contentHeaders
 	user   []pair // user metadata by name, decoded
 	tags   []pair
 }
 
-// settings are those of the request that wrote the object. No copy takes them
+// settings come from the request that wrote the object. No copy takes them
 // over.
 type settings struct {
 	class    string // "" is STANDARD
@@ -39,7 +39,8 @@ type settings struct {
 	lock     *lock
 }
 
-// part is what is remembered of a part after a multipart upload is complete.
+// part is what an object keeps of each part after a multipart upload is
+// complete.
 type part struct {
 	number   int
 	size     int64
@@ -57,7 +58,8 @@ func (o *object) storageClass() string {
 	return o.class
 }
 
-// archived classes cannot be read without a restore, and nothing here makes one.
+// archived tells whether the object must be restored before it can be read. No
+// operation here restores one.
 func (o *object) archived() bool { return o.class == "GLACIER" || o.class == "DEEP_ARCHIVE" }
 
 // versionID is the id as the API shows it.
@@ -114,7 +116,7 @@ func overrideHeaders(h http.Header, query map[string][]string) {
 	}
 }
 
-// with returns a copy of o that change has been applied to.
+// with returns a copy of o to which change was applied.
 func (o *object) with(change func(*object)) *object {
 	altered := *o
 	change(&altered)

@@ -2,9 +2,9 @@ package s3
 
 import "slices"
 
-// operation is one entry of the S3 API: what it is called, what it does, and
-// which query parameters and x-amz- headers it takes. A request with others is
-// refused: they may ask for something that matters.
+// operation is one entry of the S3 API: its name, its handler, and the query
+// parameters and x-amz- headers that it takes. A request with others is
+// refused, because they may ask for something that matters.
 type operation struct {
 	name    string
 	run     func(*call) error
@@ -41,7 +41,7 @@ var (
 		"response-cache-control", "response-content-disposition", "response-content-encoding",
 	}
 
-	// commonHeaders may stand in any request: they say how it is signed, sent
+	// commonHeaders may stand in any request. They say how it is signed, sent
 	// and paid for, or are checked for all operations alike.
 	commonHeaders = []string{
 		"x-amz-date", "x-amz-content-sha256", "x-amz-security-token", "x-amz-user-agent", "x-amz-target",

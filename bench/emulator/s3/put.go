@@ -59,8 +59,8 @@ func (c *call) putObject() error {
 	return nil
 }
 
-// newObject makes an object with the settings that a write asks for, but for
-// the encryption.
+// newObject makes an object with the settings that a write asks for, except
+// for the encryption.
 func (c *call) newObject(b *bucket) (*object, error) {
 	h := c.r.Header
 	o := new(object)
@@ -78,8 +78,8 @@ func (c *call) newObject(b *bucket) (*object, error) {
 	return o, nil
 }
 
-// contentETag is the MD5 of the content, except under KMS keys, where it is
-// opaque and new at every write (API, Object: ETag).
+// contentETag is the MD5 of the content. Under KMS keys it is opaque, and new
+// at every write (API, Object: ETag).
 func contentETag(e *encryption, md5 []byte) string {
 	if e.algorithm == sseS3 {
 		return hex.EncodeToString(md5)
@@ -87,7 +87,7 @@ func contentETag(e *encryption, md5 []byte) string {
 	return opaqueETag()
 }
 
-// wrote sets the headers with which every write answers.
+// wrote sets the headers that every write answers with.
 func (c *call) wrote(b *bucket, o *object) {
 	h := c.w.Header()
 	o.sse.describe(h)

@@ -21,12 +21,12 @@ type call struct {
 	requestID, hostID string
 }
 
-// target is what a request addresses, both parts decoded.
+// target is the bucket and the key that a request addresses, decoded.
 type target struct{ bucket, key string }
 
-// Operation names the S3 operation that a request asks for, in the words of the
-// API Reference ("ListObjectsV2", "CopyObject"); "Unknown" for what the service
-// answers with 501.
+// Operation returns the name of the S3 operation that a request asks for, as
+// in the API Reference: "ListObjectsV2", "CopyObject". It is "Unknown" if the
+// service answers with 501.
 func Operation(r *http.Request) string {
 	t, err := address(r)
 	if err != nil {
@@ -42,9 +42,9 @@ func Operation(r *http.Request) string {
 	return "Unknown"
 }
 
-// lookup finds the operation; nil where there is none. A parameter that no
-// operation of that kind takes makes the request unknown: PUT with a sub-resource
-// that is not known must never be taken for PutObject.
+// lookup finds the operation; nil if there is none. A query parameter that the
+// operation does not take makes the request unknown. Otherwise a PUT with an
+// unknown sub-resource would be taken for PutObject.
 func lookup(r *http.Request, t target, query url.Values) *operation {
 	route := r.Method + " service"
 	switch {
@@ -77,8 +77,8 @@ func lookup(r *http.Request, t target, query url.Values) *operation {
 	return op
 }
 
-// address finds bucket and key. The path is taken as it was escaped: keys may
-// hold "//", "." and ".." segments and escaped slashes.
+// address finds bucket and key. It reads the path as it was escaped, because
+// keys may have "//", "." and ".." segments and escaped slashes.
 func address(r *http.Request) (t target, err error) {
 	path := strings.TrimPrefix(r.URL.EscapedPath(), "/")
 	bucket, key := hostBucket(r.Host), path
@@ -143,9 +143,9 @@ func takes(headers []string, name string) bool {
 	return false
 }
 
-// find returns the bucket that the request addresses. A bucket that was made in
-// another Region than the service's own is reached only by requests signed for
-// that Region, as far as they are signed at all.
+// find returns a bucket. A bucket that was made in another Region than the
+// service's is reached by requests that are signed for that Region, or not
+// signed at all.
 func (c *call) find(name string) (*bucket, error) {
 	c.mu.RLock()
 	b := c.buckets[name]
@@ -160,7 +160,8 @@ func (c *call) find(name string) (*bucket, error) {
 	return b, nil
 }
 
-// signingRegion is the Region of the credential scope, "" where unsigned.
+// signingRegion is the Region of the credential scope; "" if the request is
+// not signed.
 func signingRegion(r *http.Request) string {
 	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	credential, _, _ = strings.Cut(credential, ",")

@@ -1,27 +1,31 @@
 // Package s3 is Amazon S3 in process, for tests and benchmarks: general
-// purpose buckets, conditional writes, copies, versions, tags, ACLs, and server
-// side encryption under keys of a KMS that it calls as S3 does.
+// purpose buckets, conditional writes, copies, versions, tags, ACLs, Object
+// Lock, and server-side encryption with a KMS that it calls as S3 does.
 //
-// It keeps everything in memory and exists to be exact where a client that
-// rewrites objects in place would lose something if S3 were understood wrongly:
-// what a copy keeps and what it resets, which conditions are evaluated and when,
-// how metadata is encoded, what fails when a key is disabled. Whatever it does
-// not know (a sub-resource, a header that asks for a feature) is answered with
-// 501 NotImplemented and changes nothing.
+// It keeps everything in memory. It is exact where a client that rewrites
+// objects in place could lose something: what a copy keeps and what it resets,
+// which conditions are evaluated and when, how metadata is encoded, and what
+// fails when a key is disabled. Sub-resources and headers that it does not
+// know are answered with 501 NotImplemented and change nothing.
 //
-// Signatures are not checked and any credentials, or none, are accepted. The
+// Signatures are not checked, and any credentials, or none, are accepted. The
 // body digest of a signed request is checked.
 //
-// Where it knowingly differs from AWS: what was written is seen at once and by
-// one account, which may do everything (no policies, no public access); bodies
-// are kept in the clear; SSE-C, restores, default retention, replication,
-// lifecycle, inventories, annotations and directory buckets do not exist; a
-// conditional write that is overtaken always answers 412 or 404, and 409 only
-// where CompleteMultipartUpload must; a repeated CompleteMultipartUpload finds
-// no upload; there is no limit of requests to a prefix.
+// It differs from AWS on purpose:
 //
-// Rules are cited as "API" (Amazon S3 API Reference), "Guide" (Amazon S3 User
-// Guide) and "recorded" (answers of AWS recorded and published by others).
+//   - Writes are visible at once. There is one account, which may do
+//     everything. There are no policies and no public access.
+//   - Bodies are kept in the clear.
+//   - SSE-C, restores, default retention, replication, lifecycle, inventories,
+//     annotations and directory buckets do not exist.
+//   - A conditional write that is overtaken by another is answered with 412 or
+//     404, and with 409 only where CompleteMultipartUpload must.
+//   - A repeated CompleteMultipartUpload finds no upload.
+//   - The rate of requests to a prefix is not limited.
+//
+// Comments cite the sources of rules as "API" (Amazon S3 API Reference),
+// "Guide" (Amazon S3 User Guide) and "recorded" (answers of AWS that others
+// recorded and published).
 package s3
 
 import (
@@ -33,8 +37,8 @@ import (
 	"time"
 )
 
-// KeyService is what S3 asks of KMS. Its errors are *[kms.Error]; S3 hands them
-// to its own caller under their code with "KMS." before it.
+// KeyService is what S3 needs of KMS. Its errors are *[kms.Error]. S3 passes
+// their code on to its own caller, with "KMS." before it.
 type KeyService interface {
 	GenerateDataKey(keyID string, n int, context map[string]string) (plaintext, blob []byte, keyARN string, err error)
 	Decrypt(blob []byte, context map[string]string, keyID string) (plaintext []byte, keyARN, material string, err error)
@@ -42,8 +46,8 @@ type KeyService interface {
 	ManagedKey(alias string) (arn string, err error)
 }
 
-// Options says what a [Service] is like. The zero value is useful, but knows no
-// KMS: requests that need one are answered with 501.
+// Options configure a [Service]. The zero value is useful but has no KMS:
+// requests that need one are answered with 501.
 type Options struct {
 	Account string           // 12 digits, owner of every bucket; "" is 111122223333
 	Region  string           // where buckets are made unless asked otherwise; "" is us-east-1
@@ -51,9 +55,9 @@ type Options struct {
 	Keys    KeyService
 }
 
-// Service is one S3 endpoint with its buckets. It may be called from any number
-// of goroutines. Every write takes effect at one instant, at which its
-// conditions are evaluated.
+// Service is one S3 endpoint with its buckets. Many goroutines may call it at
+// once. Every write takes effect at one instant, and its conditions are
+// evaluated at that instant.
 type Service struct {
 	account, region string
 	owner           string // canonical user id
@@ -81,8 +85,9 @@ func New(o Options) *Service {
 	return s
 }
 
-// ServeHTTP answers one S3 request, path style or, where the host is
-// BUCKET.s3.anything, BUCKET.s3-anything or BUCKET.localhost, virtual-host style.
+// ServeHTTP answers one S3 request. The bucket is the first part of the path
+// or, if the host is BUCKET.s3.anything, BUCKET.s3-anything or
+// BUCKET.localhost, of the host.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{
 		Service: s, w: w, r: r, now: s.clock().UTC(),
@@ -108,8 +113,8 @@ func randomID(n int, alphabet string) string {
 	return string(b)
 }
 
-// set writes a header under exactly the name given: S3 answers in names such as
-// x-amz-version-id and ETag, which Go would spell its own way.
+// set writes a header under exactly this name. S3 answers with names such as
+// x-amz-version-id and ETag, which Go would spell in its own way.
 func set(h http.Header, name, value string) { h[name] = []string{value} }
 
 func setIf(h http.Header, name, value string) {

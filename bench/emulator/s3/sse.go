@@ -16,16 +16,16 @@ const (
 	sseDSSE = "aws:kms:dsse"
 )
 
-// encryption is how an object is encrypted at rest. Bodies are kept in the clear
-// here; what is real is the data key: made by KMS at the write, and unwrapped by
-// KMS at every read, which fails if KMS refuses.
+// encryption is how an object is encrypted at rest. Bodies are kept in the
+// clear here, but the data key is real: KMS makes it at the write and unwraps
+// it at every read. If KMS refuses, the read fails.
 type encryption struct {
 	algorithm string
 	keyARN    string
-	context   map[string]string // as KMS was given it
+	context   map[string]string // as it was given to KMS
 	bucketKey bool
 	dataKey   []byte // wrapped
-	shared    bool   // the data key is the bucket's, see keyCache
+	shared    bool   // the data key belongs to the bucket; see keyCache
 }
 
 var withS3Keys = &encryption{algorithm: sseS3}
@@ -38,21 +38,21 @@ func (e *encryption) describe(h http.Header) {
 	}
 }
 
-// defaultEncryption is a bucket's rule for writes that ask for nothing.
+// defaultEncryption is a bucket's rule for writes that ask for no encryption.
 type defaultEncryption struct {
 	algorithm string
-	key       string // as it was given: PutBucketEncryption does not look it up
+	key       string // as it was given; PutBucketEncryption does not look it up
 	bucketKey bool
 	explicit  bool
 }
 
-// encryptFor makes the encryption of a write from its headers and the bucket's
-// default:
+// encryptFor derives the encryption of a write from its headers and from the
+// bucket's default:
 //   - no header: the default as a whole;
 //   - aws:kms without a key: the managed key aws/s3, not the default's key;
 //   - no bucket-key header: the default's setting (API, CopyObject).
 //
-// The object's ARN is in the encryption context, or with a bucket key the
+// The encryption context has the object's ARN or, with a bucket key, the
 // bucket's (Guide, "Using server-side encryption with AWS KMS keys").
 func (c *call) encryptFor(b *bucket) (*encryption, error) {
 	h := c.r.Header
@@ -160,14 +160,15 @@ func encryptionContext(h http.Header) (map[string]string, error) {
 	return m, nil
 }
 
-// keyCache is what makes a bucket key save calls to KMS: for a while S3 keeps
-// the bucket's data key open, so that neither writes nor reads ask KMS, and a
-// disabled key is not noticed at once (Guide, "Reducing the cost of SSE-KMS with
-// Amazon S3 Bucket Keys"). How long is not published; here bucketKeyLife.
+// keyCache is why a bucket key saves calls to KMS. S3 keeps the bucket's data
+// key open for a while. Meanwhile neither writes nor reads call KMS, and S3
+// does not notice that the key was disabled (Guide, "Reducing the cost of
+// SSE-KMS with Amazon S3 Bucket Keys"). AWS does not publish how long; here it
+// is bucketKeyLife.
 type keyCache struct {
 	mu   sync.Mutex
 	keys map[string]cachedKey // by key ARN
-	open map[string]time.Time // wrapped data key to when it is forgotten
+	open map[string]time.Time // when it is forgotten, by wrapped data key
 }
 
 type cachedKey struct {

@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// checkTags holds a tag set against the limits: 10 tags, keys of 1 to 128
-// characters that are all different, values of up to 256 (Guide, "Categorizing
-// your objects using tags").
+// checkTags checks the limits of a tag set: 10 tags, different keys of 1 to
+// 128 characters, values of up to 256 (Guide, "Categorizing your objects using
+// tags").
 func checkTags(tags []pair) ([]pair, error) {
 	if len(tags) > 10 {
 		return nil, fault(400, "BadRequest", "Object tags cannot be greater than 10")
@@ -32,7 +32,7 @@ func checkTags(tags []pair) ([]pair, error) {
 	return tags, nil
 }
 
-// headerTags reads x-amz-tagging, written like the query of a URL.
+// headerTags reads x-amz-tagging, which has the form of a URL's query.
 func headerTags(h http.Header) ([]pair, error) {
 	v := h.Get("x-amz-tagging")
 	if v == "" {
@@ -96,8 +96,8 @@ func (c *call) putTagging() error {
 
 func (c *call) deleteTagging() error { return c.setTags(nil, http.StatusNoContent) }
 
-// setTags leaves Last-Modified and ETag as they are: both speak of the content
-// (API, Object; that tagging does not touch them is general experience).
+// setTags changes neither Last-Modified nor ETag: both are about the content
+// (API, Object; general experience with tagging).
 func (c *call) setTags(tags []pair, status int) error {
 	b, err := c.find(c.bucket)
 	if err != nil {

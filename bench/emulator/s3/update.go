@@ -6,15 +6,16 @@ import (
 	"regexp"
 )
 
-// keyARN is the form in which UpdateObjectEncryption takes its key: no id, no
-// alias (API, SSEKMSEncryption).
+// keyARN is the form in which UpdateObjectEncryption takes its key: neither an
+// id nor an alias (API, SSEKMSEncryption).
 var keyARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$`)
 
-// updateEncryption is UpdateObjectEncryption: the data key of an object is put
-// under another KMS key, and nothing else of it changes, neither ETag nor
-// Last-Modified nor version. There is no condition to it: what is current when
-// it takes effect is what changes (S3 API Reference, UpdateObjectEncryption). Whether AWS keeps an encryption
-// context given at the write is not documented; here it is not kept.
+// updateEncryption implements UpdateObjectEncryption (API). The data key of an
+// object is put under another KMS key. Nothing else changes: neither ETag nor
+// Last-Modified nor version. The operation takes no condition: it changes the
+// version that is current when it takes effect. Whether AWS keeps an
+// encryption context that was given at the write is not documented; here it is
+// not kept.
 func (c *call) updateEncryption() error {
 	b, err := c.find(c.bucket)
 	if err != nil {

@@ -13,10 +13,10 @@ import (
 
 const namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
 
-// xmlWriter writes documents the way S3 does. encoding/xml cannot: it replaces
+// xmlWriter writes documents as S3 does. encoding/xml cannot: it replaces
 // characters that XML 1.0 does not allow, while S3 writes them as numeric
-// references, which is what listings without encoding-type=url look like when a
-// key holds control characters.
+// references. This is seen in listings without encoding-type=url if a key has
+// control characters.
 type xmlWriter struct{ b []byte }
 
 func (x *xmlWriter) start() { x.b = append(x.b, xml.Header...) }
@@ -56,7 +56,7 @@ func (x *xmlWriter) bool(name string, v bool) { x.element(name, strconv.FormatBo
 func (x *xmlWriter) int(name string, v int)   { x.element(name, strconv.Itoa(v)) }
 
 func (x *xmlWriter) text(s string) {
-	if !strings.ContainsFunc(s, special) { // nearly always
+	if !strings.ContainsFunc(s, special) { // the usual case
 		x.b = append(x.b, s...)
 		return
 	}
@@ -79,7 +79,7 @@ func (x *xmlWriter) text(s string) {
 }
 
 func special(r rune) bool {
-	return r < 0x20 || r == '&' || r == '<' || r == '>' || r == '"' || r >= utf8.RuneError // which is also what bytes that are no UTF-8 come as
+	return r < 0x20 || r == '&' || r == '<' || r == '>' || r == '"' || r >= utf8.RuneError // also the rune of bytes that are not UTF-8
 }
 
 func (x *xmlWriter) time(name string, t time.Time) {
@@ -98,11 +98,12 @@ func (c *call) answer(x *xmlWriter) error {
 	return nil
 }
 
-// maxDocument bounds the XML that is read: 1,000 keys of 1,024 bytes, each
-// written as a numeric reference, fit.
+// maxDocument limits the XML that is read. 1,000 keys of 1,024 bytes fit, even
+// if each byte is written as a numeric reference.
 const maxDocument = 8 << 20
 
-// document reads the request's XML body into v, after checking its digests.
+// document reads the request's XML body into v, after its digests were
+// checked.
 func (c *call) document(v any) error {
 	if c.r.ContentLength > maxDocument {
 		return fault(400, "MaxMessageLengthExceeded", "Your request was too big.")

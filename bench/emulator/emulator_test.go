@@ -102,9 +102,9 @@ func TestBothServicesAndCounters(t *testing.T) {
 	})
 }
 
-// KMS Developer Guide, "Throttling AWS KMS requests": ThrottlingException, 400,
-// "Rate exceeded". S3's own calls draw on the quota, and come out as SlowDown
-// (S3 User Guide, SSE-KMS and bucket keys, and recorded answers). DescribeKey has a quota of its own.
+// ThrottlingException, 400, "Rate exceeded" (KMS Developer Guide, "Throttling
+// AWS KMS requests"). Calls by S3 count against the quota, and S3 answers
+// SlowDown (Guide, SSE-KMS; recorded). DescribeKey has a quota of its own.
 func TestKMSQuota(t *testing.T) {
 	for _, window := range []string{"second", "bucket"} {
 		both(t, emulator.Options{Now: func() time.Time { return time.Unix(1_800_000_000, 500_000_000) }, KMSQuota: 3, KMSWindow: window}, func(t *testing.T, w world) {
@@ -113,13 +113,14 @@ func TestKMSQuota(t *testing.T) {
 				_, err := w.KMS.GenerateDataKey(t.Context(), &kms.GenerateDataKeyInput{KeyId: &arn, KeySpec: "AES_256"})
 				return emulatortest.Code(err)
 			}
-			w.Clock.Pass(time.Second) // whatever was used so far
+			w.Clock.Pass(time.Second) // none is used now
 			got := []string{use(), w.underKMS(arn), use(), use(), w.underKMS(arn)}
 			if strings.Join(got, ",") != ",,,ThrottlingException,SlowDown" {
 				t.Errorf("%s: %q", window, got)
 			}
 			w.Describe(arn)
-			// 0.5 s on, the next second has begun, and the bucket holds 1.5 requests.
+			// After 0.5 s the next second has begun, and the bucket holds 1.5
+			// requests.
 			w.Clock.Pass(500 * time.Millisecond)
 			got = []string{use(), use(), use(), use()}
 			want := map[string]string{"second": ",,,ThrottlingException", "bucket": ",ThrottlingException,ThrottlingException,ThrottlingException"}[window]
@@ -129,7 +130,7 @@ func TestKMSQuota(t *testing.T) {
 			if n := w.Emulator.Counters()["throttled:s3:kms:GenerateDataKey"]; n != 1 {
 				t.Errorf("throttled calls of S3: %d", n)
 			}
-			// However long nothing is asked, no more than a second's worth is saved up.
+			// However long the pause, no more than a second's worth is saved up.
 			w.Clock.Pass(10 * time.Second)
 			if got := []string{use(), use(), use(), use()}; strings.Join(got, ",") != ",,,ThrottlingException" {
 				t.Errorf("%s: %q", window, got)
@@ -188,7 +189,7 @@ func TestLatency(t *testing.T) {
 	})
 }
 
-// What a hook can do: fail, lose the answer after the change, cut the body short,
+// A hook can fail, lose the answer after the change, cut the body short, and
 // reset the connection.
 func TestHook(t *testing.T) {
 	both(t, emulator.Options{}, func(t *testing.T, w world) {
@@ -314,7 +315,7 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// Whoever reaches the port can do anything: loopback only.
+// The emulator checks no credentials, so it listens on loopback only.
 func TestListen(t *testing.T) {
 	e := emulator.New(emulator.Options{})
 	for _, addr := range []string{":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:0", "nonsense"} {

@@ -13,7 +13,7 @@ import (
 	"rewrap/bench/emulator/kms"
 )
 
-// discard is a response that nobody reads.
+// discard is an answer that is thrown away.
 type discard struct {
 	header http.Header
 	status int
@@ -23,8 +23,8 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 
-// BenchmarkReEncrypt is the handler alone, without a socket or an SDK: what the
-// emulator adds to a measurement of its callers.
+// BenchmarkReEncrypt is the handler alone, without a socket or an SDK: the
+// share of the emulator in measurements of its callers.
 func BenchmarkReEncrypt(b *testing.B) {
 	s := kms.New(kms.Options{})
 	arn := benchKey(b, s)
@@ -54,7 +54,7 @@ func BenchmarkReEncrypt(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 }
 
-// BenchmarkGenerateDataKey is the way of the S3 half.
+// BenchmarkGenerateDataKey is the call that S3 makes.
 func BenchmarkGenerateDataKey(b *testing.B) {
 	s := kms.New(kms.Options{})
 	arn := benchKey(b, s)

@@ -18,8 +18,8 @@ func testMaterial() *material {
 
 var testRandom = bytes.Repeat([]byte{7}, saltSize+nonceSize)
 
-// The hand-written DER is what encoding/asn1 reads, at lengths on both sides
-// of each change of the length's own encoding.
+// encoding/asn1 reads the hand-written DER, at lengths on both sides of each
+// change in the encoding of lengths.
 func TestBlobIsDER(t *testing.T) {
 	type algorithm struct {
 		OID        asn1.ObjectIdentifier
@@ -129,8 +129,8 @@ func FuzzParseBlob(f *testing.F) {
 		if !ok {
 			return
 		}
-		// What is accepted has one form only: sealing as much again with the
-		// same header gives the same bytes up to the sealed ones.
+		// An accepted blob has one form only: sealing the same length again with
+		// the same header gives the same bytes up to the sealed ones.
 		if len(p.sealed) > innerSize+maxPlaintext+tagSize {
 			return
 		}

@@ -16,7 +16,7 @@ import (
 // KMS API Reference, Encrypt: KeyId is an id, ARN, alias name or alias ARN, and
 // the answer names the key by ARN. Encrypt answers no material id (the member
 // was taken out of the SDK's model in kms v1.40.0).
-func TestEncryptNamesTheKeyByItsARN(t *testing.T) { // k03b, k05c, k06
+func TestEncryptNamesTheKeyByItsARN(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
 	f.Alias("alias/a", *k.KeyId)
@@ -29,9 +29,9 @@ func TestEncryptNamesTheKeyByItsARN(t *testing.T) { // k03b, k05c, k06
 	}
 }
 
-// KMS API Reference, Decrypt: a symmetric blob says itself which key it is
-// under; the answer names the key by ARN, and the material.
-func TestDecryptWithoutKeyID(t *testing.T) { // k07, k08
+// A symmetric blob names its key. The answer names the key by ARN, and the
+// material (KMS API Reference, Decrypt).
+func TestDecryptWithoutKeyID(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
 	out := f.open(f.seal(k.KeyId, context1), context1)
@@ -40,10 +40,10 @@ func TestDecryptWithoutKeyID(t *testing.T) { // k07, k08
 	equal(f, "algorithm", out.EncryptionAlgorithm, types.EncryptionAlgorithmSpecSymmetricDefault)
 }
 
-// A wrong or missing context, a blob that was changed anywhere and what is no
-// blob at all are one error with an empty message (answers of AWS recorded in
-// LocalStack's snapshots, KMS test_encrypt_decrypt_encryption_context).
-func TestInvalidCiphertext(t *testing.T) { // k09, k09b, k09c, k09d, k09e, k15, k16c
+// A wrong or missing context, a blob that was changed anywhere, and bytes that
+// are no blob get the same error with an empty message (recorded: LocalStack's
+// snapshots, KMS test_encrypt_decrypt_encryption_context).
+func TestInvalidCiphertext(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
 	blob := f.seal(k.KeyId, map[string]string{"ab": "c"})
@@ -76,10 +76,10 @@ func TestInvalidCiphertext(t *testing.T) { // k09, k09b, k09c, k09d, k09e, k15, 
 	}
 }
 
-// KMS API Reference, Decrypt and ReEncrypt, KeyId and SourceKeyId: a blob of
-// another key than the one named is IncorrectKeyException. Without the pin any
-// key will do: that is the trap.
-func TestPinnedKey(t *testing.T) { // k10, k16
+// A blob of another key than the one named is IncorrectKeyException (KMS API
+// Reference, Decrypt and ReEncrypt, KeyId and SourceKeyId). If no key is
+// named, a blob of any key is opened: that is the trap.
+func TestPinnedKey(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k, other := f.key(), f.key()
 	blob := f.seal(other.KeyId, nil)
@@ -98,9 +98,9 @@ func TestPinnedKey(t *testing.T) { // k10, k16
 	f.mustFail(err, "IncorrectKeyException", wrongKey)
 }
 
-// A blob whose header names no key material that is there: of another Region,
-// account, or a key that was deleted. The text is that of AWS as users quote
-// it. With a pin it is simply not that key's.
+// The blob's header names no key material of this service: its key was
+// deleted, or is in another Region or account. The message is quoted by users
+// of AWS. If the request names a key, the blob is simply not of that key.
 func TestBlobOfUnknownKey(t *testing.T) {
 	f := start(t, emulator.Options{})
 	elsewhere := start(t, emulator.Options{})
@@ -112,9 +112,9 @@ func TestBlobOfUnknownKey(t *testing.T) {
 	f.mustFail(err, "IncorrectKeyException", wrongKey)
 }
 
-// KMS API Reference, GenerateDataKey: AES_128, AES_256 or 1 to 1024 bytes, and
-// exactly one way of saying so.
-func TestGenerateDataKey(t *testing.T) { // k11, k11b, k11c
+// The size is AES_128, AES_256 or 1 to 1024 bytes, and is given in exactly one
+// way (KMS API Reference, GenerateDataKey).
+func TestGenerateDataKey(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
 	for _, c := range []struct {
@@ -152,7 +152,7 @@ func TestGenerateDataKey(t *testing.T) { // k11, k11b, k11c
 
 // KMS API Reference, ReEncrypt: source and destination may be one key; the
 // answer names both keys by ARN, both algorithms and both materials.
-func TestReEncrypt(t *testing.T) { // k12, k13, k13b, k13c, k14
+func TestReEncrypt(t *testing.T) {
 	f := start(t, emulator.Options{})
 	a, b := f.key(), f.key()
 	for _, c := range []struct {
@@ -189,13 +189,13 @@ func TestReEncrypt(t *testing.T) { // k12, k13, k13b, k13c, k14
 	}
 	blob := f.seal(a.KeyId, context1)
 
-	// Trap: the destination's context is not copied from the source.
+	// Trap: the source's context is not used for the destination.
 	out, err := f.ReEncrypt(f.Context(), &sdk.ReEncryptInput{CiphertextBlob: blob, DestinationKeyId: a.KeyId, SourceEncryptionContext: context1})
 	f.open(must(f, out, err).CiphertextBlob, nil)
 	_, err = f.Decrypt(f.Context(), &sdk.DecryptInput{CiphertextBlob: out.CiphertextBlob, EncryptionContext: context1})
 	f.mustFail(err, "InvalidCiphertextException", "")
 
-	// An alias is good on both sides, and is answered by the key's ARN.
+	// Both sides take an alias, and the answer has the key's ARN.
 	f.Alias("alias/from", *a.KeyId)
 	f.Alias("alias/to", *b.KeyId)
 	out, err = f.ReEncrypt(f.Context(), &sdk.ReEncryptInput{
@@ -207,7 +207,7 @@ func TestReEncrypt(t *testing.T) { // k12, k13, k13b, k13c, k14
 }
 
 // KMS API Reference, ReEncrypt, Errors.
-func TestReEncryptUnknownKeys(t *testing.T) { // k16b, k30
+func TestReEncryptUnknownKeys(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
 	blob := f.seal(k.KeyId, nil)
@@ -224,7 +224,7 @@ func TestReEncryptUnknownKeys(t *testing.T) { // k16b, k30
 // Limits of the model: CiphertextType 1 to 6144 bytes, PlaintextType 1 to 4096,
 // GrantTokenList up to 10. The first text is recorded (LocalStack's snapshots,
 // KMS test_plaintext_size_for_encrypt).
-func TestLimits(t *testing.T) { // k30b
+func TestLimits(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
 	_, err := f.Encrypt(f.Context(), &sdk.EncryptInput{KeyId: k.KeyId, Plaintext: make([]byte, 4097)})
@@ -252,11 +252,11 @@ func TestLimits(t *testing.T) { // k30b
 	equal(f, "length", len(must(f, back, err2).Plaintext), len(big))
 }
 
-// KMS API Reference, DryRun: a call that would succeed is a
-// DryRunOperationException, one that would not fails as it would. With
-// IGNORE_CIPHERTEXT no blob is needed and the source key must be named
+// A call that would succeed is answered with DryRunOperationException, and one
+// that would fail with its error (KMS API Reference, DryRun). With
+// IGNORE_CIPHERTEXT no blob is needed, and the source key must be named
 // (ReEncrypt, DryRunModifiers).
-func TestDryRun(t *testing.T) { // k27, k27b, k27c, k27d
+func TestDryRun(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k, other := f.key(), f.key()
 	blob := f.seal(k.KeyId, nil)
@@ -282,7 +282,7 @@ func TestDryRun(t *testing.T) { // k27, k27b, k27c, k27d
 
 	_, err = f.Decrypt(f.Context(), &sdk.DecryptInput{KeyId: k.KeyId, DryRun: dry, DryRunModifiers: ignore})
 	f.mustFail(err, "DryRunOperationException", wouldRun)
-	// The modifier is nothing without the dry run (ReEncrypt, DryRunModifiers).
+	// The modifier needs DryRun (ReEncrypt, DryRunModifiers).
 	_, err = f.ReEncrypt(f.Context(), &sdk.ReEncryptInput{CiphertextBlob: blob, SourceKeyId: k.KeyId, DestinationKeyId: k.KeyId, DryRunModifiers: ignore})
 	f.mustFail(err, "ValidationException", anyMessage)
 
@@ -291,10 +291,10 @@ func TestDryRun(t *testing.T) { // k27, k27b, k27c, k27d
 	f.mustFail(re(sdk.ReEncryptInput{SourceKeyId: k.KeyId, DestinationKeyId: other.KeyId, DryRunModifiers: ignore}), "DisabledException", *k.Arn+" is disabled.")
 }
 
-// KMS API Reference, Encrypt, Decrypt and ReEncrypt on asymmetric keys: the
-// ciphertext is as long as the modulus, carries no key id (so key and
-// algorithm must be named) and takes no context; no material id is answered.
-func TestRSA(t *testing.T) { // k28, k28b, k28c
+// A ciphertext of an asymmetric key is as long as the modulus and has no key
+// id, so key and algorithm must be named. It takes no context, and the answer
+// has no material id (KMS API Reference, Encrypt, Decrypt and ReEncrypt).
+func TestRSA(t *testing.T) {
 	f := start(t, emulator.Options{})
 	pair, k := f.key(spec(types.KeySpecRsa2048, types.KeyUsageTypeEncryptDecrypt)), f.key()
 	equal(f, "CurrentKeyMaterialId", aws.ToString(pair.CurrentKeyMaterialId), "")
@@ -312,7 +312,8 @@ func TestRSA(t *testing.T) { // k28, k28b, k28c
 		}
 		equal(f, "KeyMaterialId", aws.ToString(back.KeyMaterialId), "")
 
-		// The text is recorded: LocalStack's snapshots, KMS test_encrypt_validate_plaintext_size_per_key_type.
+		// The message is recorded: LocalStack's snapshots, KMS
+		// test_encrypt_validate_plaintext_size_per_key_type.
 		_, err = f.Encrypt(f.Context(), &sdk.EncryptInput{KeyId: pair.KeyId, Plaintext: make([]byte, c.most), EncryptionAlgorithm: c.algorithm})
 		must(f, 0, err)
 		_, err = f.Encrypt(f.Context(), &sdk.EncryptInput{KeyId: pair.KeyId, Plaintext: make([]byte, c.most+1), EncryptionAlgorithm: c.algorithm})
@@ -366,9 +367,9 @@ func TestKeysThatCannotEncrypt(t *testing.T) {
 	}
 }
 
-// The layout that public blobs of KMS show: see the package's blob.go. The id
-// bytes are the same for all blobs of one material, differ between materials,
-// and are not the KeyMaterialId.
+// Blobs have the layout of public blobs of KMS: see blob.go. The id bytes are
+// the same in all blobs of one material, differ between materials, and are not
+// the KeyMaterialId.
 func TestBlobsLookLikeThoseOfKMS(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()

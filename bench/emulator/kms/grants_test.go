@@ -11,7 +11,7 @@ import (
 )
 
 // KMS API Reference, CreateGrant, ListGrants, RevokeGrant.
-func TestGrants(t *testing.T) { // k31
+func TestGrants(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
 	grantee := "arn:aws:iam::111122223333:role/rewrap"

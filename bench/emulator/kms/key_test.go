@@ -23,7 +23,7 @@ var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a
 
 // The members are those that AWS was recorded to answer for a new symmetric
 // key (LocalStack's snapshots, KMS test_create_key), and CurrentKeyMaterialId.
-func TestCreateKey(t *testing.T) { // k01, k02
+func TestCreateKey(t *testing.T) {
 	f := start(t, emulator.Options{Account: "444455556666", Region: "eu-west-1"})
 	out, err := f.CreateKey(f.Context(), &sdk.CreateKeyInput{Description: aws.String("test key 123")})
 	must(f, out, err)
@@ -55,7 +55,7 @@ func TestCreateKey(t *testing.T) { // k01, k02
 
 // Recorded: LocalStack's snapshots, KMS test_create_multi_region_key; the form
 // of the id is of the KMS Developer Guide, "Multi-Region keys".
-func TestMultiRegionKey(t *testing.T) { // k29
+func TestMultiRegionKey(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key(func(in *sdk.CreateKeyInput) { in.MultiRegion = aws.Bool(true) })
 	if !regexp.MustCompile(`^mrk-[0-9a-f]{32}$`).MatchString(*k.KeyId) {
@@ -93,10 +93,10 @@ func TestCreateKeyRefuses(t *testing.T) {
 	equal(f, "keys", len(must(f, out, err).Keys), 0)
 }
 
-// What KMS names by a key id that is not there: recorded texts (LocalStack's
-// snapshots, KMS test_get_key_does_not_exist, test_get_key_invalid_uuid,
+// Keys that do not exist, with recorded messages (LocalStack's snapshots, KMS
+// test_get_key_does_not_exist, test_get_key_invalid_uuid,
 // test_get_key_in_different_region).
-func TestUnknownKeys(t *testing.T) { // k30
+func TestUnknownKeys(t *testing.T) {
 	f := start(t, emulator.Options{})
 	const absent = "1234abcd-12ab-34cd-56ef-1234567890ab"
 	for id, message := range map[string]string{
@@ -127,7 +127,7 @@ func TestUnknownKeys(t *testing.T) { // k30
 
 // KMS API Reference, CreateAlias, UpdateAlias, DeleteAlias. The text about the
 // prefix is recorded (LocalStack's snapshots, KMS test_create_alias).
-func TestAliases(t *testing.T) { // k03, k04, k05d
+func TestAliases(t *testing.T) {
 	f := start(t, emulator.Options{})
 	a, b := f.key(), f.key()
 	create := func(name string, target *string) error {
@@ -155,7 +155,8 @@ func TestAliases(t *testing.T) { // k03, k04, k05d
 	pair := f.key(spec(types.KeySpecRsa2048, types.KeyUsageTypeEncryptDecrypt))
 	f.mustFail(update("alias/a", pair.KeyId), "ValidationException", anyMessage)
 
-	// Trap: a pin by alias follows the alias, not the blob.
+	// Trap: a request that names its key by an alias follows the alias, not the
+	// blob.
 	_, err := f.ReEncrypt(f.Context(), &sdk.ReEncryptInput{CiphertextBlob: old, SourceKeyId: aws.String("alias/a"), DestinationKeyId: b.KeyId})
 	f.mustFail(err, "IncorrectKeyException", wrongKey)
 
@@ -171,9 +172,9 @@ func TestAliases(t *testing.T) { // k03, k04, k05d
 	f.mustFail(err, "NotFoundException", anyMessage)
 }
 
-// KMS API Reference, ListAliases: KeyId (id or ARN), Limit and Marker; 50 to a
-// page if nothing is said.
-func TestListAliases(t *testing.T) { // k05, k05b
+// KeyId (id or ARN), Limit and Marker; a page has 50 unless the request says
+// otherwise (KMS API Reference, ListAliases).
+func TestListAliases(t *testing.T) {
 	f := start(t, emulator.Options{})
 	a, b := f.key(), f.key()
 	var names []string
@@ -218,7 +219,7 @@ func TestListAliases(t *testing.T) { // k05, k05b
 }
 
 // KMS API Reference, ListKeys, Limit and Marker.
-func TestListKeys(t *testing.T) { // k31c
+func TestListKeys(t *testing.T) {
 	f := start(t, emulator.Options{})
 	want := map[string]bool{}
 	for range 25 {
@@ -239,7 +240,7 @@ func TestListKeys(t *testing.T) { // k31c
 	equal(f, "keys left out", len(want), 0)
 }
 
-// calls are the operations that use a key in the way of data.
+// calls are the operations that use a key on data.
 func (f *fixture) calls(k, other *types.KeyMetadata, blob, otherBlob []byte) map[string]error {
 	errs := map[string]error{}
 	_, errs["Encrypt"] = f.Encrypt(f.Context(), &sdk.EncryptInput{KeyId: k.KeyId, Plaintext: secret})
@@ -254,7 +255,7 @@ func (f *fixture) calls(k, other *types.KeyMetadata, blob, otherBlob []byte) map
 
 // KMS Developer Guide, "Key states of KMS keys": a disabled key gives
 // DisabledException wherever it is used.
-func TestDisabledKey(t *testing.T) { // k17, k17b, k17c, k17d, k17e
+func TestDisabledKey(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k, other := f.key(), f.key()
 	blob, otherBlob := f.seal(k.KeyId, nil), f.seal(other.KeyId, nil)
@@ -278,10 +279,11 @@ func TestDisabledKey(t *testing.T) { // k17, k17b, k17c, k17d, k17e
 	}
 }
 
-// KMS API Reference, ScheduleKeyDeletion (7 to 30 days, 30 if not said) and
-// CancelKeyDeletion (the key is disabled afterwards); AWS documents both
-// DisabledException and KMSInvalidStateException for such a key.
-func TestKeyPendingDeletion(t *testing.T) { // k18, k18b, k18c, k18d
+// The waiting period is 7 to 30 days, 30 by default (KMS API Reference,
+// ScheduleKeyDeletion). After CancelKeyDeletion the key is disabled. AWS
+// documents both DisabledException and KMSInvalidStateException for a key that
+// is pending deletion.
+func TestKeyPendingDeletion(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k, other := f.key(), f.key()
 	blob, otherBlob := f.seal(k.KeyId, nil), f.seal(other.KeyId, nil)
@@ -321,7 +323,7 @@ func TestKeyPendingDeletion(t *testing.T) { // k18, k18b, k18c, k18d
 	must(f, 0, err)
 	f.open(blob, nil)
 
-	// When its time is over the key is gone, with its aliases.
+	// After the waiting period the key is gone, with its aliases.
 	f.Alias("alias/k", *k.KeyId)
 	_, err = schedule(aws.Int32(7))
 	must(f, 0, err)
@@ -342,8 +344,8 @@ func TestKeyPendingDeletion(t *testing.T) { // k18, k18b, k18c, k18d
 	must(f, 0, err)
 }
 
-// A key whose material is to be imported: recorded (LocalStack's snapshots, KMS
-// test_import_key_symmetric). It has no material before.
+// A key whose material is to be imported has none before (recorded:
+// LocalStack's snapshots, KMS test_import_key_symmetric).
 func TestExternalKey(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k, other := f.key(func(in *sdk.CreateKeyInput) { in.Origin = types.OriginTypeExternal }), f.key()
@@ -363,9 +365,9 @@ func TestExternalKey(t *testing.T) {
 	equal(f, "KeyState", f.Describe(*k.KeyId).KeyState, types.KeyStatePendingImport)
 }
 
-// KMS API Reference, GetPublicKey: the key is a DER SubjectPublicKeyInfo that
-// works; symmetric and HMAC keys have none.
-func TestGetPublicKey(t *testing.T) { // k28d
+// The key is a DER SubjectPublicKeyInfo that works. Symmetric and HMAC keys
+// have none (KMS API Reference, GetPublicKey).
+func TestGetPublicKey(t *testing.T) {
 	f := start(t, emulator.Options{})
 	get := func(id *string) any {
 		out, err := f.GetPublicKey(f.Context(), &sdk.GetPublicKeyInput{KeyId: id})
@@ -403,7 +405,7 @@ func TestManagedKey(t *testing.T) {
 	equal(f, "KeyManager", k.KeyManager, types.KeyManagerTypeAws)
 	equal(f, "KeyRotationEnabled", f.status(k.KeyId).KeyRotationEnabled, true)
 
-	// Described by its alias it is made if it is not there (DescribeKey).
+	// DescribeKey creates the key if its alias names none yet.
 	ebs := f.Describe("alias/aws/ebs")
 	resolved, err = f.service().ResolveKey("arn:aws:kms:us-east-1:111122223333:alias/aws/ebs")
 	equal(f, "resolved", must(f, resolved, err), *ebs.Arn)

@@ -37,7 +37,7 @@ func (f *fixture) sub(t *testing.T) *fixture { return &fixture{f.For(t), f.Clien
 
 func (f *fixture) service() *kms.Service { return f.Emulator.KMS() }
 
-// must is for calls that have to succeed.
+// must ends the test if a call failed.
 func must[T any](f *fixture, out T, err error) T {
 	f.Helper()
 	if err != nil {
@@ -46,8 +46,8 @@ func must[T any](f *fixture, out T, err error) T {
 	return out
 }
 
-// mustFail is for calls that have to fail with a code, and a message unless it
-// is any.
+// mustFail wants a call to have failed with a code and, unless it is
+// anyMessage, a message.
 func (f *fixture) mustFail(err error, code, message string) {
 	f.Helper()
 	if got := f.Refused(err, 400, code); message != anyMessage && got != message {
@@ -118,7 +118,8 @@ var materialID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 func matchString(r *regexp.Regexp, s string) bool { return r.MatchString(s) }
 
-// matchBytes matches bytes as they are: as text, each is the rune of its value.
+// matchBytes matches a pattern against bytes: each byte counts as the rune of
+// its value.
 func matchBytes(r *regexp.Regexp, b []byte) bool {
 	runes := make([]rune, len(b))
 	for i, c := range b {

@@ -11,7 +11,7 @@ import (
 )
 
 // KMS API Reference, GetKeyPolicy, PutKeyPolicy.
-func TestPolicy(t *testing.T) { // k31b
+func TestPolicy(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
 	policy, err := f.GetKeyPolicy(f.Context(), &sdk.GetKeyPolicyInput{KeyId: k.KeyId})

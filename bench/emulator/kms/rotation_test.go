@@ -29,9 +29,10 @@ func (f *fixture) rotations(id *string, include types.IncludeKeyMaterial) []type
 	return must(f, out, err).Rotations
 }
 
-// KMS API Reference, EnableKeyRotation: 90 to 2560 days, 365 if not said;
-// GetKeyRotationStatus answers the period and the next date.
-func TestAutomaticRotationStatus(t *testing.T) { // k19, k20, k20b
+// The period is 90 to 2560 days, 365 by default (KMS API Reference,
+// EnableKeyRotation). GetKeyRotationStatus answers the period and the next
+// date.
+func TestAutomaticRotationStatus(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
 	if s := f.status(k.KeyId); s.KeyRotationEnabled || s.RotationPeriodInDays != nil || s.NextRotationDate != nil {
@@ -55,8 +56,8 @@ func TestAutomaticRotationStatus(t *testing.T) { // k19, k20, k20b
 	equal(f, "material", f.Material(*k.KeyId), *k.CurrentKeyMaterialId)
 }
 
-// KMS Developer Guide, "Automatic key rotation": at its date and every period
-// after. A client sees it by the clock alone.
+// A key rotates at its date and every period after it (KMS Developer Guide,
+// "Automatic key rotation"). Only the clock has to move.
 func TestAutomaticRotationHappens(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
@@ -80,9 +81,9 @@ func TestAutomaticRotationHappens(t *testing.T) {
 	equal(f, "material of the old blob", *f.open(blob, nil).KeyMaterialId, *k.CurrentKeyMaterialId)
 }
 
-// KMS Developer Guide, "Automatic key rotation": a disabled key is not rotated;
-// if it missed its date it is rotated when it is enabled. A key that is
-// pending deletion answers that it does not rotate, and goes on after
+// A disabled key is not rotated (KMS Developer Guide, "Automatic key
+// rotation"). If it missed its date it is rotated when it is enabled. A key
+// that is pending deletion is shown as not rotating, and rotates again after
 // CancelKeyDeletion (KMS API Reference, GetKeyRotationStatus).
 func TestAutomaticRotationOfKeysThatAreNotEnabled(t *testing.T) {
 	f := start(t, emulator.Options{})
@@ -108,10 +109,10 @@ func TestAutomaticRotationOfKeysThatAreNotEnabled(t *testing.T) {
 	equal(f, "KeyRotationEnabled after", f.status(k.KeyId).KeyRotationEnabled, true)
 }
 
-// KMS API Reference, RotateKeyOnDemand and ListKeyRotations: old ciphertexts go
-// on opening under the material that sealed them, a ReEncrypt onto the same key
-// moves them, and each answer says which material it was.
-func TestRotationOnDemand(t *testing.T) { // k21, k22, k23, k23b, k23c, k24, k25, k26
+// Old ciphertexts still open, under the material that sealed them. A ReEncrypt
+// onto the same key moves them. Each answer names the material (KMS API
+// Reference, RotateKeyOnDemand and ListKeyRotations).
+func TestRotationOnDemand(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
 	old := f.seal(k.KeyId, context1)
@@ -152,9 +153,9 @@ func TestRotationOnDemand(t *testing.T) { // k21, k22, k23, k23b, k23c, k24, k25
 	equal(f, "state of the second", list[1].KeyMaterialState, types.KeyMaterialStateCurrent)
 }
 
-// Recorded from AWS: RotateKeyOnDemand is asynchronous; until it is done
-// OnDemandRotationStartDate is set and the old material goes on sealing, and a
-// repeat succeeds without a second rotation.
+// RotateKeyOnDemand is asynchronous. Until it is done
+// OnDemandRotationStartDate is set and the old material encrypts; a repeated
+// call succeeds without a second rotation (recorded).
 func TestRotationOnDemandTakesTime(t *testing.T) {
 	f := start(t, emulator.Options{RotationDelay: 100 * time.Second})
 	k := f.key()
@@ -167,7 +168,8 @@ func TestRotationOnDemandTakesTime(t *testing.T) {
 	equal(f, "material of a blob meanwhile", *f.open(f.seal(k.KeyId, nil), nil).KeyMaterialId, *k.CurrentKeyMaterialId)
 	equal(f, "rotations meanwhile", len(f.rotations(k.KeyId, "")), 0)
 
-	// The first request after the time sees it, whichever it is.
+	// The first request after that time sees the rotation, whatever its
+	// operation.
 	f.Clock.Pass(time.Minute)
 	if got := *f.open(f.seal(k.KeyId, nil), nil).KeyMaterialId; got == *k.CurrentKeyMaterialId {
 		t.Error("the old material still seals")
@@ -179,9 +181,10 @@ func TestRotationOnDemandTakesTime(t *testing.T) {
 	equal(f, "RotationDate", *list[0].RotationDate, began.Add(100*time.Second))
 }
 
-// KMS API Reference, RotateKeyOnDemand: 25 times in a key's life; on-demand
-// rotations do not move the automatic ones; ConflictException within 20
-// minutes of one; an alias is refused (recorded: InvalidArnException).
+// A key is rotated on demand at most 25 times. Rotations on demand do not move
+// the automatic ones. Within 20 minutes of one the answer is ConflictException
+// (KMS API Reference, RotateKeyOnDemand). An alias is refused (recorded:
+// InvalidArnException).
 func TestRotationOnDemandLimits(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
@@ -217,9 +220,9 @@ func TestRotationOnDemandLimits(t *testing.T) {
 	f.mustFail(rotate(other.KeyId), "DisabledException", anyMessage)
 }
 
-// KMS Developer Guide, "Rotate keys": only symmetric encryption keys; those
-// with imported material not automatically. Every operation about rotation
-// says so with UnsupportedOperationException.
+// Only symmetric encryption keys rotate, and those with imported material not
+// automatically (KMS Developer Guide, "Rotate keys"). All operations about
+// rotation answer with UnsupportedOperationException for other keys.
 func TestRotationOfOtherKinds(t *testing.T) {
 	f := start(t, emulator.Options{})
 	for _, o := range []keyOption{

@@ -27,7 +27,7 @@ func codeOf(err error) string {
 	return e.Code
 }
 
-// What an S3 emulator needs, without HTTP in between.
+// The methods that S3 calls, without HTTP in between.
 func TestServiceMethods(t *testing.T) {
 	f := start(t, emulator.Options{})
 	k := f.key()
@@ -89,11 +89,11 @@ func (f *fixture) post(target, body string) (*http.Response, map[string]any) {
 	return resp, out
 }
 
-// AWS JSON 1.1 as KMS speaks it: the error code stands in __type, the request
-// id in x-amzn-RequestId; an error without a message has no member for it.
+// AWS JSON 1.1 as KMS speaks it: the error code is in __type, the request id
+// in x-amzn-RequestId. An error without a message has no member for it.
 func TestWire(t *testing.T) {
 	f := start(t, emulator.Options{})
-	alone := httptest.NewServer(f.service()) // the emulator takes what names no operation of KMS for S3
+	alone := httptest.NewServer(f.service()) // the emulator passes requests that name no operation of KMS to S3
 	t.Cleanup(alone.Close)
 	f.URL = alone.URL
 	k := f.key()
@@ -155,7 +155,8 @@ func TestOperation(t *testing.T) {
 	}
 }
 
-// With a seeded source of randomness two services answer byte for byte alike.
+// With a seeded source of randomness two services give the same answers byte
+// for byte.
 func TestReproducible(t *testing.T) {
 	run := func() string {
 		f := start(t, emulator.Options{Rand: seeded()})
@@ -169,8 +170,8 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
-// Everything at once, for the race detector; every answer is one that some
-// order of the requests explains.
+// Everything at once, for the race detector. Every answer must be one that
+// some order of the requests explains.
 func TestConcurrentUse(t *testing.T) {
 	f := start(t, emulator.Options{Rand: seeded()})
 	k, other := f.key(), f.key()

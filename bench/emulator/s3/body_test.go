@@ -18,8 +18,8 @@ import (
 	"rewrap/bench/emulator"
 )
 
-// s55, s57, s58. Guide, "Checking object integrity": each algorithm is checked,
-// stored and given back; a wrong value is refused.
+// Each algorithm is checked, stored and returned, and a wrong value is refused
+// (Guide, "Checking object integrity").
 func TestChecksums(t *testing.T) {
 	w := newWorld(t)
 	for _, algorithm := range []types.ChecksumAlgorithm{"CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"} {
@@ -38,8 +38,8 @@ func TestChecksums(t *testing.T) {
 		wrong, _ := base64.StdEncoding.DecodeString(*value)
 		wrong[0] ^= 1
 		response, body := w.raw("PUT", "/bucket/wrong", http.Header{name: {base64.StdEncoding.EncodeToString(wrong)}}, []byte("body"))
-		is(w, "s57 status", response.StatusCode, 400)
-		is(w, "s57 code", strings.Contains(body, "<Code>BadDigest</Code>"), true)
+		is(w, "status", response.StatusCode, 400)
+		is(w, "code", strings.Contains(body, "<Code>BadDigest</Code>"), true)
 		response, body = w.raw("PUT", "/bucket/wrong", http.Header{name: {"AAAA"}}, []byte("body"))
 		is(w, "malformed", response.StatusCode, 400)
 		is(w, "malformed", strings.Contains(body, "<Code>InvalidRequest</Code>"), true)
@@ -80,8 +80,8 @@ func crc(body string) string {
 	return base64.StdEncoding.EncodeToString([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
 }
 
-// s59, s59b. API, "Signature calculations ... multiple chunks": the wrapping is
-// taken off, aws-chunked is not stored, the trailer is checked.
+// The aws-chunked encoding is removed and not stored, and the trailer is
+// checked (API, "Signature calculations ... multiple chunks").
 func TestChunked(t *testing.T) {
 	w := newWorld(t)
 	unsigned := "3\r\nbod\r\n1\r\ny\r\n0\r\nx-amz-checksum-crc32:" + crc("body") + "\r\n\r\n"
@@ -116,7 +116,7 @@ func TestChunked(t *testing.T) {
 			is(w, "encoding", *w.Head("k").ContentEncoding, "gzip")
 		}
 	}
-	// The SDK itself sends this form over TLS; over the in-process client too.
+	// The SDK sends this form over TLS, and over the in-process client.
 	_, err := w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), Body: strings.NewReader("over tls"), ChecksumAlgorithm: "CRC64NVME"}, func(o *s3.Options) {
 		o.BaseEndpoint, o.HTTPClient = aws.String("https://emulator"), w.Emulator.Client()
 	})
@@ -127,8 +127,8 @@ func TestChunked(t *testing.T) {
 	is(w, "CRC64NVME", h.ChecksumCRC64NVME != nil, true)
 }
 
-// Seen on the wire and in other servers: what is not known gets 501 and changes nothing. Above
-// all, PUT with an unknown sub-resource is not PutObject.
+// Unknown requests get 501 and change nothing. Above all, PUT with an unknown
+// sub-resource is not PutObject (seen in other servers).
 func TestUnknown(t *testing.T) {
 	w := newWorld(t)
 	w.Put("k", "body")
@@ -184,8 +184,8 @@ func TestVirtualHost(t *testing.T) {
 	}
 }
 
-// Whatever the wrapping says, unwrapping neither panics nor takes memory beyond
-// the request's own size.
+// Decoding neither panics nor takes memory beyond the request's own size,
+// whatever the encoding says.
 func FuzzChunked(f *testing.F) {
 	f.Add([]byte("4\r\nbody\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"))
 	f.Add([]byte("1;chunk-signature=0\r\na\r\n0;chunk-signature=0\r\n\r\n"))

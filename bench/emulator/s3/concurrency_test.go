@@ -25,8 +25,8 @@ func conflict(err error) bool {
 	return errors.As(err, &api) && api.ErrorCode() == "PreconditionFailed"
 }
 
-// Of writers that all saw the same version exactly one wins, round after round,
-// whether they put or copy.
+// Of writers that saw the same version exactly one wins, in every round, with
+// puts and with copies.
 func TestOneWinner(t *testing.T) {
 	w := newWorld(t)
 	etag := w.Put("k", "0").ETag
@@ -59,9 +59,9 @@ func TestOneWinner(t *testing.T) {
 	}
 }
 
-// A counter in the metadata, moved on by copies in place under a condition on
-// what was read, counts every copy that succeeded: no write is lost. Writers
-// that put the object anew in between are not lost either.
+// A counter in the metadata is moved on by copies in place, under a condition
+// on the value that was read. It counts every copy that succeeded: no write is
+// lost. Writers that put the object anew in between are not lost either.
 func TestNoLostUpdate(t *testing.T) {
 	w := newWorld(t)
 	arn := w.Key("")
@@ -101,8 +101,8 @@ func TestNoLostUpdate(t *testing.T) {
 	t.Logf("%d of 180 writes won", done.Load())
 }
 
-// A copy in place without any condition, against writers of the content: the
-// copy keeps what is there at its instant, and never brings back older content.
+// A copy in place without a condition runs against writers of the content. It
+// keeps the content of its instant, and never brings older content back.
 func TestCopyIsOneInstant(t *testing.T) {
 	w := newWorld(t)
 	w.Put("k", "0")
@@ -128,8 +128,9 @@ func TestCopyIsOneInstant(t *testing.T) {
 	group.Wait()
 }
 
-// meanwhile is a KMS that lets something happen while S3 waits for a data key:
-// after a write's conditions were first looked at, before it takes effect.
+// meanwhile is a KMS in which something happens while S3 waits for a data key:
+// after the write's conditions were first evaluated, and before it takes
+// effect.
 type meanwhile struct {
 	*kms.Service
 	happens func()
@@ -143,7 +144,8 @@ func (m *meanwhile) GenerateDataKey(keyID string, n int, context map[string]stri
 	return m.Service.GenerateDataKey(keyID, n, context)
 }
 
-// Conditions count at the moment of the write, not when the request came in.
+// Conditions are evaluated at the moment of the write, not when the request
+// came in.
 func TestOvertaken(t *testing.T) {
 	keys := &meanwhile{Service: kms.New(kms.Options{})}
 	arn, err := keys.ManagedKey("alias/aws/s3")
@@ -181,9 +183,9 @@ func TestOvertaken(t *testing.T) {
 		{"put if none", true, overtake, append(put, "If-None-Match", "*"), 412, "overtaking"},
 		{"put after a delete", false, remove, append(put, "If-Match", etag), 404, ""},
 		{"copy", false, overtake, append(onto, "If-Match", etag), 412, "overtaking"},
-		// Without a condition the copy is of what was there at its own instant.
+		// Without a condition the copy is of the object at its own instant.
 		{"unconditional copy", false, overtake, onto, 200, "overtaking"},
-		// The source's own condition is looked at again, too.
+		// The condition on the source is evaluated again, too.
 		{"copy with a source condition", false, overtake, append(onto, "x-amz-copy-source-if-match", etag), 412, "overtaking"},
 		{"copy of a source that went away", false, remove, onto, 404, ""},
 	} {

@@ -26,31 +26,32 @@ func full(w *world, key, arn string) *s3.HeadObjectOutput {
 	return w.Head(key)
 }
 
-// S3 API Reference, CopyObject, and recorded answers for all of it: what a copy onto itself keeps and what it resets.
+// A copy onto itself keeps some of the object and resets the rest (API,
+// CopyObject; recorded).
 func TestCopyKeeps(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.Key(""), w.Key("")
 	before := full(w, "k", first)
 	w.Clock.Pass(time.Minute)
-	// The metadata of the request counts for nothing without REPLACE (recorded).
+	// Without REPLACE the metadata of the request is ignored (recorded).
 	out, err := w.copyOnto("k", func(in *s3.CopyObjectInput) {
 		in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &second
 		in.Metadata, in.ContentType = map[string]string{"one": "2"}, aws.String("ignored")
 	})
 	w.OK(err)
 	after := w.Head("k")
-	is(w, "s20 key", *after.SSEKMSKeyId, second)
-	is(w, "s20b metadata", after.Metadata["one"], "1")
+	is(w, "key", *after.SSEKMSKeyId, second)
+	is(w, "metadata", after.Metadata["one"], "1")
 	_, kept := after.Metadata["empty"]
-	is(w, "s20b empty metadata", kept, true)
-	is(w, "s20c type", *after.ContentType, "text/x")
-	is(w, "s20c cache", *after.CacheControl, "no-store")
-	is(w, "s20c language", *after.ContentLanguage, "de")
-	is(w, "s20c encoding", *after.ContentEncoding, "identity")
-	is(w, "s20c disposition", *after.ContentDisposition, "inline")
-	is(w, "s20c expires", *after.ExpiresString, *before.ExpiresString)
-	is(w, "s20d tags", aws.ToInt32(after.TagCount), 1)
-	is(w, "s20e Last-Modified", *after.LastModified, w.Clock.Now())
+	is(w, "empty metadata", kept, true)
+	is(w, "type", *after.ContentType, "text/x")
+	is(w, "cache", *after.CacheControl, "no-store")
+	is(w, "language", *after.ContentLanguage, "de")
+	is(w, "encoding", *after.ContentEncoding, "identity")
+	is(w, "disposition", *after.ContentDisposition, "inline")
+	is(w, "expires", *after.ExpiresString, *before.ExpiresString)
+	is(w, "tags", aws.ToInt32(after.TagCount), 1)
+	is(w, "Last-Modified", *after.LastModified, w.Clock.Now())
 	is(w, "answer's Last-Modified", *out.CopyObjectResult.LastModified, w.Clock.Now())
 	is(w, "answer's ETag", *out.CopyObjectResult.ETag, *after.ETag)
 	is(w, "ETag is new", *after.ETag == *before.ETag, false)
@@ -65,8 +66,8 @@ func TestCopyKeeps(t *testing.T) {
 	is(w, "class is kept when sent", w.Head("k").StorageClass, "STANDARD_IA")
 }
 
-// s21, s21b. Recorded: with REPLACE everything not sent is gone, and a missing
-// Content-Type becomes binary/octet-stream; tags have a directive of their own.
+// With REPLACE everything that is not sent is gone, and a missing Content-Type
+// becomes binary/octet-stream. Tags have a directive of their own (recorded).
 func TestCopyReplace(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.Key(""), w.Key("")
@@ -77,9 +78,9 @@ func TestCopyReplace(t *testing.T) {
 	})
 	w.OK(err)
 	h := w.Head("k")
-	is(w, "s21b key", *h.SSEKMSKeyId, second)
-	is(w, "s21 metadata", h.Metadata["two"], "2")
-	is(w, "s21 metadata count", len(h.Metadata), 1)
+	is(w, "key", *h.SSEKMSKeyId, second)
+	is(w, "metadata", h.Metadata["two"], "2")
+	is(w, "metadata count", len(h.Metadata), 1)
 	is(w, "type", *h.ContentType, "binary/octet-stream")
 	is(w, "cache", h.CacheControl == nil, true)
 	is(w, "expires", h.ExpiresString == nil, true)
@@ -92,8 +93,9 @@ func TestCopyReplace(t *testing.T) {
 	is(w, "metadata gone", len(w.Head("k").Metadata), 0)
 }
 
-// s22. Recorded: a copy onto itself that changes nothing is refused; tags, ACL or
-// a checksum alone are no change, an encryption header or storage class is.
+// A copy onto itself that changes nothing is refused. Tags, an ACL or a
+// checksum alone change nothing; an encryption header or a storage class does
+// (recorded).
 func TestCopyNoChange(t *testing.T) {
 	w := newWorld(t)
 	w.Put("k", "v")
@@ -125,8 +127,8 @@ func TestCopyNoChange(t *testing.T) {
 	}
 }
 
-// s23, s23b, s23c, s23d, and S3 User Guide, conditional writes, and recorded answers: a true If-Match on the source lets a
-// false If-Unmodified-Since pass.
+// If-Match on the source takes precedence over If-Unmodified-Since (Guide,
+// conditional writes; recorded).
 func TestCopySourceConditions(t *testing.T) {
 	w := newWorld(t)
 	etag := w.Put("k", "v").ETag
@@ -138,11 +140,11 @@ func TestCopySourceConditions(t *testing.T) {
 		in     s3.CopyObjectInput
 		failed string
 	}{
-		{"s23 match wrong", s3.CopyObjectInput{CopySourceIfMatch: wrong}, "If-Match"},
-		{"s23b match", s3.CopyObjectInput{CopySourceIfMatch: etag}, ""},
-		{"s23c none-match same", s3.CopyObjectInput{CopySourceIfNoneMatch: etag}, "If-None-Match"},
+		{"match wrong", s3.CopyObjectInput{CopySourceIfMatch: wrong}, "If-Match"},
+		{"match", s3.CopyObjectInput{CopySourceIfMatch: etag}, ""},
+		{"none-match same", s3.CopyObjectInput{CopySourceIfNoneMatch: etag}, "If-None-Match"},
 		{"none-match other", s3.CopyObjectInput{CopySourceIfNoneMatch: wrong}, ""},
-		{"s23d unmodified since before", s3.CopyObjectInput{CopySourceIfUnmodifiedSince: past}, "If-Unmodified-Since"},
+		{"unmodified since before", s3.CopyObjectInput{CopySourceIfUnmodifiedSince: past}, "If-Unmodified-Since"},
 		{"unmodified since that second", s3.CopyObjectInput{CopySourceIfUnmodifiedSince: same}, ""},
 		{"modified since before", s3.CopyObjectInput{CopySourceIfModifiedSince: past}, ""},
 		{"modified since after", s3.CopyObjectInput{CopySourceIfModifiedSince: future}, "If-Modified-Since"},
@@ -159,14 +161,15 @@ func TestCopySourceConditions(t *testing.T) {
 		}
 		w.Refused(err, 412, "PreconditionFailed")
 	}
-	// Recorded: the error document says which condition failed.
+	// The error document names the condition that failed (recorded).
 	_, body := w.raw("PUT", "/bucket/copy", map[string][]string{"x-amz-copy-source": {"/bucket/k"}, "x-amz-copy-source-if-match": {"wrong"}}, nil)
 	if !strings.Contains(body, "<Condition>x-amz-copy-source-If-Match</Condition>") {
 		t.Errorf("document: %s", body)
 	}
 }
 
-// s24, s24b, s25, s26 and S3 User Guide, conditional writes, and recorded answers: conditions on what a write replaces.
+// Conditions on the version that a write replaces (Guide, conditional writes;
+// recorded).
 func TestWriteConditions(t *testing.T) {
 	w := newWorld(t)
 	wrong := aws.String(`"wrong"`)
@@ -178,12 +181,12 @@ func TestWriteConditions(t *testing.T) {
 		status int
 		code   string
 	}{
-		{"s24 s25 match wrong", true, func(*string) in { return in{wrong, nil} }, 412, "PreconditionFailed"},
-		{"s25c match", true, func(etag *string) in { return in{etag, nil} }, 0, ""},
+		{"match wrong", true, func(*string) in { return in{wrong, nil} }, 412, "PreconditionFailed"},
+		{"match", true, func(etag *string) in { return in{etag, nil} }, 0, ""},
 		{"match unquoted", true, func(etag *string) in { return in{aws.String(strings.Trim(*etag, `"`)), nil} }, 0, ""},
-		{"s26c match, absent", false, func(*string) in { return in{wrong, nil} }, 404, "NoSuchKey"},
-		{"s24b s26 none-match, exists", true, func(*string) in { return in{nil, aws.String("*")} }, 412, "PreconditionFailed"},
-		{"s26b none-match, absent", false, func(*string) in { return in{nil, aws.String("*")} }, 0, ""},
+		{"match, absent", false, func(*string) in { return in{wrong, nil} }, 404, "NoSuchKey"},
+		{"none-match, exists", true, func(*string) in { return in{nil, aws.String("*")} }, 412, "PreconditionFailed"},
+		{"none-match, absent", false, func(*string) in { return in{nil, aws.String("*")} }, 0, ""},
 		{"match any", true, func(*string) in { return in{aws.String("*"), nil} }, 501, "NotImplemented"},
 		{"none-match a tag", true, func(etag *string) in { return in{nil, etag} }, 501, "NotImplemented"},
 		{"both", true, func(etag *string) in { return in{etag, aws.String("*")} }, 501, "NotImplemented"},
@@ -211,11 +214,12 @@ func TestWriteConditions(t *testing.T) {
 			}
 			w.Refused(err, c.status, c.code)
 			if c.exists {
-				is(w, "s25b unchanged", w.Get("k"), "old")
+				is(w, "unchanged", w.Get("k"), "old")
 			}
 		}
 	}
-	// In place, source and destination conditions together (S3 User Guide, conditional writes, and recorded answers).
+	// In place, conditions on source and destination together (Guide,
+	// conditional writes; recorded).
 	etag := w.Put("k", "v").ETag
 	_, err := w.copyOnto("k", func(in *s3.CopyObjectInput) {
 		in.MetadataDirective, in.IfMatch, in.CopySourceIfUnmodifiedSince = "REPLACE", etag, aws.Time(w.Clock.Now())
@@ -227,7 +231,7 @@ func TestWriteConditions(t *testing.T) {
 	}
 }
 
-// s24c and the forms of a copy source (API, CopyObject; recorded: "+" is a space).
+// The forms of a copy source (API, CopyObject; recorded: "+" is a space).
 func TestCopySource(t *testing.T) {
 	w := newWorld(t)
 	w.Put("a b+c/ü?", "v")
@@ -251,8 +255,9 @@ func TestCopySource(t *testing.T) {
 	}
 }
 
-// S3 API Reference, CopyObject, and recorded answers: an object's checksum algorithm stays with the copy, is changed by
-// asking, and is CRC64NVME where there was none; SSE-S3 gives the MD5 as ETag.
+// A copy keeps the checksum algorithm of its source unless the request names
+// another; it is CRC64NVME if the source had none. With SSE-S3 the ETag is the
+// MD5 (API, CopyObject; recorded).
 func TestCopyChecksum(t *testing.T) {
 	w := newWorld(t)
 	etag := w.Put("k", "body", func(in *s3.PutObjectInput) { in.ChecksumAlgorithm = "SHA256" }).ETag
@@ -266,7 +271,7 @@ func TestCopyChecksum(t *testing.T) {
 	is(w, "type", out.CopyObjectResult.ChecksumType, "FULL_OBJECT")
 }
 
-// S3 User Guide, object metadata, and recorded answers: how metadata is read, kept and returned.
+// Metadata is decoded, kept and sent back (Guide, object metadata; recorded).
 func TestMetadata(t *testing.T) {
 	w := newWorld(t)
 	header := func(name, value string) map[string][]string { return map[string][]string{name: {value}} }
@@ -276,7 +281,7 @@ func TestMetadata(t *testing.T) {
 	for _, c := range []struct{ name, sent, back string }{
 		{"ASCII", "plain", "plain"},
 		{"empty", "", ""},
-		// Raw bytes are Latin-1: UTF-8 comes back doubly encoded (FORMATS 2, traps).
+		// Raw bytes are Latin-1: UTF-8 comes back encoded twice.
 		{"raw UTF-8", "日本", word("æ\u0097¥æ\u009c¬")},
 		{"mostly ASCII", "Müller and more", "=?UTF-8?Q?M=C3=83=C2=BCller_and_more?="},
 		{"encoded word", word("日本"), word("日本")},
@@ -287,7 +292,7 @@ func TestMetadata(t *testing.T) {
 		is(w, c.name, response.StatusCode, 200)
 		first := w.Head("k").Metadata["v"]
 		is(w, c.name, first, c.back)
-		// Sent on verbatim it stands for the same.
+		// Sent again as it came, it stands for the same text.
 		_, err := w.copyOnto("k", func(in *s3.CopyObjectInput) {
 			in.MetadataDirective, in.Metadata = "REPLACE", map[string]string{"v": first}
 		})
@@ -295,7 +300,7 @@ func TestMetadata(t *testing.T) {
 		is(w, c.name+", round trip", w.Head("k").Metadata["v"], first)
 	}
 
-	// A long value needs several encoded words, and still round-trips.
+	// A long value needs several encoded words, and comes back the same.
 	long := strings.Repeat("ключ ", 30)
 	w.raw("PUT", "/bucket/k", header("x-amz-meta-v", word(long)), nil)
 	first := w.Head("k").Metadata["v"]
@@ -306,29 +311,32 @@ func TestMetadata(t *testing.T) {
 	w.OK(err)
 	is(w, "several words, round trip", w.Head("k").Metadata["v"], first)
 
-	// API, HeadObject, x-amz-missing-meta: what no header can carry is counted.
+	// Values that no header can carry are counted (API, HeadObject,
+	// x-amz-missing-meta).
 	w.raw("PUT", "/bucket/k", map[string][]string{"x-amz-meta-v": {word("a\x01b")}, "x-amz-meta-w": {"fine"}}, nil)
 	h := w.Head("k")
 	is(w, "missing", aws.ToInt32(h.MissingMeta), 1)
 	is(w, "the others", len(h.Metadata), 1)
 
-	// S3 User Guide, object metadata, and recorded answers: values of a header that comes twice are joined.
+	// The values of a header that comes twice are joined (Guide, object
+	// metadata; recorded).
 	w.raw("PUT", "/bucket/k", map[string][]string{"x-amz-meta-v": {"a", "b"}}, nil)
 	is(w, "twice", w.Head("k").Metadata["v"], "a,b")
 
-	// Guide: 2 KB, names and values in UTF-8.
+	// The limit is 2 KB, names and values in UTF-8 (Guide, object metadata).
 	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("m"), Metadata: map[string]string{"ab": strings.Repeat("x", 2046)}})
 	w.OK(err)
 	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("m"), Metadata: map[string]string{"ab": strings.Repeat("x", 2047)}})
 	w.Refused(err, 400, "MetadataTooLarge")
 
-	// Expires is kept as it was sent (S3 User Guide, object metadata, and recorded answers).
+	// Expires is kept as it was sent (Guide, object metadata; recorded).
 	w.raw("PUT", "/bucket/k", header("Expires", "0"), nil)
 	is(w, "Expires", *w.Head("k").ExpiresString, "0")
 }
 
-// s42, s42b. Guide, "Controlling ownership of objects": new buckets enforce
-// their owner and take no ACL; with ACLs a copy resets them to private (B2).
+// New buckets enforce their owner and take no ACL (Guide, "Controlling
+// ownership of objects"). Where ACLs exist, a copy resets them to private (API,
+// CopyObject).
 func TestACL(t *testing.T) {
 	w := newWorld(t)
 	ownership, err := w.S3.GetBucketOwnershipControls(w.Context(), &s3.GetBucketOwnershipControlsInput{Bucket: &w.Bucket})
@@ -340,7 +348,7 @@ func TestACL(t *testing.T) {
 		w.OK(err)
 		return out
 	}
-	is(w, "s42 grants", len(get().Grants), 1)
+	is(w, "grants", len(get().Grants), 1)
 	_, err = w.S3.PutObjectAcl(w.Context(), &s3.PutObjectAclInput{Bucket: &w.Bucket, Key: aws.String("k"), ACL: "public-read"})
 	w.Refused(err, 400, "AccessControlListNotSupported")
 	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), ACL: "public-read"})
@@ -353,12 +361,12 @@ func TestACL(t *testing.T) {
 	_, err = w.S3.PutObjectAcl(w.Context(), &s3.PutObjectAclInput{Bucket: &w.Bucket, Key: aws.String("k"), ACL: "public-read"})
 	w.OK(err)
 	acl := get()
-	is(w, "s42b grants", len(acl.Grants), 2)
-	is(w, "s42b group", *acl.Grants[1].Grantee.URI, "http://acs.amazonaws.com/groups/global/AllUsers")
-	is(w, "s42b body", w.Get("k"), "body")
+	is(w, "grants", len(acl.Grants), 2)
+	is(w, "group", *acl.Grants[1].Grantee.URI, "http://acs.amazonaws.com/groups/global/AllUsers")
+	is(w, "body", w.Get("k"), "body")
 	is(w, "Last-Modified", *w.Head("k").LastModified, *before.LastModified)
 
-	// What was read can be put back as a document, or sent as headers.
+	// An ACL that was read can be put back as a document, or sent as headers.
 	_, err = w.S3.PutObjectAcl(w.Context(), &s3.PutObjectAclInput{Bucket: &w.Bucket, Key: aws.String("k"), AccessControlPolicy: &types.AccessControlPolicy{Owner: acl.Owner, Grants: acl.Grants}})
 	w.OK(err)
 	is(w, "grants put back", len(get().Grants), 2)
@@ -378,8 +386,8 @@ func TestACL(t *testing.T) {
 	w.Refused(err, 404, "OwnershipControlsNotFoundError")
 }
 
-// s41. API, PutObjectTagging; that it touches neither ETag nor Last-Modified is
-// general experience (not recorded by anybody).
+// PutObjectTagging (API) changes neither ETag nor Last-Modified. That is
+// general experience; nobody recorded it.
 func TestTagging(t *testing.T) {
 	w := newWorld(t)
 	before := w.Put("k", "body")

@@ -11,8 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// pages lists everything, a page at a time, and returns keys and prefixes as
-// they came, prefixes marked.
+// pages lists everything page by page. It returns keys and prefixes in the
+// order of the listing; prefixes end in "*".
 func (w *world) pages(in s3.ListObjectsV2Input) (all []string, pages int) {
 	w.Helper()
 	in.Bucket = &w.Bucket
@@ -43,8 +43,7 @@ func (w *world) lists(what string, in s3.ListObjectsV2Input, want ...string) {
 	}
 }
 
-// s03, s04, s05. API, ListObjectsV2; the order is that of the keys' bytes in
-// UTF-8 (S3 API Reference, ListObjectsV2).
+// The order is that of the keys' bytes in UTF-8 (API, ListObjectsV2).
 func TestList(t *testing.T) {
 	w := newWorld(t)
 	var keys []string
@@ -55,10 +54,10 @@ func TestList(t *testing.T) {
 		w.Put(keys[i], "")
 	}
 	got, pages := w.pages(s3.ListObjectsV2Input{MaxKeys: aws.Int32(10)})
-	is(w, "s03 pages", pages, 3)
-	is(w, "s03 keys", strings.Join(got, " "), strings.Join(keys, " "))
-	w.lists("s04", s3.ListObjectsV2Input{StartAfter: aws.String("k22")}, "k23", "k24")
-	w.lists("s04 between keys", s3.ListObjectsV2Input{StartAfter: aws.String("k22a")}, "k23", "k24")
+	is(w, "pages", pages, 3)
+	is(w, "keys", strings.Join(got, " "), strings.Join(keys, " "))
+	w.lists("start-after", s3.ListObjectsV2Input{StartAfter: aws.String("k22")}, "k23", "k24")
+	w.lists("between keys", s3.ListObjectsV2Input{StartAfter: aws.String("k22a")}, "k23", "k24")
 	w.lists("prefix", s3.ListObjectsV2Input{Prefix: aws.String("k1"), StartAfter: aws.String("k17"), MaxKeys: aws.Int32(1)}, "k18", "k19")
 	w.lists("nothing", s3.ListObjectsV2Input{Prefix: aws.String("x")})
 	none, err := w.S3.ListObjectsV2(w.Context(), &s3.ListObjectsV2Input{Bucket: &w.Bucket, MaxKeys: aws.Int32(0)})
@@ -81,18 +80,19 @@ func TestListDelimiter(t *testing.T) {
 	slash := aws.String("/")
 	for limit := range int32(4) {
 		in := s3.ListObjectsV2Input{Delimiter: slash, MaxKeys: aws.Int32(limit + 1)}
-		w.lists(fmt.Sprint("s05 in pages of ", limit+1), in, "a", "b/*", "b0", "c/*", "é/*", "～", "😀")
+		w.lists(fmt.Sprint("in pages of ", limit+1), in, "a", "b/*", "b0", "c/*", "é/*", "～", "😀")
 		in.Prefix = aws.String("b/")
 		w.lists("below a prefix", in, "b/1", "b/2/*")
 		in.Prefix = aws.String("b")
 		w.lists("a prefix that is no directory", in, "b/*", "b0")
 	}
-	// start-after is a key: what lies after it in its own common prefix is still listed.
+	// start-after is a key: keys behind it in its own common prefix are still
+	// listed.
 	w.lists("start after", s3.ListObjectsV2Input{Delimiter: slash, StartAfter: aws.String("b/1")}, "b/*", "b0", "c/*", "é/*", "～", "😀")
 	w.lists("another delimiter", s3.ListObjectsV2Input{Delimiter: aws.String("/2/")}, "a", "b/1", "b/2/*", "b0", "c/1", "é/1", "～", "😀")
 
-	// API, ListObjects: NextMarker where there is a delimiter; a marker within a
-	// common prefix has it behind it (recorded).
+	// NextMarker is answered if there is a delimiter (API, ListObjects). A
+	// marker inside a common prefix continues behind that prefix (recorded).
 	var got []string
 	marker := ""
 	for {
@@ -112,8 +112,8 @@ func TestListDelimiter(t *testing.T) {
 	is(w, "version 1", strings.Join(got, " "), "a b/ b0 c/ é/ ～ 😀")
 }
 
-// Listing is the same whatever order keys came in and went, over many chunks of
-// the index.
+// The listing does not depend on the order in which keys were written and
+// deleted, over many chunks of the index.
 func TestListMany(t *testing.T) {
 	w := newWorld(t)
 	want := make(map[string]bool)

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// What S3 returns for a metadata value, sent back as it is, stands for the same
-// text, and is returned the same (S3 User Guide, object metadata, and recorded answers). Text that itself looks like an
-// encoded word is the exception: it would be decoded again.
+// A metadata value that S3 returned stands for the same text when it is sent
+// back, and is returned the same (Guide, object metadata; recorded). Text that
+// looks like an encoded word is the exception: it would be decoded again.
 func FuzzMetadataRoundTrip(f *testing.F) {
 	for _, seed := range []string{"plain", "", "日本語", "=?UTF-8?B?5pel5pys?=", "=?UTF-8?Q?a=C3=BC?= b", "\xff\x80", strings.Repeat("ключ ", 40), "=?x", "a\x01"} {
 		f.Add(seed)

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// multipart is an upload by the SDK, as small as parts can be.
+// multipart is an upload by the SDK, with the smallest parts that are allowed.
 type multipart struct {
 	*world
 	key   string
@@ -50,8 +50,8 @@ func (m *multipart) complete(more func(*s3.CompleteMultipartUploadInput)) (*s3.C
 
 var big = bytes.Repeat([]byte("0123456789abcdef"), 5<<20/16) // 5 MiB
 
-// s30, s31 to s31e. API, CreateMultipartUpload to CompleteMultipartUpload;
-// S3 User Guide, multipart upload and checksums for the kinds of checksum.
+// CreateMultipartUpload to CompleteMultipartUpload (API), and the kinds of
+// checksum (Guide, multipart upload and checksums).
 func TestMultipart(t *testing.T) {
 	w := newWorld(t)
 	arn := w.Key("")
@@ -74,26 +74,27 @@ func TestMultipart(t *testing.T) {
 	w.Refused(err, 404, "NotFound")
 	out, err := m.complete(nil)
 	w.OK(err)
-	is(w, "s31b ETag", strings.HasSuffix(*out.ETag, `-2"`), true)
+	is(w, "ETag", strings.HasSuffix(*out.ETag, `-2"`), true)
 	is(w, "checksum", strings.HasSuffix(aws.ToString(out.ChecksumCRC32), "-2"), true)
 	is(w, "type", out.ChecksumType, types.ChecksumTypeComposite)
 	h := w.Head("k")
-	is(w, "s31b size", *h.ContentLength, int64(len(big)+4))
+	is(w, "size", *h.ContentLength, int64(len(big)+4))
 	is(w, "Last-Modified", *h.LastModified, began)
-	is(w, "s31b metadata", h.Metadata["a"], "1")
+	is(w, "metadata", h.Metadata["a"], "1")
 	is(w, "content type", *h.ContentType, "text/x")
 	is(w, "tags", *h.TagCount, 1)
-	is(w, "s31c key", *h.SSEKMSKeyId, arn)
+	is(w, "key", *h.SSEKMSKeyId, arn)
 	is(w, "body", w.Get("k") == string(big)+"tail", true)
 	part, err := w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), PartNumber: aws.Int32(1)})
 	w.OK(err)
-	is(w, "s31d parts", *part.PartsCount, 2)
-	is(w, "s31d size", *part.ContentLength, int64(len(big)))
+	is(w, "parts", *part.PartsCount, 2)
+	is(w, "size", *part.ContentLength, int64(len(big)))
 	attributes, err := w.S3.GetObjectAttributes(w.Context(), &s3.GetObjectAttributesInput{Bucket: &w.Bucket, Key: aws.String("k"), ObjectAttributes: []types.ObjectAttributes{"ObjectParts"}})
 	w.OK(err)
-	is(w, "s31e parts", *attributes.ObjectParts.TotalPartsCount, 2)
-	is(w, "s31e size", *attributes.ObjectParts.Parts[1].Size, 4)
-	// S3 API Reference, CopyObject, and recorded answers: a copy has no parts, and one checksum over all of it.
+	is(w, "parts", *attributes.ObjectParts.TotalPartsCount, 2)
+	is(w, "size", *attributes.ObjectParts.Parts[1].Size, 4)
+	// A copy has no parts, and one checksum of the whole (API, CopyObject;
+	// recorded).
 	copied, err := w.copyOnto("k", func(in *s3.CopyObjectInput) { in.ServerSideEncryption = "AES256" })
 	w.OK(err)
 	is(w, "ETag of the copy", strings.Contains(*copied.CopyObjectResult.ETag, "-"), false)
@@ -102,7 +103,7 @@ func TestMultipart(t *testing.T) {
 	w.Refused(err, 404, "NoSuchUpload")
 }
 
-// s32, s32b, s32c. API, UploadPartCopy.
+// API, UploadPartCopy.
 func TestUploadPartCopy(t *testing.T) {
 	w := newWorld(t)
 	arn := w.Key("")
@@ -127,12 +128,12 @@ func TestUploadPartCopy(t *testing.T) {
 	w.OK(copyPart(2, "bytes=5242881-5242883", source.ETag))
 	_, err := m.complete(nil)
 	w.OK(err)
-	is(w, "s32 body", w.Get("k") == string(big)+"ail", true)
-	is(w, "s32c key", *w.Head("k").SSEKMSKeyId, arn)
+	is(w, "body", w.Get("k") == string(big)+"ail", true)
+	is(w, "key", *w.Head("k").SSEKMSKeyId, arn)
 }
 
-// s33, s33b, and S3 User Guide, conditional writes, and recorded answers: with If-Match any write since the upload began is a
-// conflict that stays, even one of the same content.
+// With If-Match any write since the upload began is a conflict that stays,
+// even one of the same content (Guide, conditional writes; recorded).
 func TestCompleteConditions(t *testing.T) {
 	w := newWorld(t)
 	etag := w.Put("k", "old").ETag
@@ -143,7 +144,7 @@ func TestCompleteConditions(t *testing.T) {
 	m := begun()
 	_, err := m.complete(with(aws.String(`"wrong"`)))
 	w.Refused(err, 412, "PreconditionFailed")
-	is(w, "s33 body", w.Get("k"), "old")
+	is(w, "body", w.Get("k"), "old")
 	_, err = w.S3.PutObjectTagging(w.Context(), &s3.PutObjectTaggingInput{Bucket: &w.Bucket, Key: aws.String("k"), Tagging: &types.Tagging{TagSet: []types.Tag{{Key: aws.String("a"), Value: aws.String("1")}}}})
 	w.OK(err) // tags are no write to the object
 	_, err = m.complete(with(etag))
@@ -170,7 +171,7 @@ func TestCompleteConditions(t *testing.T) {
 	w.Refused(err, 404, "NoSuchKey")
 }
 
-// API, CompleteMultipartUpload, errors; S3 User Guide, multipart upload and checksums.
+// API, CompleteMultipartUpload, errors; Guide, multipart upload and checksums.
 func TestCompleteErrors(t *testing.T) {
 	w := newWorld(t)
 	m := w.begin("k", func(in *s3.CreateMultipartUploadInput) { in.ChecksumAlgorithm = "CRC32" })
@@ -203,7 +204,7 @@ func TestCompleteErrors(t *testing.T) {
 	w.Refused(err, 400, "InvalidRequest")
 }
 
-// s60, s60b and S3 API Reference, UpdateObjectEncryption.
+// API, UpdateObjectEncryption.
 func TestUpdateObjectEncryption(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.Key(""), w.Key("")
@@ -219,10 +220,10 @@ func TestUpdateObjectEncryption(t *testing.T) {
 	w.Clock.Pass(time.Hour)
 	w.OK(update("k", second))
 	after := w.Head("k")
-	is(w, "s60 key", *after.SSEKMSKeyId, second)
-	is(w, "s60b body", w.Get("k"), "body")
-	is(w, "s60b ETag", *after.ETag, *before.ETag)
-	is(w, "s60b Last-Modified", *after.LastModified, *before.LastModified)
+	is(w, "key", *after.SSEKMSKeyId, second)
+	is(w, "body", w.Get("k"), "body")
+	is(w, "ETag", *after.ETag, *before.ETag)
+	is(w, "Last-Modified", *after.LastModified, *before.LastModified)
 	is(w, "class", after.StorageClass, before.StorageClass)
 	is(w, "metadata", after.Metadata["a"], "1")
 	w.Put("plain", "body") // SSE-S3 can be moved too
@@ -245,7 +246,7 @@ func TestUpdateObjectEncryption(t *testing.T) {
 		w.OK(err)
 		out, err := w.S3.GetObjectLegalHold(w.Context(), &s3.GetObjectLegalHoldInput{Bucket: &w.Bucket, Key: aws.String("k")})
 		w.OK(err)
-		is(w, "s50c hold", out.LegalHold.Status, status)
+		is(w, "hold", out.LegalHold.Status, status)
 	}
 	hold("OFF")
 	w.OK(update("k", second))
@@ -253,7 +254,8 @@ func TestUpdateObjectEncryption(t *testing.T) {
 	hold("ON")
 }
 
-// Guide, "Locking objects with Object Lock": what is in force is not weakened.
+// A retention that is in force is not weakened (Guide, "Locking objects with
+// Object Lock").
 func TestRetention(t *testing.T) {
 	w := newWorld(t)
 	w.Bucket = "bucket-locked"

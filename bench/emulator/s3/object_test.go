@@ -18,9 +18,9 @@ import (
 func TestBuckets(t *testing.T) {
 	w := newWorld(t)
 
-	// s01. API, CreateBucket: an owner may repeat it in us-east-1 only, elsewhere
+	// API, CreateBucket: an owner may repeat it in us-east-1 only, elsewhere
 	// the answer is 409 BucketAlreadyOwnedByYou.
-	t.Run("s01 CreateBucket", func(t *testing.T) {
+	t.Run("CreateBucket", func(t *testing.T) {
 		_, err := w.S3.CreateBucket(w.Context(), &s3.CreateBucketInput{Bucket: &w.Bucket})
 		w.OK(err)
 		west := &s3.CreateBucketInput{Bucket: aws.String("bucket-west"), CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: "us-west-2"}}
@@ -32,8 +32,8 @@ func TestBuckets(t *testing.T) {
 		w.Refused(err, 400, "InvalidBucketName")
 	})
 
-	// s81. API, GetBucketLocation: the constraint of us-east-1 is empty.
-	t.Run("s81 GetBucketLocation", func(t *testing.T) {
+	// API, GetBucketLocation: the constraint of us-east-1 is empty.
+	t.Run("GetBucketLocation", func(t *testing.T) {
 		out, err := w.S3.GetBucketLocation(w.Context(), &s3.GetBucketLocationInput{Bucket: &w.Bucket})
 		w.OK(err)
 		is(w, "constraint", out.LocationConstraint, "")
@@ -76,9 +76,9 @@ func TestBuckets(t *testing.T) {
 	})
 }
 
-// s02, s02b, s56. The SDK sends a CRC32 by default (SDK, RequestChecksumCalculation);
-// S3 stores it, and gives it back where checksum mode is on (API, HeadObject).
-// The ETag of plain content is its MD5 (API, Object: ETag).
+// The SDK sends a CRC32 by default (SDK, RequestChecksumCalculation). S3
+// stores it, and returns it in checksum mode (API, HeadObject). The ETag of
+// plain content is its MD5 (API, Object: ETag).
 func TestPutGet(t *testing.T) {
 	w := newWorld(t)
 	body := strings.Repeat("0123456789", 1000)
@@ -96,9 +96,9 @@ func TestPutGet(t *testing.T) {
 	is(w, "Last-Modified", *h.LastModified, w.Clock.Now())
 	is(w, "checksum without checksum mode", w.Head("k").ChecksumCRC32 == nil, true)
 
-	// Recorded: without a Content-Type the object gets binary/octet-stream, and
-	// without any checksum S3 computes CRC64NVME (Guide, "Checking object
-	// integrity"); its check value over "123456789" is published as
+	// Without a Content-Type the object gets binary/octet-stream (recorded).
+	// Without a checksum S3 computes CRC64NVME (Guide, "Checking object
+	// integrity"); the published check value of "123456789" is
 	// 0xae8b14860a799888.
 	response, _ := w.raw("PUT", "/bucket/plain", nil, []byte("123456789"))
 	is(w, "status", response.StatusCode, 200)
@@ -112,8 +112,8 @@ func TestPutGet(t *testing.T) {
 	w.Refused(err, 404, "NoSuchKey")
 }
 
-// s06. Guide, "Naming Amazon S3 objects": a key is any UTF-8 of up to 1,024
-// bytes; nothing in it is a path.
+// A key is any UTF-8 of up to 1,024 bytes, and never a path (Guide, "Naming
+// Amazon S3 objects").
 func TestOddKeys(t *testing.T) {
 	w := newWorld(t)
 	keys := []string{
@@ -130,7 +130,8 @@ func TestOddKeys(t *testing.T) {
 		is(w, "body", w.Get(key), "body of "+key)
 		is(w, "metadata", w.Head(key).Metadata["copied"], "yes")
 	}
-	// s06b. Where asked, keys are listed escaped as in a form, with slashes kept.
+	// With encoding-type=url keys are listed escaped as in a form, except for
+	// slashes.
 	p := s3.NewListObjectsV2Paginator(w.S3, &s3.ListObjectsV2Input{Bucket: &w.Bucket, EncodingType: "url"})
 	found := make(map[string]bool)
 	last := ""
@@ -182,25 +183,25 @@ func TestEncryption(t *testing.T) {
 		in.ContentEncoding, in.ContentDisposition = aws.String("identity"), aws.String(`attachment; filename="x"`)
 		in.WebsiteRedirectLocation = aws.String("/elsewhere")
 	}
-	// s10, s11. API, PutObject and HeadObject.
+	// API, PutObject and HeadObject.
 	put := w.Put("k", "body", under)
 	h := w.Head("k")
-	is(w, "s11 algorithm", h.ServerSideEncryption, "aws:kms")
-	is(w, "s11 key", *h.SSEKMSKeyId, arn)
-	is(w, "s12 metadata", h.Metadata["mixed-case"], "v")
-	is(w, "s12b type", *h.ContentType, "text/x")
-	is(w, "s12b cache", *h.CacheControl, "no-store")
-	is(w, "s12b language", *h.ContentLanguage, "de")
-	is(w, "s12b encoding", *h.ContentEncoding, "identity")
-	is(w, "s12b disposition", *h.ContentDisposition, `attachment; filename="x"`)
+	is(w, "algorithm", h.ServerSideEncryption, "aws:kms")
+	is(w, "key", *h.SSEKMSKeyId, arn)
+	is(w, "metadata", h.Metadata["mixed-case"], "v")
+	is(w, "type", *h.ContentType, "text/x")
+	is(w, "cache", *h.CacheControl, "no-store")
+	is(w, "language", *h.ContentLanguage, "de")
+	is(w, "encoding", *h.ContentEncoding, "identity")
+	is(w, "disposition", *h.ContentDisposition, `attachment; filename="x"`)
 	is(w, "redirect", *h.WebsiteRedirectLocation, "/elsewhere")
-	is(w, "s13b tags", aws.ToInt32(h.TagCount), 2)
+	is(w, "tags", aws.ToInt32(h.TagCount), 2)
 	tags, err := w.S3.GetObjectTagging(w.Context(), &s3.GetObjectTaggingInput{Bucket: &w.Bucket, Key: aws.String("k")})
 	w.OK(err)
-	is(w, "s13 tag", *tags.TagSet[1].Value, "two words")
-	// s14. API, Object: the ETag under KMS keys is not the MD5 of the content.
+	is(w, "tag", *tags.TagSet[1].Value, "two words")
+	// API, Object: the ETag under KMS keys is not the MD5 of the content.
 	digest := md5.Sum([]byte("body"))
-	is(w, "s14 ETag is the MD5", strings.Trim(*put.ETag, `"`) == hex.EncodeToString(digest[:]), false)
+	is(w, "ETag is the MD5", strings.Trim(*put.ETag, `"`) == hex.EncodeToString(digest[:]), false)
 	is(w, "body", w.Get("k"), "body")
 
 	// Seen on the wire and in other servers: metadata names go out in lower case.
@@ -209,22 +210,22 @@ func TestEncryption(t *testing.T) {
 		t.Errorf("names on the wire:\n%s", response)
 	}
 
-	// s15. Recorded: KMS.NotFoundException, 400.
+	// Recorded: KMS.NotFoundException, 400.
 	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("none"), ServerSideEncryption: "aws:kms", SSEKMSKeyId: aws.String("00000000-0000-0000-0000-000000000000")})
 	w.Refused(err, 400, "KMS.NotFoundException")
 	_, err = w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("none")})
 	w.Refused(err, 404, "NotFound")
 
-	// s16. API, PutObject: context and bucket key; the context is in the answer
+	// API, PutObject: context and bucket key; the context is in the answer
 	// to the PUT only.
 	out := w.Put("bk", "body", func(in *s3.PutObjectInput) {
 		in.ServerSideEncryption, in.SSEKMSKeyId, in.BucketKeyEnabled = "aws:kms", &arn, aws.Bool(true)
 		in.SSEKMSEncryptionContext = aws.String(base64.StdEncoding.EncodeToString([]byte(`{"who":"me"}`)))
 	})
 	context, _ := base64.StdEncoding.DecodeString(aws.ToString(out.SSEKMSEncryptionContext))
-	is(w, "s16 context", string(context), `{"aws:s3:arn":"arn:aws:s3:::bucket","who":"me"}`)
-	is(w, "s16 bucket key", aws.ToBool(w.Head("bk").BucketKeyEnabled), true)
-	is(w, "s16 body", w.Get("bk"), "body")
+	is(w, "context", string(context), `{"aws:s3:arn":"arn:aws:s3:::bucket","who":"me"}`)
+	is(w, "bucket key", aws.ToBool(w.Head("bk").BucketKeyEnabled), true)
+	is(w, "body", w.Get("bk"), "body")
 
 	// Guide, "Using server-side encryption with AWS KMS keys": aws:kms without
 	// a key is the managed key of S3; an alias is resolved.
@@ -232,9 +233,8 @@ func TestEncryption(t *testing.T) {
 	is(w, "managed key", *managed.SSEKMSKeyId, *w.Describe("alias/aws/s3").Arn)
 }
 
-// S3 User Guide, SSE-KMS and bucket keys, and recorded answers: S3 answers with
-// the code of KMS behind "KMS.". Reads of the body fail too; HEAD needs no key
-// (API, HeadObject, permissions).
+// S3 answers with the code of KMS behind "KMS.". Reads of the body fail too;
+// HEAD needs no key (Guide, SSE-KMS; API, HeadObject, permissions; recorded).
 func TestDisabledKey(t *testing.T) {
 	w := newWorld(t)
 	arn := w.Key("")
@@ -248,7 +248,7 @@ func TestDisabledKey(t *testing.T) {
 	w.Refused(err, 400, "KMS.DisabledException")
 	is(w, "ETag after refusals", *w.Head("k").ETag, *put.ETag)
 
-	// A write whose condition does not hold asks KMS for nothing.
+	// A write whose condition does not hold makes no call to KMS.
 	_, err = w.KMS.EnableKey(w.Context(), &kms.EnableKeyInput{KeyId: &arn})
 	w.OK(err)
 	w.Emulator.ResetCounters()
@@ -259,9 +259,9 @@ func TestDisabledKey(t *testing.T) {
 	is(w, "data keys", w.Emulator.Counters()["s3:kms:GenerateDataKey"], 0)
 }
 
-// s17. API, PutBucketEncryption: the default applies to writes that ask for
-// nothing, the key is not looked up when it is set (S3 User Guide, SSE-KMS and bucket keys, and recorded answers), and without a
-// setting it is SSE-S3 (Guide, January 2023).
+// The default applies to writes that ask for no encryption (API,
+// PutBucketEncryption). Its key is not looked up when it is set (recorded).
+// Without a setting it is SSE-S3 (Guide, January 2023).
 func TestBucketEncryption(t *testing.T) {
 	w := newWorld(t)
 	arn := w.Key("")
@@ -283,12 +283,13 @@ func TestBucketEncryption(t *testing.T) {
 	set(arn)
 	is(w, "key", *get().ApplyServerSideEncryptionByDefault.KMSMasterKeyID, arn)
 	out := w.Put("k", "v")
-	is(w, "s17 key", aws.ToString(out.SSEKMSKeyId), arn)
-	is(w, "s17 bucket key", aws.ToBool(out.BucketKeyEnabled), true)
+	is(w, "key", aws.ToString(out.SSEKMSKeyId), arn)
+	is(w, "bucket key", aws.ToBool(out.BucketKeyEnabled), true)
 	out = w.Put("k", "v", func(in *s3.PutObjectInput) { in.ServerSideEncryption = "AES256" })
 	is(w, "asked otherwise", out.SSEKMSKeyId == nil, true)
-	// S3 API Reference, CopyObject, and recorded answers: aws:kms without a key is not the default's key, but without the
-	// bucket-key header it is the default's bucket key.
+	// aws:kms without a key does not mean the default's key. Without the
+	// bucket-key header the default's setting applies (API, CopyObject;
+	// recorded).
 	copied, err := w.copyOnto("k", func(in *s3.CopyObjectInput) { in.ServerSideEncryption, in.SSEKMSKeyId = "aws:kms", &arn })
 	w.OK(err)
 	is(w, "inherited bucket key", aws.ToBool(copied.BucketKeyEnabled), true)
@@ -299,8 +300,9 @@ func TestBucketEncryption(t *testing.T) {
 	is(w, "default again", get().ApplyServerSideEncryptionByDefault.SSEAlgorithm, "AES256")
 }
 
-// S3 User Guide, SSE-KMS and bucket keys, and recorded answers: with bucket keys S3 keeps the data key for a while; what hits it
-// makes no call to KMS, and a disabled key is not noticed until it is forgotten.
+// With bucket keys S3 keeps the data key for a while. Meanwhile it makes no
+// call to KMS, and does not notice a disabled key (Guide, bucket keys;
+// recorded).
 func TestBucketKeyCache(t *testing.T) {
 	w := newWorld(t)
 	arn := w.Key("")
@@ -322,9 +324,8 @@ func TestBucketKeyCache(t *testing.T) {
 	w.Refused(err, 400, "KMS.DisabledException")
 }
 
-// s65. API, PutObject: storage classes; STANDARD is not shown (HeadObject,
-// x-amz-storage-class), archived ones cannot be read (Guide, "Working with
-// archived objects").
+// STANDARD is not shown (API, HeadObject, x-amz-storage-class), and archived
+// classes cannot be read (Guide, "Working with archived objects").
 func TestStorageClass(t *testing.T) {
 	w := newWorld(t)
 	w.Put("ia", "", func(in *s3.PutObjectInput) { in.StorageClass = "STANDARD_IA" })
@@ -340,7 +341,7 @@ func TestStorageClass(t *testing.T) {
 	w.Refused(err, 403, "ObjectNotInActiveTierError")
 }
 
-// s40. API, GetObject: Range is RFC 9110's, one range at a time.
+// API, GetObject: Range is RFC 9110's, one range at a time.
 func TestRange(t *testing.T) {
 	w := newWorld(t)
 	w.Put("k", "0123456789")
@@ -371,8 +372,8 @@ func TestRange(t *testing.T) {
 	is(w, "empty", w.Get("empty"), "")
 }
 
-// s27, s27b. API, GetObject: If-Match 412, If-None-Match 304, and a true
-// If-Match beats a false If-Unmodified-Since.
+// If-Match answers 412 and If-None-Match 304, and If-Match takes precedence
+// over If-Unmodified-Since (API, GetObject).
 func TestReadConditions(t *testing.T) {
 	w := newWorld(t)
 	etag := w.Put("k", "v").ETag

@@ -19,8 +19,8 @@ func (w *world) versioning(status types.BucketVersioningStatus) {
 	w.OK(err)
 }
 
-// versions lists all versions in pages of n as "key:id" in the order of the
-// listing, with "!" for a delete marker and "*" for the latest.
+// versions lists all versions in pages of n, as "key:id" in the order of the
+// listing. "!" marks a delete marker and "*" the latest version.
 func (w *world) versions(n int32) []string {
 	w.Helper()
 	var all []string
@@ -51,22 +51,22 @@ func star(latest *bool) string {
 	return ""
 }
 
-// s45 to s49d. Guide, "Retaining multiple versions of objects with S3
+// Guide, "Retaining multiple versions of objects with S3
 // Versioning"; API, ListObjectVersions.
 func TestVersions(t *testing.T) {
 	w := newWorld(t)
 	if w.Put("k", "null").VersionId != nil {
 		t.Error("a version id before there is versioning")
 	}
-	w.versioning("Enabled") // s45
+	w.versioning("Enabled")
 	status, err := w.S3.GetBucketVersioning(w.Context(), &s3.GetBucketVersioningInput{Bucket: &w.Bucket})
 	w.OK(err)
-	is(w, "s45 status", status.Status, types.BucketVersioningStatusEnabled)
+	is(w, "status", status.Status, types.BucketVersioningStatusEnabled)
 	one, two := *w.Put("k", "one").VersionId, *w.Put("k", "two").VersionId
 	other := *w.Put("j", "other").VersionId
 	want := []string{"j:" + other + "*", "k:" + two + "*", "k:" + one, "k:null"}
 	for n := range int32(5) {
-		is(w, fmt.Sprint("s46 s46b in pages of ", n+1), strings.Join(w.versions(n+1), " "), strings.Join(want, " "))
+		is(w, fmt.Sprint("in pages of ", n+1), strings.Join(w.versions(n+1), " "), strings.Join(want, " "))
 	}
 	get := func(version string) (string, error) {
 		out, err := w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), VersionId: &version})
@@ -79,53 +79,54 @@ func TestVersions(t *testing.T) {
 	for version, body := range map[string]string{"null": "null", one: "one", two: "two"} {
 		got, err := get(version)
 		w.OK(err)
-		is(w, "s47", got, body)
+		is(w, "body of a version", got, body)
 	}
 	_, err = get(other)
 	w.Refused(err, 404, "NoSuchVersion")
 	_, err = get("nonsense")
 	w.Refused(err, 400, "InvalidArgument")
 
-	// s48. An older version copied onto the key is a new version, and no empty
-	// change even with nothing else asked for.
+	// An older version copied onto the key is a new version, even if the request
+	// changes nothing else.
 	copied, err := w.S3.CopyObject(w.Context(), &s3.CopyObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), CopySource: aws.String("bucket/k?versionId=" + one)})
 	w.OK(err)
-	is(w, "s48 source", *copied.CopySourceVersionId, one)
-	is(w, "s48 body", w.Get("k"), "one")
-	is(w, "s48 new version", *w.Head("k").VersionId, *copied.VersionId)
+	is(w, "source", *copied.CopySourceVersionId, one)
+	is(w, "body", w.Get("k"), "one")
+	is(w, "new version", *w.Head("k").VersionId, *copied.VersionId)
 
-	// s49, s49b, s49c.
+	// A delete marker.
 	deleted, err := w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: aws.String("k")})
 	w.OK(err)
-	is(w, "s49 marker", aws.ToBool(deleted.DeleteMarker), true)
+	is(w, "marker", aws.ToBool(deleted.DeleteMarker), true)
 	_, err = w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: aws.String("k")})
 	w.Refused(err, 404, "NotFound")
 	var response *smithyhttp.ResponseError
 	errors.As(err, &response)
-	is(w, "s49b header", response.Response.Header.Get("x-amz-delete-marker"), "true")
-	is(w, "s49c marker is listed", w.versions(100)[5], "k:"+*deleted.VersionId+"!*")
+	is(w, "header", response.Response.Header.Get("x-amz-delete-marker"), "true")
+	is(w, "marker is listed", w.versions(100)[5], "k:"+*deleted.VersionId+"!*")
 	w.lists("objects below a marker", s3.ListObjectsV2Input{}, "j")
 	_, err = w.S3.GetObject(w.Context(), &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), VersionId: deleted.VersionId})
 	w.Refused(err, 405, "MethodNotAllowed")
-	// B3: a current delete marker is "no such key" to If-Match, and absent to If-None-Match.
+	// A current delete marker is "no such key" to If-Match, and absent to
+	// If-None-Match (Guide, conditional writes).
 	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), IfMatch: aws.String("x")})
 	w.Refused(err, 404, "NoSuchKey")
 
-	// s49d. The marker deleted for good brings the version below it back.
+	// Deleting the marker for good brings the version below it back.
 	_, err = w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), VersionId: deleted.VersionId})
 	w.OK(err)
-	is(w, "s49d current again", w.Get("k"), "one")
+	is(w, "current again", w.Get("k"), "one")
 	for _, version := range []string{*copied.VersionId, one, two} {
 		_, err = w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), VersionId: &version})
 		w.OK(err)
 	}
-	is(w, "s49d null version", w.Get("k"), "null")
+	is(w, "null version", w.Get("k"), "null")
 	_, err = w.S3.PutObject(w.Context(), &s3.PutObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), IfNoneMatch: aws.String("*")})
 	w.Refused(err, 412, "PreconditionFailed")
 }
 
-// Guide, "Working with objects in a versioning-suspended bucket": writes are the
-// null version and take the place of that one only.
+// Writes become the null version and replace only that one (Guide, "Working
+// with objects in a versioning-suspended bucket").
 func TestVersioningSuspended(t *testing.T) {
 	w := newWorld(t)
 	w.versioning("Enabled")
@@ -143,7 +144,7 @@ func TestVersioningSuspended(t *testing.T) {
 	is(w, "versions", len(w.versions(10)), 3)
 }
 
-// A listing goes on behind its marker though the version there was deleted.
+// A listing goes on behind its marker even if the version there was deleted.
 func TestVersionMarkerGone(t *testing.T) {
 	w := newWorld(t)
 	w.versioning("Enabled")
@@ -161,20 +162,20 @@ func TestVersionMarkerGone(t *testing.T) {
 	is(w, "next", *out.Versions[0].VersionId, ids[1])
 }
 
-// s70, s71, s72. API, DeleteObject and DeleteObjects; Guide, "How to perform
+// API, DeleteObject and DeleteObjects; Guide, "How to perform
 // conditional deletes".
 func TestDelete(t *testing.T) {
 	w := newWorld(t)
 	etag := w.Put("k", "v").ETag
 	_, err := w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), IfMatch: aws.String("wrong")})
 	w.Refused(err, 412, "PreconditionFailed")
-	is(w, "s72 body", w.Get("k"), "v")
+	is(w, "body", w.Get("k"), "v")
 	_, err = w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), IfMatch: etag})
 	w.OK(err)
 	_, err = w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), IfMatch: etag})
 	w.Refused(err, 404, "NoSuchKey")
 	_, err = w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: aws.String("k")})
-	w.OK(err) // s70: what is not there is deleted
+	w.OK(err) // deleting what does not exist succeeds
 	w.Put("a", "")
 	w.Put("b & c", "")
 	w.Put("stays", "")
@@ -182,12 +183,12 @@ func TestDelete(t *testing.T) {
 		{Key: aws.String("a")}, {Key: aws.String("b & c")}, {Key: aws.String("none")}, {Key: aws.String("stays"), ETag: aws.String("wrong")},
 	}}})
 	w.OK(err)
-	is(w, "s71 deleted", len(out.Deleted), 3)
-	is(w, "s71 failed", *out.Errors[0].Code, "PreconditionFailed")
+	is(w, "deleted", len(out.Deleted), 3)
+	is(w, "failed", *out.Errors[0].Code, "PreconditionFailed")
 	w.lists("left", s3.ListObjectsV2Input{}, "stays")
 }
 
-// s50, s50b, s50c. Guide, "Locking objects with Object Lock".
+// Guide, "Locking objects with Object Lock".
 func TestObjectLock(t *testing.T) {
 	w := newWorld(t)
 	w.Bucket = "bucket-locked"
@@ -198,21 +199,22 @@ func TestObjectLock(t *testing.T) {
 		in.ObjectLockMode, in.ObjectLockRetainUntilDate = "GOVERNANCE", &until
 	}).VersionId
 	h := w.Head("k")
-	is(w, "s50 mode", h.ObjectLockMode, types.ObjectLockModeGovernance)
-	is(w, "s50 until", *h.ObjectLockRetainUntilDate, until)
+	is(w, "mode", h.ObjectLockMode, types.ObjectLockModeGovernance)
+	is(w, "until", *h.ObjectLockRetainUntilDate, until)
 	remove := func(bypass bool) error {
 		_, err := w.S3.DeleteObject(w.Context(), &s3.DeleteObjectInput{Bucket: &w.Bucket, Key: aws.String("k"), VersionId: version, BypassGovernanceRetention: &bypass})
 		return err
 	}
-	w.Refused(remove(false), 403, "AccessDenied") // s50b
-	// S3 API Reference, CopyObject, and S3 User Guide, Object Lock: a copy onto it is a new version without a lock.
+	w.Refused(remove(false), 403, "AccessDenied")
+	// A copy onto it is a new version without a lock (API, CopyObject; Guide,
+	// Object Lock).
 	_, err = w.copyOnto("k", func(in *s3.CopyObjectInput) { in.MetadataDirective = "REPLACE" })
 	w.OK(err)
 	is(w, "lock after a copy", w.Head("k").ObjectLockMode, "")
 	w.Refused(remove(false), 403, "AccessDenied")
 	w.OK(remove(true))
 	held := w.Put("k", "v", func(in *s3.PutObjectInput) { in.ObjectLockLegalHoldStatus = "ON" }).VersionId
-	is(w, "s50c", w.Head("k").ObjectLockLegalHoldStatus, types.ObjectLockLegalHoldStatusOn)
+	is(w, "legal hold", w.Head("k").ObjectLockLegalHoldStatus, types.ObjectLockLegalHoldStatusOn)
 	version = held
 	w.Refused(remove(true), 403, "AccessDenied")
 	w.Bucket = "bucket"

@@ -47,9 +47,66 @@ func (wr *writer) write(ctx context.Context, key string) error {
 	return putV3(ctx, wr.w, []string{wr.w.a, wr.w.b}[wr.rng.IntN(2)], p)
 }
 
-// While a run goes on, a writer that knows nothing of it replaces and deletes
-// objects, in the worst moment too: when the change to that very object has
-// left rewrap and not reached S3. The writer always wins.
+// rival has the writer write while rewrap changes objects: now and then the very
+// object whose change has left rewrap and not reached S3, and otherwise any
+// object, side by side with the run.
+type rival struct {
+	writer    *writer
+	all       []plain
+	elsewhere chan string // keys to be written side by side with the run
+
+	mu       sync.Mutex
+	dice     *rand.Rand
+	collided int
+	failed   error // the first failure
+}
+
+func (r *rival) write(ctx context.Context, key string) {
+	if err := r.writer.write(ctx, key); err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.failed == nil {
+			r.failed = err
+		}
+	}
+}
+
+func (r *rival) serve(op string, rw http.ResponseWriter, req *http.Request, next http.Handler) {
+	if isChange(op, req) {
+		r.mu.Lock()
+		collide, other := r.dice.IntN(10) == 0, r.all[r.dice.IntN(len(r.all))].key
+		if collide {
+			r.collided++
+		}
+		r.mu.Unlock()
+		if collide {
+			r.write(context.WithoutCancel(req.Context()), strings.TrimPrefix(req.URL.Path, "/"+bucket+"/"))
+		} else {
+			select {
+			case r.elsewhere <- other:
+			default:
+			}
+		}
+	}
+	next.ServeHTTP(rw, req)
+}
+
+// writeElsewhere writes every fifth of the keys in elsewhere, until ctx ends.
+func (r *rival) writeElsewhere(ctx context.Context) {
+	for n := 0; ; n++ {
+		select {
+		case key := <-r.elsewhere:
+			if n%5 == 0 {
+				r.write(context.WithoutCancel(ctx), key)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// While a run goes on, a writer that does not know of it replaces and deletes
+// objects, in the worst moment too. The writer always wins.
 func TestConcurrentWriter(t *testing.T) {
 	w, rng := newWorld(t), seeded(t)
 	all := fleet(objects(t)/5, rng)
@@ -60,93 +117,27 @@ func TestConcurrentWriter(t *testing.T) {
 	for _, p := range all {
 		wr.last[p.key] = p
 	}
-	failed := make(chan error, 1)
-	report := func(err error) {
-		if err != nil {
-			select {
-			case failed <- err:
-			default:
-			}
-		}
-	}
-	var (
-		dice      = rand.New(rand.NewPCG(rng.Uint64(), 0))
-		mu        sync.Mutex
-		collided  int
-		elsewhere = make(chan string, len(all)) // the rest of the writes, side by side with the run
-	)
-	w.Hook(func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
-		if isChange(op, r) {
-			mu.Lock()
-			collide, other := dice.IntN(10) == 0, all[dice.IntN(len(all))].key
-			mu.Unlock()
-			if collide {
-				report(wr.write(t.Context(), strings.TrimPrefix(r.URL.Path, "/"+bucket+"/")))
-				mu.Lock()
-				collided++
-				mu.Unlock()
-			} else {
-				select {
-				case elsewhere <- other:
-				default:
-				}
-			}
-		}
-		next.ServeHTTP(rw, r)
-	})
+	r := &rival{writer: wr, all: all, elsewhere: make(chan string, len(all)), dice: rand.New(rand.NewPCG(rng.Uint64(), 0))}
+	w.Hook(r.serve)
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for n := 0; ; n++ {
-			select {
-			case key := <-elsewhere:
-				if n%5 == 0 {
-					report(wr.write(t.Context(), key))
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
+	wg.Go(func() { r.writeElsewhere(ctx) })
 
-	// Objects that the writer wrote just now are waited for; one that it is
-	// always writing may be given up, and then the run says that it is not
-	// complete.
+	// rewrap waits for objects that the writer wrote just now. It may give up one
+	// that is written all the time, and then says that the run is not complete.
 	j := newJob(t, w, "--from", "alias/a", "--to", "alias/b")
 	first := j.once(t, 0, 3)
 	stop()
 	wg.Wait()
 	w.Hook(nil)
-	select {
-	case err := <-failed:
-		t.Fatal(err)
-	default:
+	if r.failed != nil {
+		t.Fatal(r.failed)
 	}
-	if collided < len(all)/50 || wr.count < len(all)/10 {
-		t.Fatalf("%d collisions, %d writes: this proves little", collided, wr.count)
+	if r.collided < len(all)/50 || wr.count < len(all)/10 {
+		t.Fatalf("%d collisions, %d writes: this proves little", r.collided, wr.count)
 	}
-	t.Logf("%d writes, %d of them into a change; first pass %s %+v", wr.count, collided, first.Result, first.Items)
-
-	var left []plain
-	for key, p := range wr.last {
-		if !wr.gone[key] {
-			left = append(left, p)
-			continue
-		}
-		if _, err := w.read(t.Context(), key); err == nil {
-			t.Errorf("%q was deleted, and is there again", key)
-		}
-	}
-	each(t, left, func(ctx context.Context, p plain) error {
-		got, err := getAny(ctx, w, p.key)
-		if err != nil {
-			return fmt.Errorf("%q: %w", p.key, err)
-		}
-		if !bytes.Equal(got, p.body) {
-			t.Errorf("%q is not what was written last", p.key)
-		}
-		return nil
-	})
+	t.Logf("%d writes, %d of them into a change; first pass %s %+v", wr.count, r.collided, first.Result, first.Items)
+	left := wr.left(t)
 
 	// Now nobody writes, and the next pass finds what came under A meanwhile.
 	before := w.snapshot(t, left)
@@ -163,4 +154,30 @@ func TestConcurrentWriter(t *testing.T) {
 	}
 	w.Disable(w.a)
 	w.opened(t, w.b, left)
+}
+
+// left wants every object to be what the writer wrote last, or gone, and returns
+// those that are there.
+func (wr *writer) left(t *testing.T) (left []plain) {
+	t.Helper()
+	for key, p := range wr.last {
+		if !wr.gone[key] {
+			left = append(left, p)
+			continue
+		}
+		if _, err := wr.w.read(t.Context(), key); err == nil {
+			t.Errorf("%q was deleted, and is there again", key)
+		}
+	}
+	each(t, left, func(ctx context.Context, p plain) error {
+		got, err := getAny(ctx, wr.w, p.key)
+		if err != nil {
+			return fmt.Errorf("%q: %w", p.key, err)
+		}
+		if !bytes.Equal(got, p.body) {
+			t.Errorf("%q is not what was written last", p.key)
+		}
+		return nil
+	})
+	return left
 }

@@ -223,6 +223,7 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 			return nil, err
 		}
 	}
+	defer se.close()
 	in := &inspection{Item: "s3://" + j.source.bucket + "/" + id, Asked: asks}
 	if j.source.dir != "" {
 		in.Item = filepath.Join(j.source.dir, id)

@@ -244,9 +244,7 @@ func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := se.source.Begin(ctx, sources.Look); err != nil {
-		return nil, err
-	}
+	defer se.close()
 	if se.kms != nil {
 		se.kms.TryTargetLast() // or what a call costs that tries a wrong key is not what it costs a run
 	}

@@ -265,6 +265,9 @@ func TestPlanOfAWS(t *testing.T) {
 	if se.source, err = s3source.Open(t.Context(), s3source.Config{Client: w.s3, Bucket: bucket, Prefix: "p/"}); err != nil {
 		t.Fatal(err)
 	}
+	if err := se.source.Begin(t.Context(), sources.Look); err != nil {
+		t.Fatal(err)
+	}
 	client := func(string) keys.API { return counted{w.kms} }
 	if se.kms, err = keys.OpenKMS(t.Context(), keys.Config{Client: client, From: j.from, ReadOnly: true}); err != nil {
 		t.Fatal(err)

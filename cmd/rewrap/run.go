@@ -80,6 +80,7 @@ func (j *job) run(s streams) (err error) {
 	if err != nil {
 		return interrupted(err)
 	}
+	defer se.close()
 	if j.planned != nil {
 		j.planned.vouch(se.say)
 	}

@@ -41,9 +41,13 @@ type session struct {
 
 // openSession opens the source and the keys, and finds out whether the job can
 // be done at all. It writes nothing anywhere.
-func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*session, error) {
+func openSession(ctx context.Context, j *job, s streams, readOnly bool) (_ *session, err error) {
 	se := &session{job: j, dir: j.stateDir(), say: speak(s.err)}
-	var err error
+	defer func() {
+		if err != nil {
+			se.close()
+		}
+	}()
 	if se.match, err = j.match(); err != nil {
 		return nil, err
 	}
@@ -102,6 +106,14 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (*sessio
 // newCloud makes the clients of a command that makes so many calls at once.
 func newCloud(calls int, kms, store rate, say func(string, ...any)) *cloud.Cloud {
 	return cloud.New(cloud.Config{Connections: calls * 4, KMS: kms.perSecond, Store: store.perSecond, Notice: func(msg string) { say("%s", msg) }})
+}
+
+// close lets go of the source. Nothing is lost by an error of that: every edit
+// was durable when it was made.
+func (se *session) close() {
+	if se.source != nil {
+		_ = se.source.Close()
+	}
 }
 
 // stateError says what to do about a state directory that cannot be read or

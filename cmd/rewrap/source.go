@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -119,7 +120,20 @@ func (se *session) canaryID() string {
 	return hex.EncodeToString(sum[:6])
 }
 
+// openSource opens the source of the job for looking. A run begins it again for
+// writing.
 func (se *session) openSource(ctx context.Context) (sources.Source, error) {
+	s, err := se.unbegunSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Begin(ctx, sources.Look); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (se *session) unbegunSource(ctx context.Context) (sources.Source, error) {
 	j, notice := se.job, func(msg string) { se.say("%s", msg) }
 	if j.source.dir != "" {
 		skip := []string{se.dir}

@@ -75,6 +75,7 @@ func (j *job) runVerify(s streams) error {
 		}
 		return err
 	}
+	defer se.close()
 	if j.planned != nil {
 		j.planned.vouch(se.say)
 	}

@@ -23,6 +23,9 @@ import (
 // is made again when no other is under way, and only then is the disk too full
 // for it.
 func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, error) {
+	if err := s.life.May(sources.Write); err != nil {
+		return sources.Result{}, fmt.Errorf("changing %s: %w", p.View.ID, err)
+	}
 	s.writing.RLock()
 	res, err := s.apply(ctx, p)
 	s.writing.RUnlock()

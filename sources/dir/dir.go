@@ -72,6 +72,7 @@ type Config struct {
 
 // Source is a directory tree. Make one with [Open]. Safe for concurrent use.
 type Source struct {
+	life   sources.Life
 	root   *os.File
 	name   string // of the root, absolute and without symbolic links
 	skip   map[string]bool
@@ -144,10 +145,15 @@ func Open(_ context.Context, c Config) (*Source, error) {
 }
 
 // Finish implements [sources.Source]. Nothing is staged here.
-func (s *Source) Finish(context.Context) error { return nil }
+func (s *Source) Finish(context.Context) error { return s.life.May(sources.Write) }
 
 // Close lets the directory go.
-func (s *Source) Close() error { return s.root.Close() }
+func (s *Source) Close() error {
+	if err := s.life.Close(); err != nil {
+		return err
+	}
+	return s.root.Close()
+}
 
 // real is the path without symbolic links, also of what does not exist yet.
 func real(path string) (string, error) {

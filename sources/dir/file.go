@@ -165,7 +165,11 @@ type seen struct {
 
 // Read implements [sources.Source]. There is no metadata.
 func (s *Source) Read(ctx context.Context, r sources.Ref, w sources.Want) (sources.View, error) {
-	if err := ctx.Err(); err != nil {
+	err := s.life.May(sources.Look)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		return sources.View{}, fmt.Errorf("reading %s: %w", r.ID, err)
 	}
 	if shut, ok := strings.CutSuffix(r.ID, "/"); ok {

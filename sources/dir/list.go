@@ -4,7 +4,6 @@ package dir
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,20 +19,16 @@ import (
 	"rewrap/sources"
 )
 
-// pathRange is a span's Data: the paths p with after < p <= until, in the
-// order of comparePaths and written as IDs are. Part of the checkpoint's
-// format: names and meaning stay.
-type pathRange struct {
-	After string `json:"after,omitempty"`
-	Until string `json:"until,omitempty"` // "": no end
-}
-
 // sample is how many names Spans keeps of a folder to find borders.
 const sample = 10_000
 
 // Spans implements [sources.Source]: the names at the top, or, where there is
-// one folder only, in that one, are cut into parts of about as many.
+// one folder only, in that one, are cut into parts of about as many. The borders
+// are written as IDs are, and stand in the order of comparePaths.
 func (s *Source) Spans(ctx context.Context, want int) ([]sources.Span, error) {
+	if err := s.life.May(sources.Look); err != nil {
+		return nil, fmt.Errorf("listing %s: %w", s.name, err)
+	}
 	var names []string
 	for path := ""; want > 1; {
 		entries, err := s.some(ctx, path)
@@ -49,25 +43,11 @@ func (s *Source) Spans(ctx context.Context, want int) ([]sources.Span, error) {
 			continue
 		}
 		for _, e := range entries {
-			names = append(names, join(path, e.name))
+			names = append(names, encodePath(join(path, e.name)))
 		}
 		break
 	}
-	n := min(want, len(names))
-	var spans []sources.Span
-	var r pathRange
-	for i := 1; i <= max(n, 1); i++ {
-		if r.Until = ""; i < n {
-			r.Until = encodePath(names[i*len(names)/n])
-		}
-		data, err := json.Marshal(r)
-		if err != nil {
-			return nil, err
-		}
-		spans = append(spans, sources.Span{ID: strconv.Itoa(i - 1), Data: string(data)})
-		r.After = r.Until
-	}
-	return spans, nil
+	return sources.SpansOf(names, want)
 }
 
 // some are names of a folder, in order: all, or a sample of them.
@@ -98,9 +78,13 @@ func (s *Source) some(ctx context.Context, path string) ([]entry, error) {
 // at most 131,072 names of each folder on the way down, however many there are.
 func (s *Source) List(ctx context.Context, span sources.Span, after sources.Cursor) iter.Seq2[sources.Ref, error] {
 	return func(yield func(sources.Ref, error) bool) {
-		var r pathRange
-		if err := json.Unmarshal([]byte(span.Data), &r); err != nil {
-			yield(sources.Ref{}, &sources.RunError{Err: fmt.Errorf("span %s: %w", span.ID, err), Hint: "The checkpoint is not one of this source; start with a new --state"})
+		if err := s.life.May(sources.Look); err != nil {
+			yield(sources.Ref{}, fmt.Errorf("listing %s: %w", s.name, err))
+			return
+		}
+		r, err := sources.RangeOf(span)
+		if err != nil {
+			yield(sources.Ref{}, err)
 			return
 		}
 		w := walk{s: s, ctx: ctx, until: decodePath(r.Until), item: func(path string) bool {

@@ -21,7 +21,11 @@ const (
 
 // Plan implements [sources.Source].
 func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
-	if err := ctx.Err(); err != nil {
+	err := s.life.May(sources.Look)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		return sources.Plan{}, fmt.Errorf("planning %s: %w", v.ID, err)
 	}
 	if len(e.Meta) > 0 || e.Store != nil || e.Body != nil {

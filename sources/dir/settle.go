@@ -196,9 +196,20 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new, dead func
 // have left in the tree. Writes that are under way meanwhile, by this or
 // another process, are left alone.
 func (s *Source) Begin(ctx context.Context, m sources.Mode) error {
-	if m != sources.Write {
-		return nil
+	if err := s.life.MayBegin(); err != nil {
+		return fmt.Errorf("opening directory %q: %w", s.name, err)
 	}
+	if m == sources.Write {
+		if err := s.clearUp(ctx); err != nil {
+			return err
+		}
+	}
+	s.life.Begun(m)
+	return nil
+}
+
+// clearUp removes what killed runs have left.
+func (s *Source) clearUp(ctx context.Context) error {
 	type place struct{ folder, name string }
 	var left []place
 	w := walk{s: s, ctx: ctx, item: func(string) bool { return true }, left: func(folder, name string) {

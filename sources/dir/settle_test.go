@@ -65,6 +65,9 @@ func TestKill(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if err := raw.Begin(t.Context(), sources.Look); err != nil {
+					t.Fatal(err)
+				}
 				for _, id := range listed(t, raw) {
 					if id != "folder/item" {
 						t.Errorf("killed at step %d: %q is listed", n, id)

@@ -68,7 +68,8 @@ type Source struct {
 	kept   map[string]map[string]Item // by ID and revision, with Options.Versions
 	writes map[string]int             // edits that landed, by ID
 	last   int64                      // the newest revision in the store
-	life   life
+	life   sources.Life
+	state  state
 	traffic
 }
 
@@ -80,11 +81,10 @@ type stored struct {
 	rev string
 }
 
-// life is how far the source is between New and Close.
-type life struct {
-	begun, writing, closed bool
-	frozen                 bool
-	finished               int
+// state is what has become of the machine and the run.
+type state struct {
+	frozen   bool
+	finished int
 }
 
 // traffic is what the source has asked of the store.
@@ -92,12 +92,6 @@ type traffic struct{ lists, gets, puts, in, out int64 }
 
 // ErrDied is what callers get from a frozen machine.
 var ErrDied = errors.New("the machine has died")
-
-var (
-	errNotBegun  = errors.New("memory: Begin was not called")
-	errNotWrite  = errors.New("memory: Begin was not called with Write")
-	errWasClosed = errors.New("memory: the source is closed")
-)
 
 // New makes a store. Its source has to be begun.
 func New(o Options) *Source {
@@ -112,14 +106,14 @@ func New(o Options) *Source {
 func (m *Source) Freeze() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.life.frozen = true
+	m.state.frozen = true
 }
 
 // Frozen says whether the machine was stopped.
 func (m *Source) Frozen() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.life.frozen
+	return m.state.frozen
 }
 
 // Thaw is the same store on a machine that works, without hooks. Its source is
@@ -131,7 +125,11 @@ func (m *Source) Thaw() *Source {
 	for id, versions := range m.kept {
 		n.kept[id] = maps.Clone(versions)
 	}
-	n.life.begun, n.life.writing = m.life.begun, m.life.writing
+	for _, mode := range []sources.Mode{sources.Look, sources.Write} {
+		if m.life.May(mode) == nil {
+			n.life.Begun(mode)
+		}
+	}
 	return n
 }
 
@@ -218,7 +216,7 @@ func (m *Source) Writes() map[string]int {
 func (m *Source) Finished() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.life.finished
+	return m.state.finished
 }
 
 // Traffic is what the source has asked of the store so far: requests by their

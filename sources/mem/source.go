@@ -25,16 +25,13 @@ const (
 func (m *Source) Begin(ctx context.Context, mode sources.Mode) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case m.life.closed:
-		return errWasClosed
-	case m.life.frozen:
-		return ErrDied
-	case ctx.Err() != nil:
-		return ctx.Err()
+	if err := m.life.MayBegin(); err != nil {
+		return err
 	}
-	m.life.begun = true
-	m.life.writing = m.life.writing || mode == sources.Write
+	if err := m.answers(ctx); err != nil {
+		return err
+	}
+	m.life.Begun(mode)
 	return nil
 }
 
@@ -42,36 +39,29 @@ func (m *Source) Begin(ctx context.Context, mode sources.Mode) error {
 func (m *Source) Finish(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.ready(ctx); err != nil {
+	if err := m.may(ctx, sources.Write); err != nil {
 		return err
 	}
-	if !m.life.writing {
-		return errNotWrite
-	}
-	m.life.finished++
+	m.state.finished++
 	return nil
 }
 
 // Close implements [sources.Source].
-func (m *Source) Close() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.life.closed {
-		return errWasClosed
+func (m *Source) Close() error { return m.life.Close() }
+
+// may says why the source does not do what needs it begun with the mode. The
+// lock is held.
+func (m *Source) may(ctx context.Context, mode sources.Mode) error {
+	if err := m.life.May(mode); err != nil {
+		return err
 	}
-	m.life.closed = true
-	return nil
+	return m.answers(ctx)
 }
 
-// ready says whether the source answers. The lock is held.
-func (m *Source) ready(ctx context.Context) error {
-	switch {
-	case m.life.closed:
-		return errWasClosed
-	case m.life.frozen:
+// answers says why the machine does not. The lock is held.
+func (m *Source) answers(ctx context.Context) error {
+	if m.state.frozen {
 		return ErrDied
-	case !m.life.begun:
-		return errNotBegun
 	}
 	return ctx.Err()
 }
@@ -81,7 +71,7 @@ func (m *Source) ready(ctx context.Context) error {
 func (m *Source) Spans(ctx context.Context, want int) ([]sources.Span, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.ready(ctx); err != nil {
+	if err := m.may(ctx, sources.Look); err != nil {
 		return nil, err
 	}
 	if b := m.o.Borders; b != nil {
@@ -123,7 +113,7 @@ func (m *Source) List(ctx context.Context, s sources.Span, after sources.Cursor)
 func (m *Source) list(ctx context.Context, after, until string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.ready(ctx); err != nil {
+	if err := m.may(ctx, sources.Look); err != nil {
 		return nil, err
 	}
 	m.lists++
@@ -151,7 +141,7 @@ func (m *Source) listed(ctx context.Context, id string) (sources.Ref, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.ready(ctx); err != nil {
+	if err := m.may(ctx, sources.Look); err != nil {
 		return sources.Ref{}, err
 	}
 	it, ok := m.items[id]
@@ -180,7 +170,7 @@ func (m *Source) Read(ctx context.Context, r sources.Ref, w sources.Want) (sourc
 func (m *Source) get(ctx context.Context, id string, head int64) (*stored, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.ready(ctx); err != nil {
+	if err := m.may(ctx, sources.Look); err != nil {
 		return nil, err
 	}
 	m.gets++
@@ -215,7 +205,7 @@ func (m *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 		}
 	}
 	m.mu.Lock()
-	err := m.ready(ctx)
+	err := m.may(ctx, sources.Look)
 	m.mu.Unlock()
 	if err != nil {
 		return sources.Plan{}, err
@@ -313,13 +303,11 @@ func (m *Source) rewritten(ctx context.Context, p sources.Plan) (string, error) 
 // writable is the item as it is, if the plan may still be applied to it. The
 // lock is held.
 func (m *Source) writable(ctx context.Context, p sources.Plan) (*stored, error) {
-	if err := m.ready(ctx); err != nil {
+	if err := m.may(ctx, sources.Write); err != nil {
 		return nil, err
 	}
 	is, exists := m.items[p.View.ID]
 	switch {
-	case !m.life.writing:
-		return nil, errNotWrite
 	case p.Assumed:
 		return nil, errors.New("the plan rests on an assumption")
 	case !exists:

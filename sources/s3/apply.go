@@ -41,6 +41,9 @@ type request struct {
 // A process that dies after the request was sent leaves the object old or
 // new, whole in both cases; reading it tells which.
 func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, error) {
+	if err := s.life.May(sources.Write); err != nil {
+		return sources.Result{}, fmt.Errorf("changing %s: %w", s.name(p.View.ID), err)
+	}
 	w, ok := p.State.(planned)
 	if !ok {
 		return sources.Result{}, fmt.Errorf("changing %s: the plan was not made by S3", s.name(p.View.ID))

@@ -86,13 +86,20 @@ func (s *Source) canaryKey() string {
 // A process that dies in here leaves the canary behind. Its own job never lists
 // it, and the next Begin of the same job removes it.
 func (s *Source) Begin(ctx context.Context, m sources.Mode) error {
-	switch {
-	case !s.c.Canary:
-		return nil
-	case m == sources.Look:
-		s.looking.Store(true)
-		return nil
+	if err := s.life.MayBegin(); err != nil {
+		return fmt.Errorf("opening bucket %s: %w", s.c.Bucket, err)
 	}
+	if s.c.Canary && m == sources.Write {
+		if err := s.tryCanary(ctx); err != nil {
+			return err
+		}
+	}
+	s.life.Begun(m)
+	return nil
+}
+
+// tryCanary finds out what the endpoint honours, and says what that means.
+func (s *Source) tryCanary(ctx context.Context) error {
 	p := probe{s: s, key: s.canaryKey()}
 	w, err := p.run(ctx)
 	p.clean(ctx)
@@ -124,9 +131,6 @@ func (s *Source) Begin(ctx context.Context, m sources.Mode) error {
 func (s *Source) honoured(ctx context.Context, key string) (*ways, error) {
 	if w := s.ways.Load(); w != nil {
 		return w, nil
-	}
-	if !s.looking.Load() {
-		return nil, errors.New("Begin was not called, so it is not known what the endpoint honours")
 	}
 	s.assuming.Lock() // for one request, which ends with the caller's context
 	defer s.assuming.Unlock()

@@ -106,13 +106,19 @@ func TestCanary(t *testing.T) {
 			}
 			meta := sources.Edit{Meta: map[string][]byte{"new": []byte("value")}}
 			body := sources.Edit{Splices: []sources.Splice{{Ins: []byte("x")}}}
-			if p, err := planOf(t, s, "plain", meta); err == nil {
+			if _, err := s.Read(t.Context(), sources.Ref{ID: "plain"}, sources.Want{}); err == nil {
+				t.Error("before Begin it reads")
+			}
+			if p, err := s.Plan(t.Context(), sources.View{Ref: sources.Ref{ID: "plain"}, State: object{}}, meta); err == nil {
 				t.Errorf("before the canary: %q", p.Way)
 			}
 			err = s.Begin(t.Context(), sources.Write)
 			var run *sources.RunError
 			if wantErr := test.meta == none; wantErr != errors.As(err, &run) || !wantErr && err != nil {
 				t.Errorf("Begin: %v", err)
+			}
+			if err := s.Begin(t.Context(), sources.Look); err != nil { // what was found out stays, also where Begin failed
+				t.Fatal(err)
 			}
 			if got := plan("plain", meta); got != test.meta {
 				t.Errorf("metadata: %q, should be %q", got, test.meta)
@@ -254,6 +260,9 @@ func TestCanaryIsNotListed(t *testing.T) {
 	}
 	s, err := Open(t.Context(), Config{Client: c.S3, Bucket: c.Bucket, Prefix: "p/", Canary: true, CanaryID: "x"})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Begin(t.Context(), sources.Look); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(keys(t, s, ""), " "); got != "p/.rewrap-canary-y p/item" {

@@ -117,6 +117,9 @@ func TestErrors(t *testing.T) {
 				if s, err = Open(t.Context(), s.c); err != nil {
 					t.Fatal(err)
 				}
+				if err := s.Begin(t.Context(), sources.Write); err != nil {
+					t.Fatal(err)
+				}
 			}
 			err := do[test.do](t.Context(), s)
 			var (

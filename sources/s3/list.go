@@ -2,14 +2,12 @@ package s3
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -21,61 +19,27 @@ import (
 	"rewrap/sources/cloud/awserr"
 )
 
-// keyRange is a span's Data: the keys k with after < k <= until, in the order
-// of their UTF-8 bytes. Part of the checkpoint's format: names and meaning
-// stay.
-type keyRange struct {
-	After string `json:"after,omitempty"`
-	Until string `json:"until,omitempty"` // "": no end
-}
-
-func (r keyRange) span(n int) (sources.Span, error) {
-	data, err := json.Marshal(r)
-	return sources.Span{ID: strconv.Itoa(n), Data: string(data)}, err
-}
-
 // Spans implements [sources.Source]. General purpose buckets list in UTF-8
 // byte order and StartAfter takes any string (S3 User Guide, "Listing object
 // keys"), so a span is a range of keys, and finding good borders costs one
 // look at the top of the hierarchy, or two where everything is under one
 // common prefix.
 func (s *Source) Spans(ctx context.Context, want int) ([]sources.Span, error) {
-	var borders []string
+	if err := s.life.May(sources.Look); err != nil {
+		return nil, s.listError(err)
+	}
+	var names []string
 	if want > 1 {
 		var err error
-		if borders, err = s.borders(ctx, want); err != nil {
-			return nil, err
+		names, err = s.names(ctx, s.c.Prefix)
+		if err == nil && len(names) == 1 && strings.HasSuffix(names[0], "/") {
+			names, err = s.names(ctx, names[0])
 		}
-	}
-	spans := make([]sources.Span, 0, len(borders)+1)
-	after := ""
-	for i, b := range append(borders, "") {
-		span, err := keyRange{After: after, Until: b}.span(i)
 		if err != nil {
 			return nil, err
 		}
-		spans = append(spans, span)
-		after = b
 	}
-	return spans, nil
-}
-
-// borders are at most want-1 keys, ascending, that cut the listing into parts
-// of about as many names each.
-func (s *Source) borders(ctx context.Context, want int) ([]string, error) {
-	names, err := s.names(ctx, s.c.Prefix)
-	if err == nil && len(names) == 1 && strings.HasSuffix(names[0], "/") {
-		names, err = s.names(ctx, names[0])
-	}
-	if err != nil {
-		return nil, err
-	}
-	n := min(want, len(names))
-	var borders []string
-	for i := 1; i < n; i++ {
-		borders = append(borders, names[i*len(names)/n])
-	}
-	return borders, nil
+	return sources.SpansOf(names, want)
 }
 
 // names are the keys and common prefixes right under prefix, as far as one
@@ -119,9 +83,13 @@ func (s *Source) names(ctx context.Context, prefix string) ([]string, error) {
 // workers may take hours for a page.
 func (s *Source) List(ctx context.Context, span sources.Span, after sources.Cursor) iter.Seq2[sources.Ref, error] {
 	return func(yield func(sources.Ref, error) bool) {
-		var r keyRange
-		if err := json.Unmarshal([]byte(span.Data), &r); err != nil {
-			yield(sources.Ref{}, &sources.RunError{Where: whereList, Err: fmt.Errorf("span %s: %w", span.ID, err), Hint: "The checkpoint is not one of this source; start with a new --state"})
+		if err := s.life.May(sources.Look); err != nil {
+			yield(sources.Ref{}, s.listError(err))
+			return
+		}
+		r, err := sources.RangeOf(span)
+		if err != nil {
+			yield(sources.Ref{}, err)
 			return
 		}
 		canary := s.canaryKey()

@@ -86,6 +86,9 @@ type planned struct {
 // of is the one at the read: the object has to be read again after the wait.
 // Requests: none where only metadata changes and the bucket has no ACLs.
 func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
+	if err := s.life.May(sources.Look); err != nil {
+		return sources.Plan{}, fmt.Errorf("planning %s: %w", s.name(v.ID), err)
+	}
 	o, ok := v.State.(object)
 	if !ok {
 		return sources.Plan{}, fmt.Errorf("planning %s: the view was not read from S3", s.name(v.ID))

@@ -92,6 +92,9 @@ func (o object) modified() (time.Time, error) {
 // Objects that S3 keeps from being read (archived, encrypted with a customer's
 // key) are refused here already, with [sources.SkipError].
 func (s *Source) Read(ctx context.Context, r sources.Ref, w sources.Want) (sources.View, error) {
+	if err := s.life.May(sources.Look); err != nil {
+		return sources.View{}, fmt.Errorf("reading %s: %w", s.name(r.ID), err)
+	}
 	o, head, err := s.read(ctx, r.ID, w.Head)
 	if err != nil {
 		return sources.View{}, err

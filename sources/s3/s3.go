@@ -98,13 +98,13 @@ type Config struct {
 type Source struct {
 	api    API
 	c      Config
+	life   sources.Life
 	access access
 	locks  locks
 
 	// What the endpoint honours; nil while a canary is due.
 	ways     atomic.Pointer[ways]
-	looking  atomic.Bool // begun with Look: what AWS honours may be assumed
-	assuming sync.Mutex  // one call asks what is assumed, for all
+	assuming sync.Mutex // one call asks what is assumed, for all
 }
 
 var _ sources.Source = (*Source)(nil)
@@ -154,10 +154,10 @@ func BucketRegion(ctx context.Context, client API, bucket string) (string, error
 }
 
 // Finish implements [sources.Source]. Nothing is staged here.
-func (s *Source) Finish(context.Context) error { return nil }
+func (s *Source) Finish(context.Context) error { return s.life.May(sources.Write) }
 
 // Close implements [sources.Source]. The client is the caller's.
-func (s *Source) Close() error { return nil }
+func (s *Source) Close() error { return s.life.Close() }
 
 func (s *Source) name(key string) string { return "s3://" + s.c.Bucket + "/" + key }
 

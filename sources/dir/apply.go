@@ -26,6 +26,9 @@ func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, err
 	if err := s.life.May(sources.Write); err != nil {
 		return sources.Result{}, fmt.Errorf("changing %s: %w", p.View.ID, err)
 	}
+	if p.Assumed {
+		return sources.Result{}, fmt.Errorf("changing %s: the plan was not made for a write", p.View.ID)
+	}
 	s.writing.RLock()
 	res, err := s.apply(ctx, p)
 	s.writing.RUnlock()

@@ -142,17 +142,41 @@ func (a *another) snapshot(name string) (map[string]string, error) {
 	return m, nil
 }
 
-func opened(t *testing.T, root string, skip ...string) *Source {
+// unbegun is a source as Open gives it.
+func unbegun(t *testing.T, root string, skip ...string) *Source {
 	t.Helper()
 	s, err := Open(t.Context(), Config{Root: root, Skip: skip, Notice: func(text string) { t.Log("notice:", text) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func opened(t *testing.T, root string, skip ...string) *Source {
+	t.Helper()
+	s := unbegun(t, root, skip...)
 	if err := s.Begin(t.Context(), sources.Write); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// mark is another one after each change of a file or a folder of the tree.
+func (a *another) mark() (string, error) {
+	mark := ""
+	err := filepath.WalkDir(a.root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return err
+		}
+		mark += fmt.Sprintf("%s %d %d\n", path, st.Ino, st.Ctim.Nano())
+		return nil
+	})
+	return mark, err
 }
 
 // later has a source see every file as old enough.
@@ -193,12 +217,16 @@ func conformance(t *testing.T, base func(*testing.T) string, change func(*Source
 		Unconditional: func(sources.Edit) bool { return unconditional },
 		Open: func(t *testing.T) sourcetest.Store {
 			a := newAnother(t, base(t))
-			s := opened(t, a.root)
+			s := unbegun(t, a.root)
 			change(s)
 			if unconditional {
 				s.cannotExchange(t)
 			}
-			return sourcetest.Store{Source: s, Put: a.put, Delete: a.delete, Snapshot: a.snapshot}
+			return sourcetest.Store{
+				Source: s, Put: a.put, Delete: a.delete, Snapshot: a.snapshot, Mark: a.mark,
+				// There is no service to ask, so a plan has to cost nothing.
+				Traffic: func() sources.Cost { return sources.Cost{} },
+			}
 		},
 	})
 }

@@ -31,6 +31,8 @@ const (
 	reasonSpecial     = "special-file"
 	reasonHardLink    = "hard-link"
 	reasonMetadata    = "no-metadata"
+	reasonStoreKey    = "no-store-key"
+	reasonRewrite     = "no-rewrite"
 	reasonNotWritable = "not-writable"
 	reasonNoRoom      = "no-room"
 	reasonOwner       = "owner"

@@ -28,8 +28,13 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	if err != nil {
 		return sources.Plan{}, fmt.Errorf("planning %s: %w", v.ID, err)
 	}
-	if len(e.Meta) > 0 || e.Store != nil || e.Body != nil {
+	switch {
+	case len(e.Meta) > 0:
 		return sources.Plan{}, refuse(reasonMetadata, "%s is a file, of which only bytes can be changed", v.ID)
+	case e.Store != nil:
+		return sources.Plan{}, refuse(reasonStoreKey, "%s is a file, and a directory has no key that it encrypts files with", v.ID)
+	case e.Body != nil:
+		return sources.Plan{}, refuse(reasonRewrite, "%s is a file, of which rewrap changes parts and not the whole", v.ID)
 	}
 	was, ok := v.State.(seen)
 	if !ok {

@@ -187,6 +187,16 @@ func (m *Source) Get(id string) (Item, bool) {
 	return it, true
 }
 
+// Rev is the revision of an item; "" if there is none.
+func (m *Source) Rev(id string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s, ok := m.items[id]; ok {
+		return s.rev
+	}
+	return ""
+}
+
 // IDs are the items that exist, in order.
 func (m *Source) IDs() []string {
 	m.mu.Lock()

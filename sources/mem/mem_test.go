@@ -16,6 +16,8 @@ func TestConformance(t *testing.T) {
 	for name, o := range map[string]mem.Options{
 		"plain":         {},
 		"borders":       {Borders: []string{"folder-2/", "item-01"}},
+		"rows":          {Bring: true, Name: func(id string) string { return "row " + id }},
+		"versions":      {Versions: true},
 		"unconditional": {Unconditional: func(e sources.Edit) bool { return len(e.Meta) > 0 }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -26,12 +28,13 @@ func TestConformance(t *testing.T) {
 
 func harness(o mem.Options) sourcetest.Harness {
 	return sourcetest.Harness{
-		Metadata: true, Splices: true, Folders: true, Unconditional: o.Unconditional,
-		Names: []string{" a", "b ", "c/d", "e", "\n", "é"},
-		Open: func(t *testing.T) sourcetest.Store {
-			m := begun(t, o)
+		Metadata: true, Splices: true, Folders: true, Rewrite: true, Name: o.Name, Unconditional: o.Unconditional,
+		Names:     []string{" a", "b ", "c/d", "e", "\n", "é"},
+		StoreKeys: []sources.StoreKey{{Mode: "kms", Key: "old"}, {Mode: "kms", Key: "new"}},
+		Open: func(*testing.T) sourcetest.Store {
+			m := mem.New(o)
 			return sourcetest.Store{
-				Source: m,
+				Source: m, Traffic: m.Traffic,
 				Put: func(name string, body []byte, meta map[string]string) error {
 					m.Put(name, mem.Item{Body: string(body), Meta: meta, Attr: "kept"})
 					return nil
@@ -42,15 +45,33 @@ func harness(o mem.Options) sourcetest.Harness {
 					if !ok {
 						return nil, nil
 					}
-					s := map[string]string{"body": it.Body, "attr": it.Attr, "store": it.Store.Mode + " " + it.Store.Key}
-					for k, v := range it.Meta {
-						s["meta:"+k] = v
+					return snapshot(it), nil
+				},
+				Version: func(name, version string) (map[string]string, error) {
+					it, ok := m.Version(name, version)
+					if !ok {
+						return nil, errors.New("it is not kept")
 					}
-					return s, nil
+					return snapshot(it), nil
+				},
+				Mark: func() (string, error) {
+					mark := ""
+					for _, id := range m.IDs() {
+						mark += id + "@" + m.Rev(id) + " "
+					}
+					return mark, nil
 				},
 			}
 		},
 	}
+}
+
+func snapshot(it mem.Item) map[string]string {
+	s := map[string]string{"body": it.Body, "attr": it.Attr, "store": it.Store.Mode + " " + it.Store.Key}
+	for k, v := range it.Meta {
+		s["meta:"+k] = v
+	}
+	return s
 }
 
 func begun(t *testing.T, o mem.Options) *mem.Source {

@@ -325,7 +325,6 @@ func (m *Source) apply(ctx context.Context, p sources.Plan, body string) (rev st
 	is, err := m.writable(ctx, p)
 	if errors.Is(err, sources.ErrConflict) || err == nil {
 		m.puts++
-		m.out += p.Cost.Out
 	}
 	if err != nil {
 		return "", err
@@ -333,8 +332,11 @@ func (m *Source) apply(ctx context.Context, p sources.Plan, body string) (rev st
 	next := *is
 	if e := p.Edit; e.Body != nil {
 		next.Body = body
-	} else if len(e.Splices) > 0 {
+	} else {
 		next.Body = spliced(is.Body, e.Splices)
+	}
+	if p.Edit.Body != nil || len(p.Edit.Splices) > 0 {
+		m.out += int64(len(next.Body))
 	}
 	if p.Edit.Store != nil {
 		next.Store = *p.Edit.Store
@@ -348,6 +350,9 @@ func (m *Source) apply(ctx context.Context, p sources.Plan, body string) (rev st
 }
 
 func spliced(body string, splices []sources.Splice) string {
+	if len(splices) == 0 {
+		return body
+	}
 	var b strings.Builder
 	at := int64(0)
 	for _, s := range splices {

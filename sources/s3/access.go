@@ -27,7 +27,7 @@ type access struct {
 // an error of writes alone, so that commands that only read do not need the
 // permission.
 func (s *Source) openAccess(ctx context.Context) (owner string, err error) {
-	out, err := s.api.GetBucketOwnershipControls(ctx, &s3.GetBucketOwnershipControlsInput{Bucket: &s.c.Bucket})
+	out, err := s.client.GetBucketOwnershipControls(ctx, &s3.GetBucketOwnershipControlsInput{Bucket: &s.c.Bucket})
 	switch {
 	case err == nil && out.OwnershipControls != nil:
 		for _, r := range out.OwnershipControls.Rules {
@@ -55,7 +55,7 @@ func (s *Source) openAccess(ctx context.Context) (owner string, err error) {
 	if s.c.Canary {
 		return "", nil
 	}
-	buckets, err := s.api.ListBuckets(ctx, &s3.ListBucketsInput{MaxBuckets: aws.Int32(1)})
+	buckets, err := s.client.ListBuckets(ctx, &s3.ListBucketsInput{MaxBuckets: aws.Int32(1)})
 	switch {
 	case denied(err), unknownOperation(err):
 	case err != nil:
@@ -68,6 +68,25 @@ func (s *Source) openAccess(ctx context.Context) (owner string, err error) {
 			" have ACLs and owners of their own, and which account the caller writes as cannot be found out; allow s3:ListAllMyBuckets on *, or set the bucket's Object Ownership to BucketOwnerEnforced"}
 	}
 	return owner, nil
+}
+
+// lists looks at an object's access control list: whether there is one, and
+// whom it names as the owner; of the canary, that is the owner of what the
+// caller writes.
+func (s *Source) lists(ctx context.Context, key string) (lists bool, owner string, err error) {
+	if !s.access.lists {
+		return false, "", nil
+	}
+	out, err := s.client.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &s.c.Bucket, Key: &key})
+	switch {
+	case refusedOtherwise(err):
+		return false, "", nil // not even of the caller's own object
+	case err != nil:
+		return false, "", s.objectError(whereWrite, "reading the ACL of", key, "s3:GetObjectAcl", err)
+	case out.Owner == nil && len(out.Grants) == 0:
+		return false, "", nil // the endpoint took the request for another one
+	}
+	return true, ownerID(out.Owner), nil
 }
 
 func ownerID(o *types.Owner) string {
@@ -89,7 +108,7 @@ func (s *Source) grants(ctx context.Context, key string, w *ways) (grants, error
 	if !w.Lists {
 		return nil, nil
 	}
-	out, err := s.api.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &s.c.Bucket, Key: &key})
+	out, err := s.client.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &s.c.Bucket, Key: &key})
 	if unknownOperation(err) {
 		return nil, nil
 	}

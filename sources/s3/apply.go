@@ -111,7 +111,7 @@ func (s *Source) applyPut(ctx context.Context, w planned, p sources.Plan) (sourc
 // both are of one revision.
 func (s *Source) lastLook(ctx context.Context, w planned, p sources.Plan) (middleware.Metadata, io.ReadCloser, error) {
 	if p.Way == WayPutRead {
-		out, err := s.api.HeadObject(ctx, &s3.HeadObjectInput{
+		out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{
 			Bucket:       &s.c.Bucket,
 			Key:          &w.request.key,
 			IfMatch:      &w.request.ifMatch,
@@ -125,7 +125,7 @@ func (s *Source) lastLook(ctx context.Context, w planned, p sources.Plan) (middl
 		}
 		// An answer to HEAD has no body to say why. A GET is told.
 	}
-	out, err := s.api.GetObject(ctx, &s3.GetObjectInput{
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
 		Bucket:       &s.c.Bucket,
 		Key:          &w.request.key,
 		IfMatch:      &w.request.ifMatch,
@@ -138,7 +138,7 @@ func (s *Source) lastLook(ctx context.Context, w planned, p sources.Plan) (middl
 }
 
 func (s *Source) copy(ctx context.Context, r request, n *attempts) (*s3.CopyObjectOutput, error) {
-	return s.api.CopyObject(ctx, &s3.CopyObjectInput{
+	return s.client.CopyObject(ctx, &s3.CopyObjectInput{
 		Bucket:                      &s.c.Bucket,
 		Key:                         &r.key,
 		CopySource:                  aws.String(copySource(s.c.Bucket, r.key)),
@@ -175,14 +175,14 @@ func (s *Source) put(ctx context.Context, r request, body io.Reader, size int64,
 	if size > maxBuffered {
 		in.Body = body
 		n.once = true
-		return s.api.PutObject(ctx, in, n.watch, r.setHeaders, func(o *s3.Options) { stream(o, in) })
+		return s.client.PutObject(ctx, in, n.watch, r.setHeaders, func(o *s3.Options) { stream(o, in) })
 	}
 	whole := make([]byte, size)
 	if _, err := io.ReadFull(body, whole); err != nil {
 		return nil, fmt.Errorf("the body ended early: %w", err)
 	}
 	in.Body = bytes.NewReader(whole)
-	return s.api.PutObject(ctx, in, n.watch, r.setHeaders)
+	return s.client.PutObject(ctx, in, n.watch, r.setHeaders)
 }
 
 // stream makes the SDK take a body that it cannot read twice. Over TLS it

@@ -15,50 +15,6 @@ import (
 	"rewrap/sources/cloud/awserr"
 )
 
-// ways is what an endpoint honours.
-type ways struct {
-	Copy, Put                 bool // the way is conditional
-	CopyVerbatim, PutVerbatim bool // it takes metadata values as it gives them
-
-	// Lists says that objects have access control lists of their own that
-	// count, Owner whom a write of the caller makes an object's owner.
-	Lists bool
-	Owner string
-
-	// Assumed says that this was not found out; see [Source.honoured]. Owner
-	// is not known then.
-	Assumed bool
-}
-
-// choose picks the way for an edit, or refuses.
-func (w *ways) choose(key string, meta map[string]string, body bool) (string, error) {
-	encoded := needsVerbatim(meta)
-	copies := w.Copy && !body
-	switch {
-	case !copies && !w.Put:
-		return "", &sources.SkipError{Reason: "no-conditional-write",
-			Detail: fmt.Sprintf("%s: this endpoint does not refuse a write when the object has changed, so a concurrent writer's change could be lost", key)}
-	case copies && (w.CopyVerbatim || !encoded):
-		return WayCopy, nil
-	case w.Put && (w.PutVerbatim || !encoded):
-		return WayPut, nil
-	}
-	return "", &sources.SkipError{Reason: "metadata-encoding",
-		Detail: fmt.Sprintf("%s has metadata that is not plain ASCII, and this endpoint changes such values when the object is written again", key)}
-}
-
-// needsVerbatim: the value has been encoded, or has bytes that may be.
-func needsVerbatim(meta map[string]string) bool {
-	for _, value := range meta {
-		for i := 0; i < len(value); i++ {
-			if value[i] >= 0x80 || value[i] == '=' && i+1 < len(value) && value[i+1] == '?' {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // cleanUp is how long the removal of the canary may take, also where the run
 // was told to stop meanwhile.
 const cleanUp = 10 * time.Second
@@ -123,27 +79,6 @@ func (s *Source) tryCanary(ctx context.Context) error {
 		s.notice("this endpoint changes metadata that is not plain ASCII when an object is written again: such objects are written another way, or skipped")
 	}
 	return nil
-}
-
-// honoured is what the endpoint honours: as it was found out, or as it is
-// assumed to be until Begin with Write finds it out. Only the question whether
-// ACLs count is asked now, once, on the object with the key.
-func (s *Source) honoured(ctx context.Context, key string) (*ways, error) {
-	if w := s.ways.Load(); w != nil {
-		return w, nil
-	}
-	s.assuming.Lock() // for one request, which ends with the caller's context
-	defer s.assuming.Unlock()
-	if w := s.ways.Load(); w != nil {
-		return w, nil
-	}
-	w := &ways{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true, Assumed: true}
-	var err error
-	if w.Lists, _, err = s.lists(ctx, key); err != nil {
-		return nil, err
-	}
-	s.ways.CompareAndSwap(nil, w)
-	return s.ways.Load(), nil
 }
 
 // probe is one canary and what was written of it.
@@ -238,25 +173,6 @@ func (p *probe) way(ctx context.Context, way string, body []byte) (conditional, 
 	}
 	done := taken && text(after)[stepName] == r.meta[stepName] && bytes.Equal(got, body) && maps.Equal(after.carried(), r.headers)
 	return conditional && done, done && maps.Equal(text(after), r.meta), nil
-}
-
-// lists looks at an object's access control list: whether there is one, and
-// whom it names as the owner; of the canary, that is the owner of what the
-// caller writes.
-func (s *Source) lists(ctx context.Context, key string) (lists bool, owner string, err error) {
-	if !s.access.lists {
-		return false, "", nil
-	}
-	out, err := s.api.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &s.c.Bucket, Key: &key})
-	switch {
-	case refusedOtherwise(err):
-		return false, "", nil // not even of the caller's own object
-	case err != nil:
-		return false, "", s.objectError(whereWrite, "reading the ACL of", key, "s3:GetObjectAcl", err)
-	case out.Owner == nil && len(out.Grants) == 0:
-		return false, "", nil // the endpoint took the request for another one
-	}
-	return true, ownerID(out.Owner), nil
 }
 
 // look reads the canary as it is now.
@@ -357,7 +273,7 @@ func (p *probe) clean(ctx context.Context) {
 }
 
 func (p *probe) delete(ctx context.Context, version string) bool {
-	_, err := p.s.api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &p.s.c.Bucket, Key: &p.key, VersionId: nonEmpty(version)})
+	_, err := p.s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &p.s.c.Bucket, Key: &p.key, VersionId: nonEmpty(version)})
 	if err != nil && status(err) != http.StatusNotFound {
 		p.s.notice("deleting the canary %s (s3:DeleteObject, and s3:DeleteObjectVersion where there are versions): %v", p.s.name(p.key), awserr.Plain(err))
 		return false

@@ -8,7 +8,9 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,9 +73,16 @@ var passing = map[string]bool{
 	"Accept-Ranges": true, "Server": true, "Connection": true, "Keep-Alive": true,
 }
 
-func (w writer) snapshot(name string) (map[string]string, error) {
+func (w writer) snapshot(name string) (map[string]string, error) { return w.look(name, nil) }
+
+func (w writer) version(name, version string) (map[string]string, error) {
+	return w.look(name, &version)
+}
+
+// look is everything that is seen of an object, or of one of its versions.
+func (w writer) look(name string, version *string) (map[string]string, error) {
 	ctx := context.Background()
-	out, err := w.c.GetObject(ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: &name})
+	out, err := w.c.GetObject(ctx, &s3.GetObjectInput{Bucket: &w.bucket, Key: &name, VersionId: version})
 	if status(err) == http.StatusNotFound {
 		return nil, nil
 	}
@@ -93,7 +102,7 @@ func (w writer) snapshot(name string) (map[string]string, error) {
 			m["header:"+name] = strings.Join(values, "\n")
 		}
 	}
-	tags, err := w.c.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &w.bucket, Key: &name})
+	tags, err := w.c.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &w.bucket, Key: &name, VersionId: version})
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +110,7 @@ func (w writer) snapshot(name string) (map[string]string, error) {
 		m["tag:"+*tag.Key] = *tag.Value
 	}
 	if w.acl {
-		acl, err := w.c.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &w.bucket, Key: &name})
+		acl, err := w.c.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &w.bucket, Key: &name, VersionId: version})
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +129,7 @@ func harness(t *testing.T, c *s3.Client) sourcetest.Harness {
 		Metadata: true, Splices: w.Put, Folders: true, Names: fileNames, Unconditional: always,
 		Open: func(t *testing.T) sourcetest.Store {
 			w := writer{c: c, bucket: newBucket(t, c)}
-			s := open(t, Config{Client: c, Bucket: w.bucket, Canary: true, CanaryID: "test"})
+			s := unbegun(t, Config{Client: c, Bucket: w.bucket, Canary: true, CanaryID: "test"})
 			return sourcetest.Store{Source: s, Put: w.put, Delete: w.delete, Snapshot: w.snapshot}
 		},
 	}
@@ -135,14 +144,21 @@ func always(sources.Edit) bool      { return true }
 func forBodies(e sources.Edit) bool { return len(e.Splices) > 0 }
 func never(sources.Edit) bool       { return false }
 
-// open opens and prepares a source, as a run does.
-func open(t *testing.T, c Config) *Source {
+// unbegun is a source as Open gives it.
+func unbegun(t *testing.T, c Config) *Source {
 	t.Helper()
 	c.Notice = func(s string) { t.Log("notice:", s) }
 	s, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// open opens a source and begins it, as a run does.
+func open(t *testing.T, c Config) *Source {
+	t.Helper()
+	s := unbegun(t, c)
 	if err := s.Begin(t.Context(), sources.Write); err != nil {
 		t.Fatal(err)
 	}
@@ -275,10 +291,68 @@ func TestConformanceEmulator(t *testing.T) {
 					if test.set != nil {
 						test.set(t, c, &w)
 					}
-					s := open(t, Config{Client: c.S3, Bucket: c.Bucket, Canary: test.canary, CanaryID: "test"})
-					return sourcetest.Store{Source: s, Put: w.put, Delete: w.delete, Snapshot: w.snapshot, Wait: c.Clock.Pass}
+					n := &counted{cloud: c, next: http.DefaultTransport}
+					s := unbegun(t, Config{Client: n.client(), Bucket: c.Bucket, Canary: test.canary, CanaryID: "test"})
+					return sourcetest.Store{
+						Source: s, Put: w.put, Delete: w.delete, Snapshot: w.snapshot, Version: w.version,
+						Wait: c.Clock.Pass, Traffic: n.traffic, Mark: n.mark,
+					}
 				},
 			})
 		})
 	}
+}
+
+// counted is a cloud whose requests are counted, with the bytes of their
+// bodies as the source's client sends and receives them.
+type counted struct {
+	cloud   *cloud
+	next    http.RoundTripper
+	in, out atomic.Int64
+}
+
+func (n *counted) client() *s3.Client {
+	return s3.New(n.cloud.S3.Options(), func(o *s3.Options) { o.HTTPClient = &http.Client{Transport: n} })
+}
+
+func (n *counted) RoundTrip(r *http.Request) (*http.Response, error) {
+	n.out.Add(max(r.ContentLength, 0))
+	res, err := n.next.RoundTrip(r)
+	if err == nil {
+		res.Body = &weighed{res.Body, &n.in}
+	}
+	return res, err
+}
+
+// weighed is the body of an answer, whose bytes are counted.
+type weighed struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (w *weighed) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	w.n.Add(int64(n))
+	return n, err
+}
+
+func (n *counted) traffic() sources.Cost {
+	c := sources.Cost{In: n.in.Load(), Out: n.out.Load()}
+	for op, times := range n.cloud.Emulator.Counters() {
+		if name, ok := strings.CutPrefix(op, "s3:"); ok && !strings.HasPrefix(name, "kms:") { // S3's own calls to KMS
+			c.Requests = append(c.Requests, sources.Request{Op: name, N: times})
+		}
+	}
+	return c
+}
+
+// mark counts the requests that write.
+func (n *counted) mark() (string, error) {
+	writes := int64(0)
+	for op, times := range n.cloud.Emulator.Counters() {
+		if slices.ContainsFunc([]string{"s3:Put", "s3:Copy", "s3:Delete", "s3:Create", "s3:Post"}, func(p string) bool { return strings.HasPrefix(op, p) }) {
+			writes += times
+		}
+	}
+	return fmt.Sprint(writes, " writes"), nil
 }

@@ -45,7 +45,7 @@ func (s *Source) Spans(ctx context.Context, want int) ([]sources.Span, error) {
 // names are the keys and common prefixes right under prefix, as far as one
 // page shows them, in order and without what cannot be kept in a checkpoint.
 func (s *Source) names(ctx context.Context, prefix string) ([]string, error) {
-	out, err := s.api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+	out, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
 		Bucket:       &s.c.Bucket,
 		Prefix:       nonEmpty(prefix),
 		Delimiter:    aws.String("/"),
@@ -96,7 +96,7 @@ func (s *Source) List(ctx context.Context, span sources.Span, after sources.Curs
 		last := max(r.After, string(after))
 		var token *string
 		for {
-			out, err := s.api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+			out, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
 				Bucket:            &s.c.Bucket,
 				Prefix:            nonEmpty(s.c.Prefix),
 				StartAfter:        nonEmpty(last),
@@ -192,11 +192,4 @@ func decodeKey(e types.EncodingType, key string) (string, error) {
 		return "", fmt.Errorf("key %q is not well encoded: %w", key, err)
 	}
 	return decoded, nil
-}
-
-func nonEmpty(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }

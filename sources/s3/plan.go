@@ -16,14 +16,6 @@ import (
 	"rewrap/sources/cloud/awserr"
 )
 
-// The ways in which an object is written.
-const (
-	WayCopy = "CopyObject"
-	WayPut  = "GetObject and PutObject"
-	// WayPutRead is WayPut where the view has the whole body already.
-	WayPutRead = "HeadObject and PutObject"
-)
-
 const (
 	maxObject = 5 << 30 // of one CopyObject or PutObject (S3 User Guide, "Uploading objects")
 	maxMeta   = 2 << 10 // of user-defined metadata, names and values (S3 User Guide, "Working with object metadata")
@@ -93,11 +85,13 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	if !ok {
 		return sources.Plan{}, fmt.Errorf("planning %s: the view was not read from S3", s.name(v.ID))
 	}
-	if len(e.Meta) == 0 && len(e.Splices) == 0 {
+	switch {
+	case e.Empty():
 		return sources.Plan{}, fmt.Errorf("planning %s: the edit changes nothing", s.name(v.ID))
-	}
-	if e.Store != nil || e.Body != nil {
-		return sources.Plan{}, fmt.Errorf("planning %s: an edit of the store key, or of the whole body as a stream, is not made here", s.name(v.ID))
+	case e.Store != nil:
+		return sources.Plan{}, &sources.SkipError{Reason: "store-key", Detail: s.name(v.ID) + ": rewrap does not change the key that S3 encrypts the object with"}
+	case e.Body != nil:
+		return sources.Plan{}, &sources.SkipError{Reason: "whole-body", Detail: s.name(v.ID) + ": rewrap changes parts of an object's body and does not replace the whole"}
 	}
 	ways, err := s.honoured(ctx, v.ID)
 	if err != nil {
@@ -150,32 +144,22 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	}
 	return sources.Plan{
 		View: v, Edit: e, Way: way, State: planned{object: o, request: r},
-		Cost: costOf(way, o.size, size), Undo: sources.UndoOf(v, e),
+		Cost: costOf(way, o.size, size), Undo: undoOf(v, e, o),
 		Unconditional: unconditional, Assumed: ways.Assumed,
 	}, nil
 }
 
-// copyAnswer is how many bytes the answer to a copy has, with a checksum (S3
-// API Reference, CopyObject). Other writes are answered without a body.
-const copyAnswer = 320
-
-// costOf is what an edit costs by its way. The slices are shared and not to be
-// changed.
-func costOf(way string, before, after int64) sources.Cost {
-	switch way {
-	case WayCopy:
-		return sources.Cost{Requests: copyRequests, In: copyAnswer}
-	case WayPut:
-		return sources.Cost{Requests: putRequests, In: before, Out: after}
+// undoOf is the inverse of an edit or, where the view holds too little of the
+// body to make it, the version that S3 keeps of what is overwritten. A version
+// "null" is not kept: while versioning is suspended, the next write replaces it
+// (S3 User Guide, "Adding objects to versioning-suspended buckets").
+func undoOf(v sources.View, e sources.Edit, o object) sources.Undo {
+	u := sources.UndoOf(v, e)
+	if version := o.header.Get("X-Amz-Version-Id"); u.None != "" && version != "" && version != "null" {
+		u = sources.Undo{Version: version}
 	}
-	return sources.Cost{Requests: putReadRequests, Out: after}
+	return u
 }
-
-var (
-	copyRequests    = []sources.Request{{Op: "CopyObject", N: 1}}
-	putRequests     = []sources.Request{{Op: "GetObject", N: 1}, {Op: "PutObject", N: 1}}
-	putReadRequests = []sources.Request{{Op: "HeadObject", N: 1}, {Op: "PutObject", N: 1}}
-)
 
 // refuse says what could only be written with a loss, or not at all.
 func (s *Source) refuse(o object, key string, size int64, meta map[string]string) error {
@@ -299,7 +283,7 @@ func metaSize(meta map[string]string) int {
 // are always asked for: a caller that may not read them is not told how many
 // there are either, and no number would be taken for no tags.
 func (s *Source) tagging(ctx context.Context, key string) (*string, error) {
-	out, err := s.api.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &s.c.Bucket, Key: &key})
+	out, err := s.client.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &s.c.Bucket, Key: &key})
 	if unknownOperation(err) || awserr.Code(err) == "NoSuchTagSet" {
 		return nil, nil
 	}

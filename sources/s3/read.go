@@ -120,7 +120,7 @@ func (s *Source) read(ctx context.Context, key string, n int64) (object, []byte,
 }
 
 func (s *Source) head(ctx context.Context, key string) (object, error) {
-	out, err := s.api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.c.Bucket, Key: &key})
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.c.Bucket, Key: &key})
 	if status(err) == http.StatusBadRequest {
 		// An answer to HEAD has no body, so 400 may be anything from an
 		// expired token to an object under SSE-C. A GET is told which.
@@ -139,7 +139,7 @@ func (s *Source) head(ctx context.Context, key string) (object, error) {
 
 func (s *Source) get(ctx context.Context, key string, n int64) (object, []byte, error) {
 	rng := "bytes=0-" + strconv.FormatInt(n-1, 10)
-	out, err := s.api.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.c.Bucket, Key: &key, Range: &rng}, quiet)
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.c.Bucket, Key: &key, Range: &rng}, quiet)
 	if err != nil {
 		return object{}, nil, s.readError(key, err)
 	}

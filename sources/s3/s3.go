@@ -53,32 +53,9 @@ import (
 	"rewrap/sources"
 )
 
-// API is the part of [s3.Client] that the source calls. Whoever wraps the
-// client (to count, to pace) hands the options through: some calls depend on
-// them.
-type API interface {
-	HeadBucket(context.Context, *s3.HeadBucketInput, ...func(*s3.Options)) (*s3.HeadBucketOutput, error)
-	GetBucketOwnershipControls(context.Context, *s3.GetBucketOwnershipControlsInput, ...func(*s3.Options)) (*s3.GetBucketOwnershipControlsOutput, error)
-	ListBuckets(context.Context, *s3.ListBucketsInput, ...func(*s3.Options)) (*s3.ListBucketsOutput, error)
-	ListObjectsV2(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
-	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
-	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
-	GetObjectAcl(context.Context, *s3.GetObjectAclInput, ...func(*s3.Options)) (*s3.GetObjectAclOutput, error)
-	GetObjectTagging(context.Context, *s3.GetObjectTaggingInput, ...func(*s3.Options)) (*s3.GetObjectTaggingOutput, error)
-	GetObjectLockConfiguration(context.Context, *s3.GetObjectLockConfigurationInput, ...func(*s3.Options)) (*s3.GetObjectLockConfigurationOutput, error)
-	GetObjectRetention(context.Context, *s3.GetObjectRetentionInput, ...func(*s3.Options)) (*s3.GetObjectRetentionOutput, error)
-	GetObjectLegalHold(context.Context, *s3.GetObjectLegalHoldInput, ...func(*s3.Options)) (*s3.GetObjectLegalHoldOutput, error)
-	ListObjectAnnotations(context.Context, *s3.ListObjectAnnotationsInput, ...func(*s3.Options)) (*s3.ListObjectAnnotationsOutput, error)
-	CopyObject(context.Context, *s3.CopyObjectInput, ...func(*s3.Options)) (*s3.CopyObjectOutput, error)
-	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
-	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
-}
-
-var _ API = (*s3.Client)(nil)
-
 // Config says which objects of which bucket are the items.
 type Config struct {
-	Client API // in the bucket's Region, see [BucketRegion]
+	Client *s3.Client // in the bucket's Region, see [BucketRegion]
 	Bucket string
 	Prefix string // of the keys; "" for all
 
@@ -96,7 +73,7 @@ type Config struct {
 // Source is a bucket, or what is under a prefix of it. Make one with [Open].
 // Safe for concurrent use.
 type Source struct {
-	api    API
+	client *s3.Client
 	c      Config
 	life   sources.Life
 	access access
@@ -118,8 +95,8 @@ func Open(ctx context.Context, c Config) (*Source, error) {
 	if c.Canary && c.CanaryID == "" {
 		return nil, &sources.RunError{Err: errors.New("a canary without an id"), Hint: "Set Config.CanaryID to something unique to the job"}
 	}
-	s := &Source{api: c.Client, c: c}
-	if _, err := s.api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &c.Bucket}); err != nil {
+	s := &Source{client: c.Client, c: c}
+	if _, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &c.Bucket}); err != nil {
 		return nil, s.bucketError(err)
 	}
 	owner, err := s.openAccess(ctx)
@@ -138,7 +115,7 @@ func Open(ctx context.Context, c Config) (*Source, error) {
 // BucketRegion asks in which Region the bucket is. Any Region may be asked:
 // the wrong one answers 301, and names the right one in a header, as does a
 // 403 (S3 API Reference, HeadBucket). "" where the endpoint does not say.
-func BucketRegion(ctx context.Context, client API, bucket string) (string, error) {
+func BucketRegion(ctx context.Context, client *s3.Client, bucket string) (string, error) {
 	out, err := client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket})
 	if err == nil {
 		return aws.ToString(out.BucketRegion), nil
@@ -149,7 +126,7 @@ func BucketRegion(ctx context.Context, client API, bucket string) (string, error
 			return region, nil
 		}
 	}
-	s := &Source{api: client, c: Config{Bucket: bucket}}
+	s := &Source{client: client, c: Config{Bucket: bucket}}
 	return "", s.bucketError(err)
 }
 
@@ -165,6 +142,14 @@ func (s *Source) notice(format string, args ...any) {
 	if s.c.Notice != nil {
 		s.c.Notice(fmt.Sprintf(format, args...))
 	}
+}
+
+// nonEmpty is a field of a request, which is not sent where it is empty.
+func nonEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 // requestID is S3's own id of the request that was answered.

@@ -418,7 +418,7 @@ func TestUnreachable(t *testing.T) {
 	planned := mustPlan(t, s, metaEdit)
 	buffered := mustPlan(t, s, sources.Edit{Splices: []sources.Splice{{Del: 1}}})
 	streamed := mustPlan(t, s, sources.Edit{Splices: []sources.Splice{{Ins: []byte("x")}}})
-	s.api = emulatortest.S3Client(c.URL, c.Region, nil) // which does not try again
+	s.client = emulatortest.S3Client(c.URL, c.Region, nil) // which does not try again
 	var dark atomic.Bool
 	c.Hook(func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if op == "s3:GetObject" && !dark.Load() {
@@ -457,7 +457,7 @@ func TestUnreachable(t *testing.T) {
 func TestInProcess(t *testing.T) {
 	c := newCloud(t)
 	s := c.item(t, "body", map[string]string{"kept": "as it is"})
-	s.api = emulatortest.S3Client("http://emulator", c.Region, c.Emulator.Client())
+	s.client = emulatortest.S3Client("http://emulator", c.Region, c.Emulator.Client())
 	for _, edit := range []sources.Edit{metaEdit, {Splices: []sources.Splice{{Ins: bytes.Repeat([]byte("x"), maxBuffered)}}}} {
 		c.Clock.Pass(minAge)
 		p := mustPlan(t, s, edit)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,15 @@ func testPlanWritesNothing(t *testing.T, s *store) {
 	before := s.snapshot(t, "item")
 	p := s.readAndPlan(t, s.ref(t, "item"), s.edit("new"))
 	same(t, "after Plan", s.snapshot(t, "item"), before)
+	mark := s.mark(t)
+	for range 2 {
+		if _, err := s.Source.Plan(t.Context(), p.View, p.Edit); err != nil {
+			t.Errorf("Plan, again: %v", err)
+		}
+	}
+	if now := s.mark(t); now != mark {
+		t.Errorf("Plan writes something: the mark of the store was %s and is %s", short(mark), short(now))
+	}
 	if v := s.read(t, p.View.Ref, 0); v.Rev != p.View.Rev {
 		t.Errorf("after Plan the revision is %q, before it was %q", v.Rev, p.View.Rev)
 	}
@@ -262,6 +272,14 @@ func testUnsupported(t *testing.T, s *store) {
 	if !s.h.Metadata {
 		edits["metadata"] = sources.Edit{Meta: map[string][]byte{"name": []byte("value")}}
 	}
+	if len(s.h.StoreKeys) == 0 {
+		edits["store key"] = sources.Edit{Store: &sources.StoreKey{Mode: "aws:kms", Key: "key"}}
+	}
+	if rewrite := rewriteTo("x"); s.h.Rewrite {
+		edits["body and splices"] = sources.Edit{Body: rewrite, Splices: []sources.Splice{{Ins: []byte("x")}}}
+	} else {
+		edits["body"] = sources.Edit{Body: rewrite}
+	}
 	for what, e := range edits {
 		_, err := s.Source.Plan(t.Context(), v, e)
 		if err == nil {
@@ -272,8 +290,8 @@ func testUnsupported(t *testing.T, s *store) {
 		if errors.As(err, &unsupported) && (unsupported.Reason == "" || unsupported.Detail == "") {
 			t.Errorf("%s: a refusal without reason or detail: %#v", what, unsupported)
 		}
-		if (what == "splices" || what == "metadata") && unsupported == nil {
-			t.Errorf("%s: %v, should be an UnsupportedError", what, err)
+		if slices.Contains([]string{"splices", "metadata", "store key", "body"}, what) && unsupported == nil {
+			t.Errorf("%s: %v, should be a SkipError", what, err)
 		}
 	}
 	same(t, "after what was refused", s.snapshot(t, "item"), before)

@@ -1,9 +1,9 @@
 // Package sourcetest is the contract of [sources.Source] written as tests.
 // A source's own test fills in a [Harness] and calls [Run].
 //
-// The suite looks at a store with two pairs of eyes: the source's, and those
-// of another writer, who is given by the harness and must not be made with
-// the source's code. What a source does is judged by what the other sees.
+// The suite looks at a store in two ways: through the source, and through
+// another writer, which the harness gives and which must not be made with the
+// source's code. What the other writer sees is what counts.
 package sourcetest
 
 import (
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,14 +21,22 @@ import (
 
 // Harness is a kind of store: what it can hold, and how to get one.
 type Harness struct {
-	// Open makes a store with nothing in it. Called once per test, also from
-	// several tests at once.
+	// Open makes a store with nothing in it, and opens its source; the suite
+	// begins it. Called once per test, also from several tests at once.
 	Open func(t *testing.T) Store
 
 	Metadata bool     // items have metadata of their own
 	Splices  bool     // bodies can be changed
 	Folders  bool     // names may have "/" in them
+	Rewrite  bool     // bodies can be replaced as a stream (Edit.Body)
 	Names    []string // odd names that the store can hold, all at once
+
+	// StoreKeys are two keys that the store can encrypt items with
+	// (Edit.Store). nil: it has none that the source could change.
+	StoreKeys []sources.StoreKey
+
+	// Name is the name of the item with an ID. nil: it is the ID.
+	Name func(id string) string
 
 	// Unconditional says for which edits the store has no condition that sees
 	// every change by another writer; content it always sees. nil: for none.
@@ -46,12 +55,24 @@ type Store struct {
 
 	// Snapshot is everything that can be seen of an item, but for what every
 	// write changes (times, revisions): the body under "body", each metadata
-	// value under "meta:NAME", the rest as the harness likes. nil if there is
-	// no such item.
+	// value under "meta:NAME", the store key under "store", the rest as the
+	// harness likes. nil if there is no such item.
 	Snapshot func(name string) (map[string]string, error)
 
 	// Wait lets d pass on the clock that the store goes by. nil: it is real.
 	Wait func(d time.Duration)
+
+	// Traffic is what was asked of the store so far by the source, the other
+	// writer, or both. nil: it is not counted.
+	Traffic func() sources.Cost
+
+	// Mark is another one after each write to anything in the store, also to
+	// what no listing shows. nil: such writes are not seen.
+	Mark func() (string, error)
+
+	// Version is the snapshot of a version that the store keeps (Undo.Version).
+	// nil: it keeps none.
+	Version func(name, version string) (map[string]string, error)
 }
 
 // Run runs every test of the suite that the harness has the means for.
@@ -61,7 +82,14 @@ func Run(t *testing.T, h Harness) {
 		needs bool
 		run   func(*testing.T, *store)
 	}{
+		{"NotBegun", true, testNotBegun},
+		{"BeginLook", true, testBeginLook},
+		{"BeginWrite", true, testBeginWrite},
+		{"Finish", true, testFinish},
+		{"Close", true, testClose},
 		{"Empty", true, testEmpty},
+		{"Name", true, testName},
+		{"RefView", true, testRefView},
 		{"ListEachOnce", true, testListEachOnce},
 		{"ListResumes", true, testListResumes},
 		{"ListStops", true, testListStops},
@@ -84,6 +112,13 @@ func Run(t *testing.T, h Harness) {
 		{"ConflictDelete", true, testConflictDelete},
 		{"ConflictBornAgain", true, testConflictBornAgain},
 		{"Inverse", true, testInverse},
+		{"Undo", true, testUndo},
+		{"UndoUnread", h.Splices, testUndoUnread},
+		{"Cost", true, testCost},
+		{"Assumed", true, testAssumed},
+		{"ApplyStore", len(h.StoreKeys) > 0, testApplyStore},
+		{"ApplyBody", h.Rewrite, testApplyBody},
+		{"BodyRefused", h.Rewrite, testBodyRefused},
 		{"Cancelled", true, testCancelled},
 		{"Unsupported", true, testUnsupported},
 	} {
@@ -92,7 +127,11 @@ func Run(t *testing.T, h Harness) {
 				t.Skip("the store does not have what this test is about")
 			}
 			t.Parallel()
-			test.run(t, &store{Store: h.Open(t), h: h})
+			s := &store{Store: h.Open(t), h: h}
+			if !strings.HasPrefix(test.name, "Begin") && test.name != "NotBegun" {
+				s.begin(t, sources.Write)
+			}
+			test.run(t, s)
 		})
 	}
 }
@@ -101,6 +140,30 @@ func Run(t *testing.T, h Harness) {
 type store struct {
 	Store
 	h Harness
+}
+
+func (s *store) begin(t *testing.T, m sources.Mode) {
+	t.Helper()
+	if err := s.Source.Begin(t.Context(), m); err != nil {
+		t.Fatalf("Begin(%v): %v", m, err)
+	}
+}
+
+// mark is the store's, or at least what a listing and the other writer see.
+func (s *store) mark(t *testing.T, names ...string) string {
+	t.Helper()
+	seen := ""
+	for _, name := range names {
+		seen += fmt.Sprint(name, s.snapshot(t, name), "\n")
+	}
+	if s.Mark == nil {
+		return seen
+	}
+	m, err := s.Mark()
+	if err != nil {
+		t.Fatalf("the mark of the store: %v", err)
+	}
+	return seen + m
 }
 
 var meta = map[string]string{"kept": "as it is", "changed": "old", "deleted": "going", "empty": ""}
@@ -177,6 +240,7 @@ func (s *store) list(t *testing.T, span sources.Span, after sources.Cursor) []so
 		if err != nil {
 			t.Fatalf("List(%v, %q): %v", span, after, err)
 		}
+		r.View = nil // testRefView looks at it
 		refs = append(refs, r)
 	}
 	return refs
@@ -249,7 +313,7 @@ func (s *store) readHeadAndPlan(t *testing.T, r sources.Ref, e sources.Edit, hea
 		if p.Way == "" {
 			t.Errorf("Plan(%q) does not say its way", r.ID)
 		}
-		if p.Unconditional != s.unconditional(e) {
+		if p.Unconditional != s.unconditional(e) && !p.Assumed {
 			t.Fatalf("Plan(%q) says unconditional: %v, and the harness: %v", r.ID, p.Unconditional, !p.Unconditional)
 		}
 		return p

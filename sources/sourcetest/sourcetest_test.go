@@ -64,9 +64,54 @@ func TestDefects(t *testing.T) {
 		"writes what is gone":                "ConflictDelete",
 		"gone is a conflict":                 "ConflictDelete",
 		"a cancelled context writes":         "Cancelled",
+
+		"works before Begin":        "NotBegun",
+		"Begin with Look writes":    "BeginLook",
+		"a look lets Apply through": "BeginLook",
+		"begins to write once only": "BeginWrite",
+		"Begin touches items":       "BeginWrite",
+		"Begin leaves an item":      "BeginWrite",
+		"Finish undoes":             "Finish",
+		"Finish leaves an item":     "Finish",
+		"finishes once only":        "Finish",
+		"works after Close":         "Close",
+		"Close fails":               "Close",
+		"applies what is assumed":   "Assumed",
+		"plan leaves a mark":        "PlanWritesNothing",
+		"takes a body and splices":  "Unsupported",
+
+		"no names":                               "Name",
+		"names change with the revision":         "Name",
+		"a view forgets its name":                "Name",
+		"brings old items along":                 "RefView",
+		"brings items without metadata":          "RefView",
+		"brings the heads of items only":         "RefView",
+		"brings items that cannot be planned on": "RefView",
+
+		"the cost lacks a request":              "Cost",
+		"the cost has a request too many":       "Cost",
+		"the cost is that of the old body":      "Cost",
+		"the cost lacks what is fetched":        "Cost",
+		"no undo":                               "Undo",
+		"two undos":                             "Undo",
+		"the undo forgets what was deleted":     "Undo",
+		"the undo leaves what was added":        "Undo",
+		"the undo is at the old offsets":        "Undo",
+		"an undo that could be had is not":      "Undo",
+		"an undo of what was not read":          "UndoUnread",
+		"an undo by a version that is not kept": "UndoUnread",
+
+		"the store key is not shown":              "ApplyStore",
+		"a store key is not moved with the rest":  "ApplyStore",
+		"the store key is lost":                   "ApplyStore",
+		"metadata is not changed with a new body": "ApplyBody",
+		"makes the new body of the head":          "ApplyBody",
+		"takes any new body":                      "BodyRefused",
+		"a new body lands over another":           "BodyRefused",
 	} {
 		t.Run(defect, func(t *testing.T) {
-			cmd := exec.Command(os.Args[0], "-test.run=^TestMemory$", "-test.v")
+			t.Parallel()
+			cmd := exec.Command(os.Args[0], "-test.run=^TestMemory$/^"+found+"$", "-test.v")
 			cmd.Env = append(os.Environ(), "SOURCETEST_DEFECT="+defect)
 			out, err := cmd.CombinedOutput()
 			if err == nil {

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -29,7 +28,7 @@ type locks struct {
 }
 
 func (s *Source) openLocks(ctx context.Context) error {
-	out, err := s.api.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &s.c.Bucket})
+	out, err := s.client.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &s.c.Bucket})
 	switch {
 	case err == nil:
 		s.locks.bucket = out.ObjectLockConfiguration != nil && out.ObjectLockConfiguration.ObjectLockEnabled == types.ObjectLockEnabledEnabled
@@ -62,10 +61,10 @@ func (s *Source) checkLocks(ctx context.Context, key string) error {
 		return fmt.Errorf("reading the locks of %s: %w", s.name(key), err)
 	}
 	const none = "NoSuchObjectLockConfiguration"
-	if _, err := s.api.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && awserr.Code(err) != none {
+	if _, err := s.client.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && awserr.Code(err) != none {
 		return s.objectError(whereWrite, "reading the retention of", key, "s3:GetObjectRetention", err)
 	}
-	if _, err := s.api.GetObjectLegalHold(ctx, &s3.GetObjectLegalHoldInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && awserr.Code(err) != none {
+	if _, err := s.client.GetObjectLegalHold(ctx, &s3.GetObjectLegalHoldInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && awserr.Code(err) != none {
 		return s.objectError(whereWrite, "reading the legal hold of", key, "s3:GetObjectLegalHold", err)
 	}
 	s.locks.proven.Store(true)
@@ -83,26 +82,4 @@ func dropExpiredRetention(h map[string]string, date string) {
 		delete(h, "X-Amz-Object-Lock-Mode")
 		delete(h, "X-Amz-Object-Lock-Retain-Until-Date")
 	}
-}
-
-// checkAnnotations refuses objects that a PutObject would take the annotations
-// from; a copy takes them along. No answer to a HEAD says that there are any.
-// Only AWS has annotations; elsewhere the request might be taken for another.
-func (s *Source) checkAnnotations(ctx context.Context, key string) error {
-	if s.c.Canary {
-		return nil
-	}
-	out, err := s.api.ListObjectAnnotations(ctx, &s3.ListObjectAnnotationsInput{
-		Bucket: &s.c.Bucket, Key: &key, MaxAnnotationResults: aws.Int32(1),
-	})
-	switch {
-	case unknownOperation(err):
-		return nil
-	case err != nil:
-		return s.objectError(whereWrite, "reading the annotations of", key, "s3:ListObjectAnnotations", err)
-	case len(out.Annotations) > 0:
-		return &sources.SkipError{Reason: "annotations", Detail: s.name(key) +
-			" has annotations, which are lost when its body is written anew; take them off and put them back afterwards"}
-	}
-	return nil
 }

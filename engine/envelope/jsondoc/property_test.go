@@ -282,9 +282,11 @@ func FuzzJSON(f *testing.F) {
 	format := jsonFormat(f, append(generatedFields, "")...)
 	b := must[binding.Binding](f)(binding.New(nil, "c", "{json:/*}{field:a}"))
 	bound := must[envelope.Format](f)(jsondoc.New([]string{"/*/k", "/*"}, b, b64.Choice{Said: b64.Std | b64.Padded}))
+	conforming := harness(f)
 	f.Fuzz(func(t *testing.T, doc, blob []byte) {
 		v := sources.View{Size: int64(len(doc)), Head: doc}
 		bound.Parse(v)
+		formattest.Check(t, conforming, v)
 
 		// One document is valid for us when it is for encoding/json.
 		if !bytes.ContainsAny(doc, "\n") && !bytes.HasPrefix(doc, []byte("\ufeff")) && len(bytes.TrimSpace(doc)) > 0 {

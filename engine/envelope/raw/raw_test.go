@@ -294,8 +294,10 @@ func FuzzRaw(f *testing.F) {
 	f.Add([]byte("QUJD\n"), []byte("ab"))
 	f.Add([]byte(" -_-_\r\n-_-_\r\n"), all255)
 	f.Add([]byte("\ufeff+/+/QQ=="), []byte{})
+	conforming := harness()
 	f.Fuzz(func(t *testing.T, body, blob []byte) {
 		v := sources.View{Size: int64(len(body)), Head: body}
+		formattest.Check(t, conforming, v)
 		format := rawFormat(t, b64.Choice{})
 		e, err := format.Parse(v)
 		if err != nil {

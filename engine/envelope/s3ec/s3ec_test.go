@@ -21,7 +21,7 @@ import (
 
 func equalMeta(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }
 
-func readJSON(t *testing.T, name string, into any) {
+func readJSON(t testing.TB, name string, into any) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
@@ -39,7 +39,7 @@ type vector struct {
 	Context map[string]string `json:"encryption_context"`
 }
 
-func vectorView(t *testing.T, name string) sources.View {
+func vectorView(t testing.TB, name string) sources.View {
 	t.Helper()
 	var object struct{ Metadata map[string]string }
 	readJSON(t, name+".meta.json", &object)
@@ -418,6 +418,7 @@ func FuzzS3EC(f *testing.F) {
 	}
 	f.Add("o.instruction", []byte(`{"x-amz-3":1}`), "", "", "", "", "", "", "", "", "", "", []byte{})
 	f.Add("o", []byte(""), "", blob, "", "aXY=", "", "", "kms", "", "=?UTF-8?B?eyJhIjoiw4PCqyJ9?=", "", []byte{0})
+	conforming := harness(f)
 	f.Fuzz(func(t *testing.T, id string, head []byte, key, keyV2, key3, iv, d, i, wrapAlg, w, matDesc, context string, blob []byte) {
 		meta := map[string][]byte{}
 		for name, value := range map[string]string{
@@ -429,6 +430,7 @@ func FuzzS3EC(f *testing.F) {
 			}
 		}
 		v := sources.View{Ref: sources.Ref{ID: id, Name: id}, Size: int64(len(head)), Head: head, Meta: meta}
+		formattest.Check(t, conforming, v)
 		before := maps.Clone(meta)
 		e, err := s3ec.New().Parse(v)
 		if !equalMeta(meta, before) {

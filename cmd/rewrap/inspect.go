@@ -205,7 +205,7 @@ func (j *job) look(ctx context.Context, s streams, id string) (*inspection, erro
 	var err error
 	if asks {
 		j.openCurrent()
-		if se, err = openSession(ctx, j, s, true); err != nil {
+		if se, err = openSession(ctx, j, s, toLook); err != nil {
 			return nil, err
 		}
 	} else {

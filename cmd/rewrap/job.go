@@ -22,7 +22,7 @@ import (
 	"rewrap/engine/envelope/jsondoc"
 	"rewrap/engine/envelope/raw"
 	"rewrap/engine/envelope/s3ec"
-	"rewrap/engine/keys"
+	"rewrap/engine/keys/kms"
 )
 
 // job is what run and verify were asked to do.
@@ -163,7 +163,7 @@ func (j *job) parse(args []string) error {
 	if _, err := j.formats(); err != nil {
 		return err
 	}
-	if _, err := keys.ParseVerify(j.verify); err != nil {
+	if _, err := kms.ParseVerify(j.verify); err != nil {
 		return err
 	}
 	if _, err := j.match(); err != nil {

@@ -14,13 +14,13 @@ import (
 	"text/tabwriter"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"rewrap/engine/keys/keyring"
 	"rewrap/sources/cloud"
+	"rewrap/sources/cloud/arn"
 	"rewrap/sources/cloud/awserr"
 )
 
@@ -68,7 +68,7 @@ func newKeyringCreate(s streams) *cobra.Command {
 			if w.key != "" {
 				kept = "encrypted by " + w.key
 			}
-			return came(s, false, nil, "key %d is the primary key of %s, which is %s", id, args[0], kept)
+			return printResult(s, false, nil, "key %d is the primary key of %s, which is %s", id, args[0], kept)
 		},
 	}
 	cmd.Flags().StringVar(&template, "template", "AES256_GCM", "the key's template `NAME`, as tinkey has it: "+strings.Join(keyring.Templates(), ", ")+"; each also with _RAW")
@@ -92,7 +92,7 @@ func newKeyringRotate(s streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return came(s, false, nil, "key %d is the primary key of %s", id, args[0])
+			return printResult(s, false, nil, "key %d is the primary key of %s", id, args[0])
 		},
 	}
 	cmd.Flags().StringVar(&template, "template", "", "the new key's template `NAME`; default: as the primary key")
@@ -118,7 +118,7 @@ func newKeyringStatus(s streams, verb, short string, enabled bool) *cobra.Comman
 			if err != nil {
 				return err
 			}
-			return came(s, false, nil, "key %d of %s is %sd", id, args[0], verb)
+			return printResult(s, false, nil, "key %d of %s is %sd", id, args[0], verb)
 		},
 	}
 	w.flags(cmd.Flags())
@@ -165,7 +165,7 @@ encrypted keyring has that in the clear beside the keys.`,
 	return cmd
 }
 
-// exactly are the arguments of a command that wants these and no others.
+// exactly checks the arguments of a command that takes these and no others.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != len(names) {
@@ -175,8 +175,7 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// change changes a keyring until a signal to stop; do then takes back what it
-// has begun.
+// change changes a keyring. After a signal do undoes what it has begun.
 func (w *wrapFlags) change(cmd *cobra.Command, do func(context.Context, keyring.Wrapping) error) error {
 	ctx, release := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer release()
@@ -190,7 +189,7 @@ func (w *wrapFlags) change(cmd *cobra.Command, do func(context.Context, keyring.
 	return keyringError(err, "")
 }
 
-// keyringError tells wrong usage from the rest.
+// keyringError gives wrong usage its exit code.
 func keyringError(err error, prefix string) error {
 	switch {
 	case errors.Is(err, keyring.ErrTemplate):
@@ -215,7 +214,7 @@ func (w *wrapFlags) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&w.context, "context", nil, "a pair `k=v` of the encryption context that the file is bound to; repeatable")
 }
 
-// open is wrapping for a command that does nothing else with KMS.
+// open does the same as wrapping, for a command that calls KMS for nothing else.
 func (w *wrapFlags) open(ctx context.Context) (keyring.Wrapping, error) {
 	c := cloud.New(cloud.Config{Connections: 4})
 	if w.key != "" {
@@ -226,7 +225,7 @@ func (w *wrapFlags) open(ctx context.Context) (keyring.Wrapping, error) {
 	return w.wrapping(c)
 }
 
-// wrapping needs a cloud that is configured, where there is a key.
+// wrapping needs a cloud that is configured, if a key is named.
 func (w *wrapFlags) wrapping(c *cloud.Cloud) (keyring.Wrapping, error) {
 	pairs := make(map[string]string, len(w.context))
 	for _, p := range w.context {
@@ -243,11 +242,7 @@ func (w *wrapFlags) wrapping(c *cloud.Cloud) (keyring.Wrapping, error) {
 		}
 		return keyring.Wrapping{}, nil
 	}
-	region := ""
-	if a, err := arn.Parse(w.key); err == nil {
-		region = a.Region
-	}
-	return kmsWrapping(c.KMS(region), w.key, w.prefix, pairs), nil
+	return kmsWrapping(c.KMS(arn.Region(w.key)), w.key, w.prefix, pairs), nil
 }
 
 // maxDirect is the most that KMS encrypts itself (KMS API Reference, Encrypt,
@@ -259,15 +254,16 @@ const maxDirect = 4096
 func kmsWrapping(client *kms.Client, key, prefix string, pairs map[string]string) keyring.Wrapping {
 	refused := func(err error, action string) error {
 		hint := ""
-		switch awserr.Code(err) {
-		case "AccessDeniedException":
+		meaning, plain := awserr.KMS(err)
+		switch meaning {
+		case awserr.Denied:
 			hint = "; it needs " + action
-		case "InvalidCiphertextException":
+		case awserr.BadBlob:
 			hint = "; the file is damaged, or bound to another context: see --" + prefix + "context"
-		case "IncorrectKeyException":
+		case awserr.WrongKey:
 			hint = "; another key encrypted the file: see --" + prefix + "kms"
 		}
-		return fmt.Errorf("by %s: %w%s", key, awserr.Plain(err), hint)
+		return fmt.Errorf("by %s: %w%s", key, plain, hint)
 	}
 	return keyring.Wrapping{
 		Context: pairs,

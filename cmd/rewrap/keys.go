@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rewrap/engine/keys"
+	"rewrap/cmd/rewrap/internal/keyadmin"
 )
 
 func newKeys(s streams) *cobra.Command {
@@ -69,12 +69,15 @@ not be looked at; 75 interrupted.`,
 // the one with the smallest quota, 100 a second.
 const keysRPS = 200
 
+// keysAtOnce is for how many requests side by side connections are kept open.
+const keysAtOnce = 8
+
 type keysCommand struct {
 	all, require, json bool
 	rps                rate
 }
 
-// keyNames refuses what can be the name of no key, before anybody is asked.
+// keyNames refuses names that no key can have, before any call is made.
 func keyNames(names []string) error {
 	for _, name := range names {
 		switch {
@@ -87,17 +90,18 @@ func keyNames(names []string) error {
 	return nil
 }
 
-// couldBeKey: a word without digit, slash or colon is no id, ARN or alias.
+// couldBeKey says whether a word can be an id, ARN or alias: each of them has a
+// digit, a slash or a colon.
 func couldBeKey(name string) bool { return strings.ContainsAny(name, "0123456789/:") }
 
-// administer does something with keys until it is done or a signal comes.
-func administer(s streams, rps rate, do func(ctx context.Context, a *keys.Admin) error) error {
+// administer runs a command on keys until it is done or a signal comes.
+func administer(s streams, rps rate, do func(ctx context.Context, a *keyadmin.Admin) error) error {
 	_, stop, _, release := interruptible(func(string, ...any) {})
 	defer release()
-	clients := newCloud(8, rps, rate{}, speak(s.err))
+	clients := newCloud(keysAtOnce, rps, rate{}, speak(s.err))
 	err := clients.Configure(stop)
 	if err == nil {
-		err = do(stop, &keys.Admin{Client: func(region string) keys.AdminAPI { return clients.KMS(region) }})
+		err = do(stop, &keyadmin.Admin{Client: func(region string) keyadmin.API { return clients.KMS(region) }})
 	}
 	var exit *exitError
 	if err != nil && stop.Err() != nil && !errors.As(err, &exit) {
@@ -111,17 +115,17 @@ func administer(s streams, rps rate, do func(ctx context.Context, a *keys.Admin)
 
 // keysReport is what --json prints.
 type keysReport struct {
-	Keys            []keys.KeyInfo `json:"keys"`
-	Read            int            `json:"read"`             // keys that something could be read of
+	Keys            []keyadmin.Key `json:"keys"`
+	Read            int            `json:"read"`             // keys of which at least something could be read
 	WithoutRotation []string       `json:"without_rotation"` // customer keys that could rotate by themselves and do not
-	RotationUnknown []string       `json:"rotation_unknown"` // keys of which that could not be told
+	RotationUnknown []string       `json:"rotation_unknown"` // keys for which that is unknown
 	Notice          string         `json:"notice,omitempty"`
 }
 
-func reportOf(c keys.Census) keysReport {
+func reportOf(c keyadmin.Overview) keysReport {
 	r := keysReport{Keys: c.Keys, WithoutRotation: []string{}, RotationUnknown: []string{}, Notice: c.Notice}
 	if r.Keys == nil {
-		r.Keys = []keys.KeyInfo{}
+		r.Keys = []keyadmin.Key{}
 	}
 	for i := range r.Keys {
 		k := &r.Keys[i]
@@ -139,13 +143,13 @@ func reportOf(c keys.Census) keysReport {
 }
 
 func (c *keysCommand) show(s streams, names []string) error {
-	return administer(s, c.rps, func(ctx context.Context, a *keys.Admin) error {
+	return administer(s, c.rps, func(ctx context.Context, a *keyadmin.Admin) error {
 		a.Progress = slowly(speak(s.err))
-		census, err := a.Census(ctx, names, c.all)
+		found, err := a.Look(ctx, names, c.all)
 		if err != nil {
 			return err
 		}
-		r := reportOf(census)
+		r := reportOf(found)
 		if c.json {
 			err = json.NewEncoder(s.out).Encode(r)
 		} else {
@@ -158,10 +162,10 @@ func (c *keysCommand) show(s streams, names []string) error {
 	})
 }
 
-// keysNotice is how long nothing is said of how far a census is.
+// keysNotice is the time between two lines that say how many keys were read.
 const keysNotice = 3 * time.Second
 
-// slowly says now and then how far a census is that takes its time.
+// slowly says now and then how many keys were read, if that takes long.
 func slowly(say func(string, ...any)) func(done, of int) {
 	var mu sync.Mutex
 	last := time.Now()
@@ -196,8 +200,8 @@ func (r *keysReport) verdict(require bool) error {
 		}
 		return &exitError{exitNotOn, errors.New(strings.Join(says, "; "))}
 	}
-	// Of the keys that were listed one that may not be read is a row; one that
-	// was asked for by name is missing from the answer.
+	// A listed key that may not be read is a row like others. A key that was
+	// asked for by name is missing from the answer.
 	for _, k := range r.Keys {
 		if k.Given != "" && k.Error != "" {
 			return &exitError{exitFailed, fmt.Errorf("%s", k.Error)}

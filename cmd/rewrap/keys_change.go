@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"rewrap/engine/keys"
+	"rewrap/cmd/rewrap/internal/keyadmin"
 )
 
 // oneKey makes sure that there is one argument, and that it can be a key.
@@ -29,10 +29,10 @@ func oneKey(what string, args []string) error {
 	return nil
 }
 
-// came prints what a command came to, as a line or as JSON. A change that was
-// made is told in any case, and the exit code is 1 also after a signal: nobody
-// shall make it again for not having heard of it.
-func came(s streams, asJSON bool, v any, format string, args ...any) error {
+// printResult prints the result of a command, as a line or as JSON. A change that
+// was made is always printed, with exit code 1 if standard output is closed, even
+// after a signal, so that no script repeats it.
+func printResult(s streams, asJSON bool, v any, format string, args ...any) error {
 	signal.Ignore(syscall.SIGPIPE) // or a reader that left would end the program here
 	text := oneLine(fmt.Sprintf(format, args...))
 	line := text
@@ -50,13 +50,13 @@ func came(s streams, asJSON bool, v any, format string, args ...any) error {
 	return nil
 }
 
-// The days between automatic rotations; 0: not given.
+// period is the time between automatic rotations, in days; 0: not given.
 type period int
 
 func (p *period) Set(s string) error {
 	n, err := strconv.Atoi(s)
-	if err != nil || n < keys.MinPeriod || n > keys.MaxPeriod {
-		return fmt.Errorf("it takes %d to %d days", keys.MinPeriod, keys.MaxPeriod)
+	if err != nil || n < keyadmin.MinPeriod || n > keyadmin.MaxPeriod {
+		return fmt.Errorf("it takes %d to %d days", keyadmin.MinPeriod, keyadmin.MaxPeriod)
 	}
 	*p = period(n)
 	return nil
@@ -65,21 +65,21 @@ func (p *period) Set(s string) error {
 func (p *period) String() string { return strconv.Itoa(int(*p)) }
 func (p *period) Type() string   { return "days" }
 
-// What --json prints of a change: what it is now, and what it was.
+// What --json prints about a change: the state now, and the state before.
 type (
 	rotationChange struct {
-		Key      string        `json:"key"`
-		Changed  bool          `json:"changed"`
-		Rotation keys.Rotation `json:"rotation"`
-		Was      keys.Rotation `json:"was"`
+		Key      string            `json:"key"`
+		Changed  bool              `json:"changed"`
+		Rotation keyadmin.Rotation `json:"rotation"`
+		Was      keyadmin.Rotation `json:"was"`
 	}
 	materialChange struct {
-		Key             string        `json:"key"`
-		Changed         bool          `json:"changed"`  // this command began a rotation; false: one was under way
-		Complete        bool          `json:"complete"` // its material is current
-		CurrentMaterial string        `json:"current_material"`
-		Was             string        `json:"was"`
-		OnDemand        keys.OnDemand `json:"on_demand"`
+		Key             string            `json:"key"`
+		Changed         bool              `json:"changed"`  // this command began a rotation; false: one was under way
+		Complete        bool              `json:"complete"` // its material is current
+		CurrentMaterial string            `json:"current_material"`
+		Was             string            `json:"was"`
+		OnDemand        keyadmin.OnDemand `json:"on_demand"`
 	}
 	aliasChange struct {
 		Alias   string `json:"alias"`
@@ -108,26 +108,26 @@ command again makes it, or says that it was made.`,
 			if err := oneKey("KEY", args); err != nil {
 				return err
 			}
-			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keys.Admin) error {
+			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keyadmin.Admin) error {
 				k, before, after, err := a.EnableRotation(ctx, args[0], int(days))
 				if err != nil {
 					return err
 				}
 				change := rotationChange{k.ARN, before != after, after, before}
 				if !change.Changed {
-					return came(s, asJSON, change, "%s: unchanged, rotation was on already: %s", k.ARN, rotationText(after))
+					return printResult(s, asJSON, change, "%s: unchanged, rotation was on already: %s", k.ARN, rotationText(after))
 				}
-				return came(s, asJSON, change, "%s: rotation is on: %s (it was: %s)", k.ARN, rotationText(after), rotationText(before))
+				return printResult(s, asJSON, change, "%s: rotation is on: %s (it was: %s)", k.ARN, rotationText(after), rotationText(before))
 			})
 		},
 	}
-	cmd.Flags().Var(&days, "period", fmt.Sprintf("`DAYS` between rotations, %d to %d (default %d, or what the key has)", keys.MinPeriod, keys.MaxPeriod, keys.DefaultPeriod))
+	cmd.Flags().Var(&days, "period", fmt.Sprintf("`DAYS` between rotations, %d to %d (default %d, or what the key has)", keyadmin.MinPeriod, keyadmin.MaxPeriod, keyadmin.DefaultPeriod))
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object on standard output")
 	return cmd
 }
 
-// mustAsk says whether a question is to be asked, and refuses where it cannot
-// be.
+// mustAsk says whether the command has to ask before it changes anything. It is
+// an error where there is no terminal to ask on.
 func mustAsk(s streams, yes bool, why string) (bool, error) {
 	if yes {
 		return false, nil
@@ -171,7 +171,7 @@ asks for a second one.`,
 			if err != nil {
 				return err
 			}
-			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keys.Admin) error {
+			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keyadmin.Admin) error {
 				r := rotation{s, a, wait, asJSON, timeout}
 				return r.run(ctx, args[0], ask)
 			})
@@ -188,7 +188,7 @@ asks for a second one.`,
 // rotation is one call of keys rotate.
 type rotation struct {
 	s            streams
-	a            *keys.Admin
+	a            *keyadmin.Admin
 	wait, asJSON bool
 	timeout      time.Duration
 }
@@ -206,7 +206,7 @@ func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 	}
 	begin := p.Since.IsZero()
 	if begin {
-		r.say("%s: %d of %d rotations on demand used so far; the current key material is %s", arn, p.Used, keys.MaxOnDemand, orElse(old, "not named by the endpoint"))
+		r.say("%s: %d of %d rotations on demand used so far; the current key material is %s", arn, p.Used, keyadmin.MaxOnDemand, orElse(old, "not named by the endpoint"))
 		if ask {
 			if !confirm(ctx, r.s) {
 				return errNotConfirmed
@@ -224,44 +224,44 @@ func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 	} else {
 		r.say("%s: a rotation on demand is under way since %s; no other is started", arn, p.Since.UTC().Format(time.RFC3339))
 	}
-	change := materialChange{Key: arn, Changed: begin, CurrentMaterial: old, Was: old, OnDemand: keys.OnDemand{Used: p.Used, Limit: keys.MaxOnDemand}}
+	change := materialChange{Key: arn, Changed: begin, CurrentMaterial: old, Was: old, OnDemand: keyadmin.OnDemand{Used: p.Used, Limit: keyadmin.MaxOnDemand}}
 	if !r.wait {
 		what := "rotation begun"
 		if !begin {
 			what = "unchanged, a rotation is under way"
 		}
-		return came(r.s, r.asJSON, change, "%s: %s, %d of %d used; KMS encrypts under %s until it is complete: wait for new material in rewrap keys %s before rewrap run",
-			arn, what, p.Used, keys.MaxOnDemand, orElse(old, "the old key material"), arn)
+		return printResult(r.s, r.asJSON, change, "%s: %s, %d of %d used; KMS encrypts under %s until it is complete: wait for new material in rewrap keys %s before rewrap run",
+			arn, what, p.Used, keyadmin.MaxOnDemand, orElse(old, "the old key material"), arn)
 	}
 	material, err := r.await(ctx, p)
 	if err != nil {
 		return &exitError{exitFailed, err}
 	}
 	change.Complete, change.CurrentMaterial = true, material
-	if err := came(r.s, r.asJSON, change, "%s: the current key material is %s (it was %s), %d of %d rotations on demand used", arn, material, old, p.Used, keys.MaxOnDemand); err != nil {
+	if err := printResult(r.s, r.asJSON, change, "%s: the current key material is %s (it was %s), %d of %d rotations on demand used", arn, material, old, p.Used, keyadmin.MaxOnDemand); err != nil {
 		return err
 	}
 	r.say("nothing is re-encrypted by that; next: rewrap run SOURCE --from %s", arn)
 	return nil
 }
 
-// still makes sure that the key is as it was when the question was asked,
-// which may have stood for long.
-func (r *rotation) still(ctx context.Context, p keys.RotationPlan) error {
+// still makes sure that the key is as it was when the question was asked. The
+// answer may have come much later.
+func (r *rotation) still(ctx context.Context, p keyadmin.RotationPlan) error {
 	now, err := r.a.PlanRotation(ctx, p.Key.ARN)
 	switch {
 	case err != nil:
 		return err
 	case now.Key.CurrentMaterial != p.Key.CurrentMaterial, now.Used != p.Used:
 		return fmt.Errorf("%[1]s was rotated meanwhile: %[2]d of %[3]d used, the current key material is %[4]s. No rotation was started; look again with rewrap keys %[1]s",
-			p.Key.ARN, now.Used, keys.MaxOnDemand, orElse(now.Key.CurrentMaterial, "not named by the endpoint"))
+			p.Key.ARN, now.Used, keyadmin.MaxOnDemand, orElse(now.Key.CurrentMaterial, "not named by the endpoint"))
 	}
 	return nil
 }
 
 const rotationNotice = 30 * time.Second
 
-func (r *rotation) await(ctx context.Context, p keys.RotationPlan) (string, error) {
+func (r *rotation) await(ctx context.Context, p keyadmin.RotationPlan) (string, error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, fmt.Errorf("no new key material within %v", r.timeout))
 	defer cancel()
@@ -307,7 +307,7 @@ the alias named; the same command again makes it, or says that it was made.`,
 			if err != nil {
 				return err
 			}
-			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keys.Admin) error {
+			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keyadmin.Admin) error {
 				return moveAlias(ctx, s, a, args[0], to, ask, asJSON)
 			})
 		},
@@ -318,7 +318,7 @@ the alias named; the same command again makes it, or says that it was made.`,
 	return cmd
 }
 
-func moveAlias(ctx context.Context, s streams, a *keys.Admin, alias, to string, ask, asJSON bool) error {
+func moveAlias(ctx context.Context, s streams, a *keyadmin.Admin, alias, to string, ask, asJSON bool) error {
 	say := speak(s.err)
 	m, err := a.PlanAliasMove(ctx, alias, to)
 	if err != nil {
@@ -326,14 +326,14 @@ func moveAlias(ctx context.Context, s streams, a *keys.Admin, alias, to string, 
 	}
 	change := aliasChange{m.Alias, !m.Done(), m.To.ARN, m.From.ARN}
 	if m.Done() {
-		return came(s, asJSON, change, "%s: unchanged, it names %s already", m.Alias, m.To.ARN)
+		return printResult(s, asJSON, change, "%s: unchanged, it names %s already", m.Alias, m.To.ARN)
 	}
 	if ask {
 		say("%s names %s and shall name %s: whoever encrypts by it uses that key from then on", m.Alias, m.From.ARN, m.To.ARN)
 		if !confirm(ctx, s) {
 			return errNotConfirmed
 		}
-		// The question may have stood for long.
+		// The answer may have come much later.
 		now, err := a.PlanAliasMove(ctx, alias, to)
 		switch {
 		case err != nil:
@@ -346,7 +346,7 @@ func moveAlias(ctx context.Context, s streams, a *keys.Admin, alias, to string, 
 	if err := a.MoveAlias(ctx, m); err != nil {
 		return err
 	}
-	if err := came(s, asJSON, change, "%s: names %s (it was %s)", m.Alias, m.To.ARN, m.From.ARN); err != nil {
+	if err := printResult(s, asJSON, change, "%s: names %s (it was %s)", m.Alias, m.To.ARN, m.From.ARN); err != nil {
 		return err
 	}
 	if m.From.Symmetric() {

@@ -168,7 +168,7 @@ func TestKeysToldOfChanges(t *testing.T) {
 	}
 	// administer lets such an error through, also after a signal.
 	var exit *exitError
-	if err := came(streams{out: full, err: new(bytes.Buffer)}, false, nil, "done"); !errors.As(err, &exit) || exit.code != exitFailed {
+	if err := printResult(streams{out: full, err: new(bytes.Buffer)}, false, nil, "done"); !errors.As(err, &exit) || exit.code != exitFailed {
 		t.Error(err)
 	}
 }

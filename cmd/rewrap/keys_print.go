@@ -9,14 +9,14 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"rewrap/engine/keys"
+	"rewrap/cmd/rewrap/internal/keyadmin"
 )
 
-var kindNames = map[keys.Kind]string{
-	keys.KindCustomStore: "custom store", keys.KindHMAC: "HMAC", keys.KindAWSManaged: "AWS managed",
+var kindNames = map[keyadmin.Kind]string{
+	keyadmin.KindCustomStore: "custom store", keyadmin.KindHMAC: "HMAC", keyadmin.KindAWSManaged: "AWS managed",
 }
 
-func kindName(k keys.Kind) string { return orElse(kindNames[k], string(k)) }
+func kindName(k keyadmin.Kind) string { return orElse(kindNames[k], string(k)) }
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
@@ -121,7 +121,7 @@ func fold(head, text string) string {
 
 // commonPlace is the account and Region that all keys are in; "" if there is
 // no such.
-func commonPlace(all []keys.KeyInfo) string {
+func commonPlace(all []keyadmin.Key) string {
 	place := ""
 	for _, k := range all {
 		p := strings.Split(k.ARN, ":")
@@ -137,11 +137,11 @@ func commonPlace(all []keys.KeyInfo) string {
 	return place
 }
 
-func rotationCell(k *keys.KeyInfo) string {
+func rotationCell(k *keyadmin.Key) string {
 	switch {
 	case k.Rotation == nil && len(k.Unread) > 0:
 		return "?"
-	case k.Rotation == nil || k.Kind == keys.KindImported:
+	case k.Rotation == nil || k.Kind == keyadmin.KindImported:
 		return "-"
 	case !k.Rotation.Enabled:
 		return "off"
@@ -152,7 +152,7 @@ func rotationCell(k *keys.KeyInfo) string {
 }
 
 // rotationText says a rotation in a few words, with what KMS tells of it.
-func rotationText(r keys.Rotation) string {
+func rotationText(r keyadmin.Rotation) string {
 	if !r.Enabled {
 		return "off"
 	}
@@ -168,11 +168,11 @@ func rotationText(r keys.Rotation) string {
 
 // onDemand is how many of the rotations on demand are used; "" of a key that
 // has none.
-func onDemand(k *keys.KeyInfo) string {
+func onDemand(k *keyadmin.Key) string {
 	switch {
 	case k.OnDemand != nil:
 		return fmt.Sprintf("on demand %d of %d used", k.OnDemand.Used, k.OnDemand.Limit)
-	case k.Kind == keys.KindSymmetric || k.Kind == keys.KindImported:
+	case k.Kind == keyadmin.KindSymmetric || k.Kind == keyadmin.KindImported:
 		return "on demand ? used"
 	}
 	return ""
@@ -180,7 +180,7 @@ func onDemand(k *keys.KeyInfo) string {
 
 // details are the lines below a key's row, with its ARN where whole is set. What KMS
 // told is folded; an error is not, since it is copied and searched for.
-func details(k *keys.KeyInfo, whole bool) (lines []string) {
+func details(k *keyadmin.Key, whole bool) (lines []string) {
 	const indent = "    "
 	add := func(parts ...string) {
 		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
@@ -228,7 +228,7 @@ func details(k *keys.KeyInfo, whole bool) (lines []string) {
 	return lines
 }
 
-func nextRotation(k *keys.KeyInfo) string {
+func nextRotation(k *keyadmin.Key) string {
 	if k.Rotation == nil {
 		return ""
 	}
@@ -257,7 +257,7 @@ func replicaRegions(arns []string) string {
 	return "replicas in " + strings.Join(regions, " ")
 }
 
-func materialLine(m keys.Material) string {
+func materialLine(m keyadmin.Material) string {
 	line := fmt.Sprintf("%-12s  %-11s", short(m.ID), m.State)
 	switch {
 	case !m.Date.IsZero():
@@ -277,7 +277,7 @@ func materialLine(m keys.Material) string {
 
 // legend is the rule of each kind that is in the table.
 func (r *keysReport) legend(w io.Writer) {
-	seen, multi := make(map[keys.Kind]bool), false
+	seen, multi := make(map[keyadmin.Kind]bool), false
 	for i := range r.Keys {
 		seen[r.Keys[i].Kind] = true
 		multi = multi || r.Keys[i].MultiRegion != nil
@@ -286,12 +286,12 @@ func (r *keysReport) legend(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	rule := func(name, rule string) { fmt.Fprintln(w, fold(fmt.Sprintf("%-15s", name+":"), rule)) }
-	for _, k := range []keys.Kind{keys.KindSymmetric, keys.KindImported, keys.KindCustomStore, keys.KindAsymmetric, keys.KindHMAC, keys.KindAWSManaged} {
+	for _, k := range []keyadmin.Kind{keyadmin.KindSymmetric, keyadmin.KindImported, keyadmin.KindCustomStore, keyadmin.KindAsymmetric, keyadmin.KindHMAC, keyadmin.KindAWSManaged} {
 		if seen[k] {
 			rule(kindName(k), k.Rule())
 		}
 	}
 	if multi {
-		rule("multi-Region", keys.MultiRegionRule)
+		rule("multi-Region", keyadmin.MultiRegionRule)
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"rewrap/bench/emulator"
-	"rewrap/engine/keys"
+	"rewrap/cmd/rewrap/internal/keyadmin"
 )
 
 // about gives a hook the request's body, and lets it answer by an error code;
@@ -93,7 +93,7 @@ func TestKeysShowsEveryKind(t *testing.T) {
 	if len(r.Keys) != 7 || r.Read != 7 || len(r.RotationUnknown) != 0 || len(r.WithoutRotation) != 2 {
 		t.Errorf("%+v", r)
 	}
-	if k := r.Keys[0]; k.ARN != app || k.Kind != keys.KindSymmetric || k.CurrentMaterial != material || k.Rotation.PeriodDays != 180 || len(k.Materials) != 2 {
+	if k := r.Keys[0]; k.ARN != app || k.Kind != keyadmin.KindSymmetric || k.CurrentMaterial != material || k.Rotation.PeriodDays != 180 || len(k.Materials) != 2 {
 		t.Errorf("%+v", k)
 	}
 	if w.emu.Counters()["kms:RotateKeyOnDemand"] != 1 || w.emu.Counters()["kms:Decrypt"]+w.emu.Counters()["kms:ReEncrypt"] != 0 {
@@ -101,9 +101,9 @@ func TestKeysShowsEveryKind(t *testing.T) {
 	}
 }
 
-func table(t *testing.T, require bool, all ...keys.KeyInfo) string {
+func table(t *testing.T, require bool, all ...keyadmin.Key) string {
 	t.Helper()
-	r := reportOf(keys.Census{Keys: all, Notice: "aliases are not shown: \x1b[2J"})
+	r := reportOf(keyadmin.Overview{Keys: all, Notice: "aliases are not shown: \x1b[2J"})
 	var b strings.Builder
 	if err := r.print(&b, require); err != nil {
 		t.Fatal(err)
@@ -120,25 +120,25 @@ func TestKeysTable(t *testing.T) {
 	t.Parallel()
 	const arn = "arn:aws:kms:us-east-1:111122223333:key/"
 	at := time.Date(2027, 3, 4, 5, 6, 7, 0, time.UTC)
-	on := &keys.Rotation{Enabled: true, PeriodDays: 365, Next: at}
+	on := &keyadmin.Rotation{Enabled: true, PeriodDays: 365, Next: at}
 	long := strings.Repeat("0123456789abcdef", 4)
 	for name, c := range map[string]struct {
-		k    keys.KeyInfo
+		k    keyadmin.Key
 		says []string
 	}{
-		"not read":         {keys.KeyInfo{ARN: arn + "1", Aliases: []string{"alias/x"}, Error: "no\nway"}, []string{"\n1    ?     ?      ?\n    alias/x\n    not read: no\\nway\n"}},
-		"named, not read":  {keys.KeyInfo{Given: "alias/x", Error: "no"}, []string{"\nalias/x  ?     ?      ?\n", "rotation not known: alias/x\n"}},
-		"part not read":    {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Unread: []string{"rotation: denied"}}, []string{"  ?\n", "    on demand ? used\n", "not read: rotation: denied", "rotation not known: " + arn + "1\n"}},
-		"imported":         {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindImported, Rotation: &keys.Rotation{}, OnDemand: &keys.OnDemand{Used: 3, Limit: 25}, ValidTo: at}, []string{"  -\n", "    on demand 3 of 25 used\n", "its imported material expires on 2027-03-04;"}},
-		"rotates never":    {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindHMAC, Created: at}, []string{"  -\n", "    created 2027-03-04\n"}},
-		"AWS managed":      {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindAWSManaged, Rotation: on}, []string{"  365 days\n", "    next rotation 2027-03-04\n"}},
-		"no list":          {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Rotation: on, CurrentMaterial: long}, []string{"\n    0123456789ab  CURRENT\n"}},
-		"no period":        {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Rotation: &keys.Rotation{Enabled: true}}, []string{"  on\n"}},
-		"under way":        {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindSymmetric, Rotation: &keys.Rotation{Pending: at}}, []string{"a rotation on demand is under way since 2027-03-04 05:06:07 UTC"}},
-		"hostile":          {keys.KeyInfo{ARN: arn + "1\n2", Kind: keys.KindSymmetric, State: "Ena\nbled\t", Rotation: on, Aliases: []string{"alias/x\ny\x1b"}}, []string{`  Ena\nbled\t  `, `alias/x\ny\x1b`}},
-		"hostile place":    {keys.KeyInfo{ARN: "arn:aws:kms:us\x1b:1\n:key/1", Kind: keys.KindSymmetric, Rotation: &keys.Rotation{}}, []string{`no automatic rotation: arn:aws:kms:us\x1b:1\n:key/1`}},
-		"expires, pending": {keys.KeyInfo{ARN: arn + "1", Kind: keys.KindImported, Materials: []keys.Material{{ID: long, State: "PENDING_ROTATION", ImportState: "IMPORTED", ValidTo: at}}}, []string{"\n    0123456789ab  PENDING_ROTATION  IMPORTED  expires 2027-03-04\n"}},
-		"replica": {keys.KeyInfo{ARN: arn + "mrk-1", Kind: keys.KindSymmetric, Rotation: &keys.Rotation{}, MultiRegion: &keys.MultiRegion{Type: "REPLICA", Primary: "arn:aws:kms:eu-west-1:111122223333:key/mrk-1"}},
+		"not read":         {keyadmin.Key{ARN: arn + "1", Aliases: []string{"alias/x"}, Error: "no\nway"}, []string{"\n1    ?     ?      ?\n    alias/x\n    not read: no\\nway\n"}},
+		"named, not read":  {keyadmin.Key{Given: "alias/x", Error: "no"}, []string{"\nalias/x  ?     ?      ?\n", "rotation not known: alias/x\n"}},
+		"part not read":    {keyadmin.Key{ARN: arn + "1", Kind: keyadmin.KindSymmetric, Unread: []string{"rotation: denied"}}, []string{"  ?\n", "    on demand ? used\n", "not read: rotation: denied", "rotation not known: " + arn + "1\n"}},
+		"imported":         {keyadmin.Key{ARN: arn + "1", Kind: keyadmin.KindImported, Versions: keyadmin.Versions{Rotation: &keyadmin.Rotation{}, OnDemand: &keyadmin.OnDemand{Used: 3, Limit: 25}}, Dates: keyadmin.Dates{ValidTo: at}}, []string{"  -\n", "    on demand 3 of 25 used\n", "its imported material expires on 2027-03-04;"}},
+		"rotates never":    {keyadmin.Key{ARN: arn + "1", Kind: keyadmin.KindHMAC, Dates: keyadmin.Dates{Created: at}}, []string{"  -\n", "    created 2027-03-04\n"}},
+		"AWS managed":      {keyadmin.Key{ARN: arn + "1", Kind: keyadmin.KindAWSManaged, Versions: keyadmin.Versions{Rotation: on}}, []string{"  365 days\n", "    next rotation 2027-03-04\n"}},
+		"no list":          {keyadmin.Key{ARN: arn + "1", Kind: keyadmin.KindSymmetric, Versions: keyadmin.Versions{Rotation: on, CurrentMaterial: long}}, []string{"\n    0123456789ab  CURRENT\n"}},
+		"no period":        {keyadmin.Key{ARN: arn + "1", Kind: keyadmin.KindSymmetric, Versions: keyadmin.Versions{Rotation: &keyadmin.Rotation{Enabled: true}}}, []string{"  on\n"}},
+		"under way":        {keyadmin.Key{ARN: arn + "1", Kind: keyadmin.KindSymmetric, Versions: keyadmin.Versions{Rotation: &keyadmin.Rotation{Pending: at}}}, []string{"a rotation on demand is under way since 2027-03-04 05:06:07 UTC"}},
+		"hostile":          {keyadmin.Key{ARN: arn + "1\n2", Kind: keyadmin.KindSymmetric, Description: keyadmin.Description{State: "Ena\nbled\t"}, Versions: keyadmin.Versions{Rotation: on}, Aliases: []string{"alias/x\ny\x1b"}}, []string{`  Ena\nbled\t  `, `alias/x\ny\x1b`}},
+		"hostile place":    {keyadmin.Key{ARN: "arn:aws:kms:us\x1b:1\n:key/1", Kind: keyadmin.KindSymmetric, Versions: keyadmin.Versions{Rotation: &keyadmin.Rotation{}}}, []string{`no automatic rotation: arn:aws:kms:us\x1b:1\n:key/1`}},
+		"expires, pending": {keyadmin.Key{ARN: arn + "1", Kind: keyadmin.KindImported, Versions: keyadmin.Versions{Materials: []keyadmin.Material{{ID: long, State: "PENDING_ROTATION", ImportState: "IMPORTED", ValidTo: at}}}}, []string{"\n    0123456789ab  PENDING_ROTATION  IMPORTED  expires 2027-03-04\n"}},
+		"replica": {keyadmin.Key{ARN: arn + "mrk-1", Kind: keyadmin.KindSymmetric, Versions: keyadmin.Versions{Rotation: &keyadmin.Rotation{}}, MultiRegion: &keyadmin.MultiRegion{Type: "REPLICA", Primary: "arn:aws:kms:eu-west-1:111122223333:key/mrk-1"}},
 			[]string{"no automatic rotation: " + arn + "mrk-1, a replica; turn it on at its primary key arn:aws:kms:eu-west-1:111122223333:key/mrk-1\n"}},
 	} {
 		out := table(t, true, c.k, c.k)
@@ -159,15 +159,21 @@ func TestKeysTableFits(t *testing.T) {
 	at := time.Date(2027, 3, 4, 5, 6, 7, 0, time.UTC)
 	long := strings.Repeat("0123456789abcdef", 4)
 	aliases := []string{"alias/production/payments/ledger", "alias/production/payments/ledger-of-last-year", "alias/" + strings.Repeat("long", 20)}
-	k := keys.KeyInfo{
-		ARN: "arn:aws:kms:us-east-1:111122223333:key/" + id, Manager: "CUSTOMER", Spec: "SYMMETRIC_DEFAULT", Usage: "ENCRYPT_DECRYPT", Origin: "EXTERNAL_KEY_STORE",
-		State: "PendingDeletion", KeyStore: "cks-1234567890abcdef0", Created: at, Deletion: at, ValidTo: at, Aliases: aliases,
-		Rotation: &keys.Rotation{Enabled: true, PeriodDays: 2560, Next: at, Pending: at}, OnDemand: &keys.OnDemand{Used: 25, Limit: 25},
-		Materials:   []keys.Material{{ID: long, State: "PENDING_MULTI_REGION_IMPORT_AND_ROTATION", ImportState: "PENDING_IMPORT", ValidTo: at}, {ID: long, State: "NON_CURRENT", Type: "ON_DEMAND", Date: at, ImportState: "IMPORTED", ValidTo: at}},
-		MultiRegion: &keys.MultiRegion{Type: "PRIMARY", Replicas: []string{other, other, other, other, other, other}},
+	k := keyadmin.Key{
+		ARN: "arn:aws:kms:us-east-1:111122223333:key/" + id, Aliases: aliases,
+		Description: keyadmin.Description{
+			Manager: "CUSTOMER", Spec: "SYMMETRIC_DEFAULT", Usage: "ENCRYPT_DECRYPT", Origin: "EXTERNAL_KEY_STORE",
+			State: "PendingDeletion", KeyStore: "cks-1234567890abcdef0",
+		},
+		Dates: keyadmin.Dates{Created: at, Deletion: at, ValidTo: at},
+		Versions: keyadmin.Versions{
+			Rotation: &keyadmin.Rotation{Enabled: true, PeriodDays: 2560, Next: at, Pending: at}, OnDemand: &keyadmin.OnDemand{Used: 25, Limit: 25},
+			Materials: []keyadmin.Material{{ID: long, State: "PENDING_MULTI_REGION_IMPORT_AND_ROTATION", ImportState: "PENDING_IMPORT", ValidTo: at}, {ID: long, State: "NON_CURRENT", Type: "ON_DEMAND", Date: at, ImportState: "IMPORTED", ValidTo: at}},
+		},
+		MultiRegion: &keyadmin.MultiRegion{Type: "PRIMARY", Replicas: []string{other, other, other, other, other, other}},
 	}
-	var all []keys.KeyInfo
-	for _, kind := range []keys.Kind{keys.KindSymmetric, keys.KindImported, keys.KindCustomStore, keys.KindAsymmetric, keys.KindHMAC, keys.KindAWSManaged} {
+	var all []keyadmin.Key
+	for _, kind := range []keyadmin.Kind{keyadmin.KindSymmetric, keyadmin.KindImported, keyadmin.KindCustomStore, keyadmin.KindAsymmetric, keyadmin.KindHMAC, keyadmin.KindAWSManaged} {
 		k.Kind = kind
 		all = append(all, k)
 	}

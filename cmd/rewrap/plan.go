@@ -240,14 +240,11 @@ func (j *job) outsideSource(name, dir string) error {
 }
 
 func (j *job) plan(ctx context.Context, s streams, size int) (*plan, error) {
-	se, err := openSession(ctx, j, s, true)
+	se, err := openSession(ctx, j, s, toForecast)
 	if err != nil {
 		return nil, err
 	}
 	defer se.close()
-	if se.kms != nil {
-		se.kms.TryTargetLast() // or what a call costs that tries a wrong key is not what it costs a run
-	}
 	opened := se.asked()
 	all := sample{size: size}
 	if err := all.draw(ctx, se.source, se.match); err != nil {
@@ -447,7 +444,7 @@ func (r *rehearsal) plan(opened, listed, looked asked, all *sample) *plan {
 	p.From = se.confirmed(p)
 
 	// Which key goes with which material is learned once, however many items
-	// there are; see [keys.KMS].
+	// there are; see [kms.KMS].
 	materials := make(map[[2]string]bool)
 	for _, k := range p.Keys {
 		materials[[2]string{k.Key, k.Material}] = true

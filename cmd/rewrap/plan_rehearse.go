@@ -9,9 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/aws/aws-sdk-go-v2/service/kms/types"
-
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/engine/envelope"
@@ -136,18 +133,17 @@ func (f variants) Parse(v sources.View) (envelope.Envelope, error) {
 	return e, nil
 }
 
-// asker asks the key service, and counts the calls that it takes.
+// asker asks the key service, and adds up the calls that a run would make.
 type asker struct {
 	keys.Rewrapper
 	r *rehearsal
 }
 
 func (a asker) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewrapped, error) {
-	var n calls
-	got, err := a.Rewrapper.Rewrap(context.WithValue(ctx, callsKey{}, &n), w)
-	a.r.reencrypts.Add(n.all.Load())
-	if err == nil { // else each blob like this one costs as much
-		a.r.learning.Add(n.wrong.Load())
+	got, err := a.Rewrapper.Rewrap(ctx, w)
+	a.r.reencrypts.Add(int64(got.Calls))
+	if err == nil { // after an error, each blob like this one costs as much
+		a.r.learning.Add(int64(got.Misses))
 	}
 	if got.Deduplicated {
 		a.r.repeats.Add(1)
@@ -156,26 +152,6 @@ func (a asker) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.Rewr
 		a.r.decrypts.Add(int64(a.Traits().Opens))
 	}
 	return got, err
-}
-
-// calls are those of ReEncrypt that one wrapped key took; its context carries
-// them, under callsKey.
-type calls struct{ all, wrong atomic.Int64 }
-
-type callsKey struct{}
-
-// counted is the key service, with calls counted where the context asks for it.
-type counted struct{ keys.API }
-
-func (c counted) ReEncrypt(ctx context.Context, in *kms.ReEncryptInput, opts ...func(*kms.Options)) (*kms.ReEncryptOutput, error) {
-	out, err := c.API.ReEncrypt(ctx, in, opts...)
-	if n, ok := ctx.Value(callsKey{}).(*calls); ok {
-		n.all.Add(1)
-		if errors.As(err, new(*types.IncorrectKeyException)) {
-			n.wrong.Add(1)
-		}
-	}
-	return out, err
 }
 
 func (r *rehearsal) observe(ev engine.Event) {

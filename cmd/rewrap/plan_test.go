@@ -25,7 +25,7 @@ import (
 	"rewrap/engine/envelope/b64"
 	"rewrap/engine/envelope/binding"
 	"rewrap/engine/envelope/raw"
-	"rewrap/engine/keys"
+	kmskeys "rewrap/engine/keys/kms"
 	"rewrap/engine/move"
 	"rewrap/sources"
 	s3source "rewrap/sources/s3"
@@ -268,8 +268,8 @@ func TestPlanOfAWS(t *testing.T) {
 	if err := se.source.Begin(t.Context(), sources.Look); err != nil {
 		t.Fatal(err)
 	}
-	client := func(string) keys.API { return counted{w.kms} }
-	if se.kms, err = keys.OpenKMS(t.Context(), keys.Config{Client: client, From: j.from, ReadOnly: true}); err != nil {
+	client := func(string) kmskeys.API { return w.kms }
+	if se.kms, err = kmskeys.Open(t.Context(), kmskeys.Config{Client: client, From: j.from, Look: true, TargetFirst: true}); err != nil {
 		t.Fatal(err)
 	}
 	blobs, err := raw.New(binding.Binding{}, b64.Choice{})

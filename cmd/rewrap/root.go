@@ -10,7 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rewrap/engine/keys"
+	"rewrap/cmd/rewrap/internal/keyadmin"
+	"rewrap/engine/keys/kms"
 )
 
 // Exit codes, as people's scripts know them.
@@ -65,11 +66,10 @@ func run(args []string, s streams) int {
 
 func exitCode(err error) int {
 	var exit *exitError
-	var wrong *keys.UsageError
 	switch {
 	case errors.As(err, &exit):
 		return exit.code
-	case errors.As(err, &wrong):
+	case errors.As(err, new(*kms.UsageError)), errors.As(err, new(*keyadmin.UsageError)):
 		return exitUsage
 	}
 	return exitFailed

@@ -76,7 +76,7 @@ func (j *job) run(s streams) (err error) {
 		}
 		return err
 	}
-	se, err := openSession(opening, j, s, false)
+	se, err := openSession(opening, j, s, toMove)
 	if err != nil {
 		return interrupted(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"rewrap/engine/envelope"
 	"rewrap/engine/keys"
 	"rewrap/engine/keys/keyring"
+	"rewrap/engine/keys/kms"
 	"rewrap/sources"
 	"rewrap/sources/cloud"
 )
@@ -31,7 +32,7 @@ type session struct {
 	// endpoint is the one that takes the place of S3; "": AWS itself, or a directory.
 	endpoint  string
 	source    sources.Source
-	kms       *keys.KMS        // nil: the job re-wraps locally
+	kms       *kms.KMS         // nil: the job re-wraps locally
 	local     *keyring.Keyring // nil: the job re-wraps with KMS
 	format    envelope.Format
 	rewrapper keys.Rewrapper
@@ -39,9 +40,18 @@ type session struct {
 	say       func(format string, args ...any) // a line for people, on standard error
 }
 
+// purpose is what a session is opened for.
+type purpose int
+
+const (
+	toMove     purpose = iota // wrapped keys are moved
+	toForecast                // nothing is written, and KMS is asked as in a run
+	toLook                    // nothing is written, and the target is tried first
+)
+
 // openSession opens the source and the keys, and finds out whether the job can
 // be done at all. It writes nothing anywhere.
-func openSession(ctx context.Context, j *job, s streams, readOnly bool) (_ *session, err error) {
+func openSession(ctx context.Context, j *job, s streams, why purpose) (_ *session, err error) {
 	se := &session{job: j, dir: j.stateDir(), say: speak(s.err)}
 	defer func() {
 		if err != nil {
@@ -55,7 +65,7 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (_ *sess
 	if err != nil {
 		return nil, err
 	}
-	verify, err := keys.ParseVerify(j.verify)
+	verify, err := kms.ParseVerify(j.verify)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +79,7 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (_ *sess
 		}
 	}
 	var pinned map[string]string
-	if !readOnly && !j.restart {
+	if why == toMove && !j.restart {
 		st, err := checkpoint.Read(se.dir)
 		switch {
 		case err == nil && !st.Snapshot.Ended:
@@ -92,9 +102,9 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (_ *sess
 		se.rewrapper = se.local
 		return se, nil
 	}
-	se.kms, err = keys.OpenKMS(ctx, keys.Config{
-		Client: func(region string) keys.API { return counted{se.cloud.KMS(region)} }, From: j.from, To: j.to, Verify: verify,
-		Region: se.cloud.Region(), Pinned: pinned, ReadOnly: readOnly, Notice: func(msg string) { se.say("%s", msg) },
+	se.kms, err = kms.Open(ctx, kms.Config{
+		Client: func(region string) kms.API { return se.cloud.KMS(region) }, From: j.from, To: j.to, Verify: verify,
+		Region: se.cloud.Region(), Pinned: pinned, Look: why != toMove, TargetFirst: why == toLook, Notice: func(msg string) { se.say("%s", msg) },
 	})
 	if err != nil {
 		return nil, err
@@ -104,8 +114,8 @@ func openSession(ctx context.Context, j *job, s streams, readOnly bool) (_ *sess
 }
 
 // newCloud makes the clients of a command that makes so many calls at once.
-func newCloud(calls int, kms, store rate, say func(string, ...any)) *cloud.Cloud {
-	return cloud.New(cloud.Config{Connections: calls * 4, KMS: kms.perSecond, Store: store.perSecond, Notice: func(msg string) { say("%s", msg) }})
+func newCloud(calls int, keyRate, storeRate rate, say func(string, ...any)) *cloud.Cloud {
+	return cloud.New(cloud.Config{Connections: calls * 4, KMS: keyRate.perSecond, Store: storeRate.perSecond, Notice: func(msg string) { say("%s", msg) }})
 }
 
 // close lets go of the source. Nothing is lost by an error of that: every edit
@@ -151,7 +161,7 @@ func (se *session) openKeyring(ctx context.Context, pinned map[string]string) (*
 	}
 	for name, is := range k.Targets() {
 		if was, ok := pinned[name]; ok && was != is {
-			return nil, &keys.MovedError{Key: name, Was: was, Is: is}
+			return nil, &kms.MovedError{Key: name, Was: was, Is: is}
 		}
 	}
 	return k, nil
@@ -177,7 +187,7 @@ func (se *session) identity() []checkpoint.Field {
 	}
 	// A key is the same by the same name; what an alias points to may have
 	// moved when the next pass begins, but not within one.
-	key := func(name string, k keys.Key) {
+	key := func(name string, k kms.Key) {
 		given := k.Given
 		if k.Only != "" {
 			given += "@" + k.Only
@@ -223,9 +233,9 @@ func (j *job) scope() []checkpoint.Field {
 
 // from are the source keys in one order: the order in which they are tried is
 // no part of the job.
-func (se *session) from() []keys.Key {
+func (se *session) from() []kms.Key {
 	from := se.kms.From()
-	slices.SortFunc(from, func(a, b keys.Key) int {
+	slices.SortFunc(from, func(a, b kms.Key) int {
 		return cmp.Or(strings.Compare(a.Given, b.Given), strings.Compare(a.Only, b.Only))
 	})
 	return from

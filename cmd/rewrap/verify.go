@@ -68,7 +68,7 @@ func (j *job) runVerify(s streams) error {
 	defer release()
 	j.openCurrent()
 	began := time.Now().UTC()
-	se, err := openSession(ctx, j, s, true)
+	se, err := openSession(ctx, j, s, toLook)
 	if err != nil {
 		if ctx.Err() != nil {
 			return &exitError{exitStopped, context.Cause(ctx)}

@@ -23,7 +23,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"rewrap/engine/keys"
+	kmskeys "rewrap/engine/keys/kms"
 	"rewrap/sources"
 	"rewrap/sources/cloud/pace"
 	s3source "rewrap/sources/s3"
@@ -74,7 +74,7 @@ func TestThrottledForEver(t *testing.T) {
 			r := c.retryer("KMS", c.kms)
 			r.s.now = clock
 			client := kms.NewFromConfig(c.aws, func(o *kms.Options) { o.Retryer, o.APIOptions = r, append(o.APIOptions, r.watch) })
-			_, err = keys.OpenKMS(t.Context(), keys.Config{Client: func(string) keys.API { return client }, To: "alias/a"})
+			_, err = kmskeys.Open(t.Context(), kmskeys.Config{Client: func(string) kmskeys.API { return client }, To: "alias/a"})
 		}
 		var run *sources.RunError
 		if !errors.As(err, &run) || run.Strikes > 1 || !errors.Is(err, sources.ErrThrottled) || !strings.Contains(err.Error(), "without one answer") {
@@ -170,7 +170,7 @@ func TestCredentialsEnd(t *testing.T) {
 	for _, inner := range []error{errors.New("the SSO session has expired"), answered(404, "ResourceNotFoundException"), answered(403, "AccessDenied")} {
 		c := cloudAt(srv.URL, provider{aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, inner })}, nil)
 		_, bucketErr := s3source.BucketRegion(t.Context(), c.S3(""), "bucket")
-		_, keyErr := keys.OpenKMS(t.Context(), keys.Config{Client: func(region string) keys.API { return c.KMS(region) }, To: "alias/a"})
+		_, keyErr := kmskeys.Open(t.Context(), kmskeys.Config{Client: func(region string) kmskeys.API { return c.KMS(region) }, To: "alias/a"})
 		for name, err := range map[string]error{"S3": bucketErr, "KMS": keyErr} {
 			var run *sources.RunError
 			if !errors.Is(err, sources.ErrCredentials) || !errors.Is(err, inner) || !errors.As(err, &run) || run.Strikes > 1 || !strings.Contains(run.Hint, "credentials") {

@@ -203,9 +203,14 @@ func templateOf(name string) (*tinkpb.KeyTemplate, error) {
 }
 
 // newFor makes keys until one has an id that suits the keyring. Ids are random,
-// and each must be the keyring's only one. All that a key wraps begins with its
-// id, which must not need + or /, nor - or _, in base64: else nothing under the
-// key could be written without knowing the alphabet.
+// and must differ within a keyring.
+//
+// Every blob that a key wraps begins with the key's id. base64 has two alphabets:
+// one has + and / where the other has - and _. If the id needed one of these
+// characters, every blob of the key would, and each would read differently in
+// the two alphabets. So such an id is not taken. The rest of a blob is random;
+// [Keyring.Rewrap] can then seal again until a blob needs none of these
+// characters, and writes blobs that both alphabets read alike.
 func newFor(ks *tinkpb.Keyset, generate func() (*tinkpb.Keyset_Key, error)) (*tinkpb.Keyset_Key, error) {
 	for {
 		k, err := generate()

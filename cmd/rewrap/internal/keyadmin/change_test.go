@@ -1,4 +1,4 @@
-package keys_test
+package keyadmin_test
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"rewrap/engine/keys"
+	"rewrap/cmd/rewrap/internal/keyadmin"
 )
 
 // A rotation is one of 25: where its answer is lost, the key is asked, and the
@@ -45,7 +45,7 @@ func TestBeginRotationOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 0) // a rotation is complete at once: a second one would count
 			arn := w.key()
-			direct := w.apis[home]
+			direct := w.In(home).KMS
 			var sent atomic.Int32
 			front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				status, code := c.fails(int(sent.Add(1)), func() { w.rotate(arn) })
@@ -61,7 +61,7 @@ func TestBeginRotationOnce(t *testing.T) {
 				o.BaseEndpoint = &front.URL
 				o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = 5, time.Millisecond })
 			})
-			a := &keys.Admin{Client: func(string) keys.AdminAPI { return split{direct, eager} }, Sleep: w.clock.sleep}
+			a := &keyadmin.Admin{Client: func(string) keyadmin.API { return split{direct, eager} }, Sleep: w.Clock.Sleep}
 			p, err := a.PlanRotation(t.Context(), arn)
 			must(t, p, err)
 			err = a.BeginRotation(t.Context(), p)
@@ -76,7 +76,7 @@ func TestBeginRotationOnce(t *testing.T) {
 			if n := int(sent.Load()); n != c.sent {
 				t.Errorf("sent %d times", n)
 			}
-			if k := w.census(arn).Keys[0]; k.OnDemand.Used != c.used {
+			if k := w.look(arn).Keys[0]; k.OnDemand.Used != c.used {
 				t.Errorf("%d rotations used", k.OnDemand.Used)
 			}
 		})
@@ -110,13 +110,13 @@ func TestAwaitRotation(t *testing.T) {
 	if n := w.calls("RotateKeyOnDemand"); n != 0 {
 		t.Error("a second rotation was begun")
 	}
-	began, looks := w.clock.now(), 0
+	began, looks := w.Clock.Now(), 0
 	material, err := a.AwaitRotation(t.Context(), again, func() { looks++ })
 	must(t, material, err)
-	if material == p.Key.CurrentMaterial || material != w.material(arn) {
+	if material == p.Key.CurrentMaterial || material != w.Material(arn) {
 		t.Errorf("material %s", material)
 	}
-	if d := w.clock.now().Sub(began); d < 100*time.Second || d > 106*time.Second || looks < 5 {
+	if d := w.Clock.Now().Sub(began); d < 100*time.Second || d > 106*time.Second || looks < 5 {
 		t.Errorf("waited %v with %d looks", d, looks)
 	}
 	if p, err = a.PlanRotation(t.Context(), arn); err != nil || p.Used != 1 {
@@ -125,7 +125,7 @@ func TestAwaitRotation(t *testing.T) {
 
 	// A key that stops to serve is not waited for.
 	must(t, 0, a.BeginRotation(t.Context(), p))
-	w.disable(arn)
+	w.Disable(arn)
 	_, err = a.AwaitRotation(t.Context(), p, nil)
 	contains(t, err, "in state Disabled", "enable-key")
 }
@@ -158,13 +158,13 @@ func TestPlanRotationReadsOneTime(t *testing.T) {
 	var once atomic.Bool
 	w.hook(nil, func(_, op string, _, _ object) {
 		if op == "DescribeKey" && once.CompareAndSwap(false, true) {
-			w.kms.ServeHTTP(httptest.NewRecorder(), rotateRequest(arn))
+			w.Emulator.KMS().ServeHTTP(httptest.NewRecorder(), rotateRequest(arn))
 		}
 	})
 	p, err := a.PlanRotation(t.Context(), arn)
 	must(t, p, err)
 	w.hook(nil, nil)
-	if now := w.material(arn); p.Key.CurrentMaterial != now || p.Used != 1 {
+	if now := w.Material(arn); p.Key.CurrentMaterial != now || p.Used != 1 {
 		t.Errorf("%d used, current %s, and it is %s", p.Used, p.Key.CurrentMaterial, now)
 	}
 	w.describes(arn, nil, []any{object{"KeyMaterialId": "m1", "KeyMaterialState": "CURRENT"}})
@@ -224,7 +224,7 @@ func used(n int) (rotations []any) {
 func TestEnableRotation(t *testing.T) {
 	w := newWorld(t, 0)
 	arn := w.key()
-	w.alias("alias/a", arn)
+	w.Alias("alias/a", arn)
 	for _, c := range []struct {
 		days         int
 		before, want int // 0: off
@@ -252,14 +252,14 @@ func TestEnableRotation(t *testing.T) {
 		})
 		_, before, after, err := w.admin().EnableRotation(t.Context(), arn, 400)
 		must(t, 0, err)
-		if after != (keys.Rotation{Enabled: true, PeriodDays: 400}) || before.PeriodDays == 400 {
+		if after != (keyadmin.Rotation{Enabled: true, PeriodDays: 400}) || before.PeriodDays == 400 {
 			t.Errorf("%+v %+v", before, after)
 		}
 	}
 	w.hook(nil, nil)
 	for _, days := range []int{-1, 1, 89, 2561} {
 		_, _, _, err := w.admin().EnableRotation(t.Context(), arn, days)
-		var u *keys.UsageError
+		var u *keyadmin.UsageError
 		if !errors.As(err, &u) {
 			t.Errorf("%d days: %v", days, err)
 		}
@@ -280,10 +280,10 @@ func TestEnableRotation(t *testing.T) {
 func TestMoveAlias(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
-	w.alias("alias/app", a)
-	w.alias("alias/b", b)
+	w.Alias("alias/app", a)
+	w.Alias("alias/b", b)
 	arnOf := func(name string) string { return strings.Join(strings.SplitN(a, ":", 6)[:5], ":") + ":" + name }
-	move := func(alias, to string) (keys.AliasMove, error) {
+	move := func(alias, to string) (keyadmin.AliasMove, error) {
 		m, err := w.admin().PlanAliasMove(t.Context(), alias, to)
 		if err == nil {
 			err = w.admin().MoveAlias(t.Context(), m)
@@ -292,7 +292,7 @@ func TestMoveAlias(t *testing.T) {
 	}
 	names := func(arn string) {
 		t.Helper()
-		if k := w.census("alias/app").Keys[0]; k.ARN != arn {
+		if k := w.look("alias/app").Keys[0]; k.ARN != arn {
 			t.Errorf("alias/app names %s", k.ARN)
 		}
 	}
@@ -314,11 +314,11 @@ func TestMoveAlias(t *testing.T) {
 
 	dead, off := w.key(), w.key()
 	w.scheduleDeletion(dead)
-	w.disable(off)
-	rsa := w.make(sdk.CreateKeyInput{KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeEncryptDecrypt})
-	mac := w.make(sdk.CreateKeyInput{KeySpec: types.KeySpecHmac256, KeyUsage: types.KeyUsageTypeGenerateVerifyMac})
+	w.Disable(off)
+	rsa := w.KeyOf("", sdk.CreateKeyInput{KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeEncryptDecrypt})
+	mac := w.KeyOf("", sdk.CreateKeyInput{KeySpec: types.KeySpecHmac256, KeyUsage: types.KeyUsageTypeGenerateVerifyMac})
 	for to, says := range map[string]string{
-		w.keyIn(abroad): "is not there", dead: "PendingDeletion", off: "in state Disabled", rsa: "same type", mac: "same type",
+		w.In(abroad).Key(""): "is not there", dead: "PendingDeletion", off: "in state Disabled", rsa: "same type", mac: "same type",
 		"alias/none": "rewrap keys lists",
 	} {
 		_, err := move("alias/app", to)
@@ -327,7 +327,7 @@ func TestMoveAlias(t *testing.T) {
 	}
 	for _, alias := range []string{a, "app", "alias/aws/s3", arnOf("alias/aws/s3"), ""} {
 		_, err := move(alias, b)
-		var u *keys.UsageError
+		var u *keyadmin.UsageError
 		if !errors.As(err, &u) {
 			t.Errorf("%q: %v", alias, err)
 		}

@@ -1,21 +1,21 @@
-package keys
+package kms
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"sync"
 
 	"rewrap/sources"
+	"rewrap/sources/cloud/awserr"
+	"rewrap/sources/cloud/kmskey"
 )
 
-// fate is whether KMS still works with a key that the operator named. The
-// first refusal of such a key ends the run; the calls that wait for their turn
-// at that moment, hundreds of them, are then called off instead of each being
-// refused in its own time, and none is made after.
+// fate says whether KMS still works with a key that the operator named. The
+// first refusal of such a key ends the run. Hundreds of calls may wait for their
+// turn at that moment; they are called off instead of being refused one by one,
+// and no call is made after.
 type fate struct {
 	ctx context.Context // ends with the key; its cause is a *verdict
 	end context.CancelCauseFunc
@@ -26,8 +26,14 @@ func newFate() *fate {
 	return &fate{ctx, end}
 }
 
-// verdict is the error that every call about a refused key ends with. It may
-// take a moment to be known: KMS is asked which key it refuses, and why.
+// refusals finds out, once for each refused key, why KMS refuses it.
+type refusals struct {
+	mu     sync.Mutex // held while a key is condemned
+	asking flights[string, *sources.RunError]
+}
+
+// verdict is the error that every call about a refused key ends with. It takes
+// a moment to be known: KMS is asked which key it refuses, and why.
 type verdict struct {
 	known chan struct{}
 	run   *sources.RunError
@@ -44,7 +50,7 @@ func (v *verdict) wait(ctx context.Context) error {
 	}
 }
 
-// verdictOn is what stands against either of two keys, nil if nothing does.
+// verdictOn returns the verdict on either of two keys; nil if there is none.
 func verdictOn(src, dst *key) *verdict {
 	for _, c := range []*key{src, dst} {
 		if c.named() {
@@ -58,8 +64,8 @@ func verdictOn(src, dst *key) *verdict {
 
 var errRefused = errors.New("the key was refused before")
 
-// during makes a call that concerns two keys, unless one of them is refused
-// before it has ended. What its error means, failed says.
+// during makes a call that concerns two keys. It calls off the call as soon as
+// one of them is refused. [KMS.failed] says what an error means.
 func during[O any](ctx context.Context, src, dst *key, call func(context.Context) (O, error)) (O, error) {
 	if verdictOn(src, dst) != nil {
 		var none O
@@ -75,17 +81,16 @@ func during[O any](ctx context.Context, src, dst *key, call func(context.Context
 	return call(ctx)
 }
 
-// refused is what it means that KMS will not work with one of two keys: the
-// error names it in the text alone.
+// refused is the error for a call in which KMS refused one of two keys; only the
+// text of its answer says which.
 //
-// Where the operator named both, that ends the run whichever it is, and no
-// time is lost before calls are called off. Where an item named one, KMS is
-// asked first.
+// Where the operator named both keys, the run ends whichever it is, and all
+// calls are called off at once. Where an item named one, KMS is asked first.
 func (k *KMS) refused(ctx context.Context, doing error, src, dst *key) error {
 	unclear := fmt.Sprintf("Check the state of the key: aws kms describe-key --key-id %s", src.ARN)
 	if src.named() && dst.named() {
 		return k.condemn(src, dst, func() *sources.RunError {
-			// Others wait for this, so it does not end with this caller.
+			// Other callers wait for this, so it does not end with this one.
 			ctx := context.WithoutCancel(ctx)
 			hint := k.complaint(ctx, src)
 			if hint == "" && dst.ARN != src.ARN {
@@ -99,8 +104,8 @@ func (k *KMS) refused(ctx context.Context, doing error, src, dst *key) error {
 		ask = ask[1:]
 	}
 	for _, c := range ask {
-		run, _, err := k.blaming.do(ctx, c.ARN, func(ctx context.Context) (*sources.RunError, error) {
-			if v := verdictOn(c, c); v != nil { // from a flight that landed since
+		run, _, err := k.refusals.asking.do(ctx, c.ARN, func(ctx context.Context) (*sources.RunError, error) {
+			if v := verdictOn(c, c); v != nil { // reached since, by a flight that has ended
 				return nil, v.wait(ctx)
 			}
 			hint := k.complaint(ctx, c)
@@ -124,15 +129,18 @@ func (k *KMS) refused(ctx context.Context, doing error, src, dst *key) error {
 	return &sources.RunError{Err: doing, Hint: unclear, Strikes: manyStrikes}
 }
 
-// complaint is what KMS says against a key now, and what to do about it; ""
-// if nothing.
+// complaint is why KMS does not work with a key now, and what to do about it; ""
+// if it does.
 func (k *KMS) complaint(ctx context.Context, c *key) string {
-	out, err := c.api.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &c.ARN})
-	if is[*types.NotFoundException](err) {
-		return k.notFoundHint(c)
+	m, err := kmskey.Describe(ctx, c.api, c.ARN)
+	if err != nil {
+		if meaning, _ := awserr.KMS(err); meaning == awserr.NotFound {
+			return k.notFoundHint(c)
+		}
+		return ""
 	}
 	var u *unusableError
-	if err == nil && out.KeyMetadata != nil && errors.As(usable(c.ARN, out.KeyMetadata), &u) {
+	if errors.As(usable(c.ARN, m), &u) {
 		return u.what + ". " + u.hint
 	}
 	return ""
@@ -141,8 +149,8 @@ func (k *KMS) complaint(ctx context.Context, c *key) string {
 // condemn ends all calls about two keys that the operator named, with the
 // error that why finds, or with an earlier one.
 func (k *KMS) condemn(src, dst *key, why func() *sources.RunError) *verdict {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.refusals.mu.Lock()
+	defer k.refusals.mu.Unlock()
 	if v := verdictOn(src, dst); v != nil {
 		return v
 	}

@@ -1,6 +1,6 @@
 //go:build !race
 
-package keys
+package kms
 
 import (
 	"testing"

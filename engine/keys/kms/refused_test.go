@@ -1,4 +1,4 @@
-package keys_test
+package kms_test
 
 import (
 	"context"
@@ -10,12 +10,12 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"rewrap/engine/envelope"
-	"rewrap/engine/keys"
+	"rewrap/engine/keys/kms"
 )
 
 // queue lets one ReEncrypt through for each turn, as a pacer does.
 type queue struct {
-	keys.API
+	kms.API
 	waiting chan struct{}
 	turn    chan struct{}
 }
@@ -45,18 +45,19 @@ func (w *world) blobs(n int, arn string) (blobs [][]byte) {
 func TestRefusedKeyIsNotAskedForAgain(t *testing.T) {
 	const n = 40
 	for name, spoil := range map[string]func(*world, string){
-		"disabled":         (*world).disable,
+		"disabled":         (*world).Disable,
 		"pending deletion": (*world).scheduleDeletion,
 	} {
 		for side, describes := range map[string]int{"source": 1, "target": 2} {
 			t.Run(name+" "+side, func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t, 0)
 				a, b := w.key(), w.key()
 				blobs := w.blobs(n, a)
-				q := &queue{API: w.apis[home], waiting: make(chan struct{}), turn: make(chan struct{})}
-				c := w.config(keys.Config{From: []string{a}, To: b})
-				c.Client = func(string) keys.API { return q }
-				k, err := keys.OpenKMS(t.Context(), c)
+				q := &queue{API: w.In(home).KMS, waiting: make(chan struct{}), turn: make(chan struct{})}
+				c := w.config(kms.Config{From: []string{a}, To: b})
+				c.Client = func(string) kms.API { return q }
+				k, err := kms.Open(t.Context(), c)
 				must(t, k, err)
 				bad := a
 				if side == "target" {
@@ -107,8 +108,8 @@ func TestRefusedTargetOfItemsKeys(t *testing.T) {
 		a := w.key()
 		wks = append(wks, envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a})
 	}
-	k := w.open(keys.Config{To: b})
-	w.disable(b)
+	k := w.open(kms.Config{To: b})
+	w.Disable(b)
 	// All are refused before anybody hears why.
 	var refused sync.WaitGroup
 	refused.Add(n)
@@ -149,16 +150,16 @@ func TestRefusalIsTheKeysOwn(t *testing.T) {
 	w := newWorld(t, 0)
 	a, c := w.key(), w.key()
 	blob := w.seal(a, nil)
-	for _, conf := range []keys.Config{{From: []string{a, c}}, {}} {
+	for _, conf := range []kms.Config{{From: []string{a, c}}, {}} {
 		k := w.open(conf)
 		if conf.From == nil { // met while it was well
 			w.rewrap(k, envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a})
 		}
-		w.disable(a)
+		w.Disable(a)
 		_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, KeyID: a})
 		contains(t, err, "enable-key", a)
 		w.rewrap(k, envelope.WrappedKey{Blob: w.seal(c, nil), KeyID: c})
-		_, err = w.api().EnableKey(t.Context(), &sdk.EnableKeyInput{KeyId: &a})
+		_, err = w.KMS.EnableKey(t.Context(), &sdk.EnableKeyInput{KeyId: &a})
 		must(t, 0, err)
 		_, err = k.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, KeyID: a})
 		if named := conf.From != nil; named != (err != nil) {
@@ -169,7 +170,7 @@ func TestRefusalIsTheKeysOwn(t *testing.T) {
 
 // slow looks keys up when it is told to, and minds its context.
 type slow struct {
-	keys.API
+	kms.API
 	asked, answer chan struct{}
 }
 
@@ -184,15 +185,15 @@ func TestRefusedWhileCallersLeave(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
 	blobs := w.blobs(2, a)
-	s := &slow{w.apis[home], make(chan struct{}, 9), make(chan struct{})}
-	c := w.config(keys.Config{From: []string{a}, To: b})
-	c.Client = func(string) keys.API { return s }
+	s := &slow{w.In(home).KMS, make(chan struct{}, 9), make(chan struct{})}
+	c := w.config(kms.Config{From: []string{a}, To: b})
+	c.Client = func(string) kms.API { return s }
 	go func() { s.answer <- struct{}{}; s.answer <- struct{}{} }()
-	k, err := keys.OpenKMS(t.Context(), c)
+	k, err := kms.Open(t.Context(), c)
 	must(t, k, err)
 	<-s.asked
 	<-s.asked
-	w.disable(a)
+	w.Disable(a)
 	ctx, leave := context.WithCancel(t.Context())
 	left, stayed := make(chan error), make(chan error)
 	go func() { _, err := k.Rewrap(ctx, envelope.WrappedKey{Blob: blobs[0]}); left <- err }()
@@ -207,11 +208,12 @@ func TestRefusedWhileCallersLeave(t *testing.T) {
 }
 
 func TestRotationIsToldOnce(t *testing.T) {
+	t.Parallel()
 	const n = 64
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
 	blobs := w.blobs(n, a)
-	k := w.open(keys.Config{From: []string{a}, To: b})
+	k := w.open(kms.Config{From: []string{a}, To: b})
 	w.rotate(b)
 	var moved sync.WaitGroup // all, before anybody is told where to
 	moved.Add(n)

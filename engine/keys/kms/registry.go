@@ -1,4 +1,4 @@
-package keys
+package kms
 
 import (
 	"context"
@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"rewrap/sources/cloud/arn"
+	"rewrap/sources/cloud/awserr"
+	"rewrap/sources/cloud/kmskey"
 )
 
 // key is a KMS key that is called.
@@ -25,9 +28,9 @@ type key struct {
 
 func (k *key) named() bool { return k.fate != nil }
 
-// registry finds keys by whatever they are called, and remembers. A name is
-// looked up once: where an alias is pointed elsewhere while the run goes on,
-// the run stays with the key that it found first.
+// registry finds keys by id, ARN or alias, and remembers them. A name is looked
+// up once: where an alias is pointed elsewhere during the run, the run stays
+// with the key that it found first.
 type registry struct {
 	client func(region string) API
 	clock  func() time.Time
@@ -61,12 +64,18 @@ func (g *registry) find(ctx context.Context, name string) (*key, error) {
 		if err != nil {
 			k = nil
 		}
-		if err == nil || notFound(err) || accessDenied(err) || is[*unusableError](err) {
+		if err == nil || lasting(err) {
 			g.keep(name, lookup{k, err, g.clock().Add(recallMiss)})
 		}
 		return k, err
 	})
 	return k, err
+}
+
+// lasting says whether an error of a look-up is worth remembering.
+func lasting(err error) bool {
+	meaning, _ := awserr.KMS(err)
+	return notFound(meaning) || meaning == awserr.Denied || errors.As(err, new(*unusableError))
 }
 
 func (g *registry) keep(name string, l lookup) {
@@ -84,21 +93,20 @@ func (g *registry) keep(name string, l lookup) {
 	g.found[name] = l
 }
 
-// assume is a key of which only the ARN is known, where that is enough.
-func (g *registry) assume(arn string, api API) *key {
-	return &key{Key: Key{Given: arn, ARN: arn}, api: api, region: regionOf(arn)}
+// assume returns a key of which only the ARN is known, where that is enough.
+func (g *registry) assume(id string, api API) *key {
+	return &key{Key: Key{Given: id, ARN: id}, api: api, region: arn.Region(id)}
 }
 
 func (g *registry) describe(ctx context.Context, name string) (*key, error) {
-	out, err := g.client(regionOf(name)).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &name})
-	if err != nil {
-		return nil, err
-	}
-	m := out.KeyMetadata
-	if m == nil || aws.ToString(m.Arn) == "" {
+	m, err := kmskey.Describe(ctx, g.client(arn.Region(name)), name)
+	switch {
+	case errors.Is(err, kmskey.ErrNoKey):
 		return nil, &unusableError{
 			what: fmt.Sprintf("the answer of DescribeKey for %s names no key", name),
 			hint: "What answers is no KMS: check AWS_ENDPOINT_URL_KMS and AWS_ENDPOINT_URL."}
+	case err != nil:
+		return nil, err
 	}
 	k := &key{Key: Key{
 		Given:       name,
@@ -109,7 +117,7 @@ func (g *registry) describe(ctx context.Context, name string) (*key, error) {
 		Manager:     string(m.KeyManager),
 		MultiRegion: aws.ToBool(m.MultiRegion),
 	}}
-	k.region = regionOf(k.ARN)
+	k.region = arn.Region(k.ARN)
 	k.api = g.client(k.region)
 	if c := m.MultiRegionConfiguration; c != nil {
 		if c.PrimaryKey != nil {
@@ -135,63 +143,44 @@ func isManaged(err error) bool {
 	return errors.As(err, &u) && u.managed
 }
 
-// usable judges a key by its description. Which states can work: KMS Developer
-// Guide, "Key states of KMS keys". Keys that are not symmetric are refused:
-// their blobs carry no key id, and they have neither context nor rotation.
+// usable judges a key by its description. Keys that are not symmetric are
+// refused: their blobs carry no key id, and they have neither context nor
+// rotation.
 // The policy of an AWS managed key lets nobody use it but through its service,
 // and cannot be changed (KMS Developer Guide, "AWS managed keys").
-func usable(arn string, m *types.KeyMetadata) error {
+func usable(id string, m *types.KeyMetadata) error {
 	if m.KeyManager == types.KeyManagerTypeAws {
 		return &unusableError{
-			what:    fmt.Sprintf("the key %s is an AWS managed key, which callers cannot use directly and whose key policy nobody can change", arn),
+			what:    fmt.Sprintf("the key %s is an AWS managed key, which callers cannot use directly and whose key policy nobody can change", id),
 			hint:    "Create a customer managed key (aws kms create-key) and use that.",
 			managed: true}
 	}
 	if m.KeyUsage != types.KeyUsageTypeEncryptDecrypt && m.KeyUsage != "" {
 		return &unusableError{
-			what: fmt.Sprintf("the key %s is for %s, not for encryption", arn, m.KeyUsage),
+			what: fmt.Sprintf("the key %s is for %s, not for encryption", id, m.KeyUsage),
 			hint: "Give a key whose usage is ENCRYPT_DECRYPT."}
 	}
 	if m.KeySpec != types.KeySpecSymmetricDefault && m.KeySpec != "" {
 		return &unusableError{
-			what: fmt.Sprintf("the key %s is an asymmetric key, %s", arn, m.KeySpec),
+			what: fmt.Sprintf("the key %s is an asymmetric key, %s", id, m.KeySpec),
 			hint: "Only symmetric encryption keys (SYMMETRIC_DEFAULT) can be moved from and to."}
 	}
-	switch m.KeyState {
-	case types.KeyStateEnabled, types.KeyStateUpdating, "":
+	if kmskey.Serves(m.KeyState) {
 		return nil
 	}
-	return &unusableError{what: fmt.Sprintf("the key %s is in state %s", arn, m.KeyState), hint: stateHint(m.KeyState, arn)}
-}
-
-func stateHint(s types.KeyState, arn string) string {
-	switch s {
-	case types.KeyStateDisabled:
-		return fmt.Sprintf("Enable it for the time of the run: aws kms enable-key --key-id %s", arn)
-	case types.KeyStatePendingDeletion:
-		return fmt.Sprintf("What is wrapped under it is lost once it is deleted. Cancel that and enable it: aws kms cancel-key-deletion --key-id %[1]s && aws kms enable-key --key-id %[1]s", arn)
-	case types.KeyStatePendingReplicaDeletion:
-		return "It is a primary key that waits for its replicas to be deleted; cancel its deletion, or use a replica in another Region."
-	case types.KeyStatePendingImport:
-		return fmt.Sprintf("Its key material has expired or was never imported: aws kms import-key-material --key-id %s", arn)
-	case types.KeyStateUnavailable:
-		return "Its custom key store is disconnected: connect it with aws kms connect-custom-key-store."
-	case types.KeyStateCreating:
-		return "It is still being made: try again in a few minutes."
-	}
-	return fmt.Sprintf("See aws kms describe-key --key-id %s", arn)
+	return &unusableError{what: fmt.Sprintf("the key %s is in state %s", id, m.KeyState), hint: kmskey.StateHint(m.KeyState, id)}
 }
 
 var errNoReplica = errors.New("no replica there")
 
-// in is the replica of a multi-Region key in a Region, or the key itself.
+// in returns the replica of a multi-Region key in a Region, or the key itself.
 func (g *registry) in(ctx context.Context, k *key, region string) (*key, error) {
 	if k.region == region {
 		return k, nil
 	}
-	for _, arn := range k.replicas {
-		if regionOf(arn) == region {
-			return g.find(ctx, arn)
+	for _, replica := range k.replicas {
+		if arn.Region(replica) == region {
+			return g.find(ctx, replica)
 		}
 	}
 	return nil, errNoReplica

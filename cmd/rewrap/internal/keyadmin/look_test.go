@@ -1,4 +1,4 @@
-package keys_test
+package keyadmin_test
 
 import (
 	"context"
@@ -16,32 +16,28 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"rewrap/engine/keys"
+	"rewrap/bench/emulator/emulatortest"
+	"rewrap/cmd/rewrap/internal/keyadmin"
 	"rewrap/sources"
 )
 
-func (w *world) admin() *keys.Admin {
-	return &keys.Admin{
-		Client: func(region string) keys.AdminAPI {
+func (w *world) admin() *keyadmin.Admin {
+	return &keyadmin.Admin{
+		Client: func(region string) keyadmin.API {
 			if region == "" {
 				region = home
 			}
-			return w.apis[region]
+			return w.In(region).KMS
 		},
-		Sleep: w.clock.sleep,
+		Sleep: w.Clock.Sleep,
 	}
 }
 
-func (w *world) census(names ...string) keys.Census {
-	w.t.Helper()
-	c, err := w.admin().Census(w.t.Context(), names, true)
-	return must(w.t, c, err)
-}
-
-func (w *world) make(in sdk.CreateKeyInput) string {
-	w.t.Helper()
-	out, err := w.api().CreateKey(w.t.Context(), &in)
-	return *must(w.t, out, err).KeyMetadata.Arn
+func (w *world) look(names ...string) keyadmin.Overview {
+	w.Helper()
+	c, err := w.admin().Look(w.Context(), names, true)
+	w.OK(err)
+	return c
 }
 
 // describes changes what DescribeKey and ListKeyRotations say of one key, for
@@ -64,28 +60,28 @@ func (w *world) describes(arn string, metadata object, rotations []any) {
 	})
 }
 
-func TestCensusKinds(t *testing.T) {
+func TestLookKinds(t *testing.T) {
 	w := newWorld(t, 0)
 	for _, c := range []struct {
-		kind keys.Kind
+		kind keyadmin.Kind
 		in   sdk.CreateKeyInput
 		as   object
 		asks bool // for its rotation
 	}{
-		{keys.KindSymmetric, sdk.CreateKeyInput{}, nil, true},
-		{keys.KindSymmetric, sdk.CreateKeyInput{MultiRegion: aws.Bool(true)}, nil, true},
-		{keys.KindImported, sdk.CreateKeyInput{Origin: types.OriginTypeExternal}, nil, true},
-		{keys.KindCustomStore, sdk.CreateKeyInput{}, object{"Origin": "AWS_CLOUDHSM", "CustomKeyStoreId": "cks-1"}, false},
-		{keys.KindCustomStore, sdk.CreateKeyInput{}, object{"Origin": "EXTERNAL_KEY_STORE"}, false},
-		{keys.KindAsymmetric, sdk.CreateKeyInput{KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeEncryptDecrypt}, nil, false},
-		{keys.KindAsymmetric, sdk.CreateKeyInput{KeySpec: types.KeySpecEccNistP256, KeyUsage: types.KeyUsageTypeSignVerify}, nil, false},
-		{keys.KindHMAC, sdk.CreateKeyInput{KeySpec: types.KeySpecHmac256, KeyUsage: types.KeyUsageTypeGenerateVerifyMac}, nil, false},
-		{keys.KindAWSManaged, sdk.CreateKeyInput{}, object{"KeyManager": "AWS"}, true},
+		{keyadmin.KindSymmetric, sdk.CreateKeyInput{}, nil, true},
+		{keyadmin.KindSymmetric, sdk.CreateKeyInput{MultiRegion: aws.Bool(true)}, nil, true},
+		{keyadmin.KindImported, sdk.CreateKeyInput{Origin: types.OriginTypeExternal}, nil, true},
+		{keyadmin.KindCustomStore, sdk.CreateKeyInput{}, object{"Origin": "AWS_CLOUDHSM", "CustomKeyStoreId": "cks-1"}, false},
+		{keyadmin.KindCustomStore, sdk.CreateKeyInput{}, object{"Origin": "EXTERNAL_KEY_STORE"}, false},
+		{keyadmin.KindAsymmetric, sdk.CreateKeyInput{KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeEncryptDecrypt}, nil, false},
+		{keyadmin.KindAsymmetric, sdk.CreateKeyInput{KeySpec: types.KeySpecEccNistP256, KeyUsage: types.KeyUsageTypeSignVerify}, nil, false},
+		{keyadmin.KindHMAC, sdk.CreateKeyInput{KeySpec: types.KeySpecHmac256, KeyUsage: types.KeyUsageTypeGenerateVerifyMac}, nil, false},
+		{keyadmin.KindAWSManaged, sdk.CreateKeyInput{}, object{"KeyManager": "AWS"}, true},
 	} {
-		arn := w.make(c.in)
+		arn := w.KeyOf("", c.in)
 		w.describes(arn, c.as, nil)
 		w.calls("GetKeyRotationStatus")
-		got := w.census(arn).Keys[0]
+		got := w.look(arn).Keys[0]
 		if got.Kind != c.kind || got.Error != "" || len(got.Unread) > 0 {
 			t.Errorf("%v %v: %+v", c.in, c.as, got)
 		}
@@ -95,24 +91,24 @@ func TestCensusKinds(t *testing.T) {
 		if asked := w.calls("GetKeyRotationStatus") > 0; asked != c.asks || asked != (got.Rotation != nil) {
 			t.Errorf("%s: asked for its rotation: %v, which is %v", c.kind, asked, got.Rotation)
 		}
-		if owes := got.OwesRotation(); owes != (c.kind == keys.KindSymmetric) {
+		if owes := got.OwesRotation(); owes != (c.kind == keyadmin.KindSymmetric) {
 			t.Errorf("%s: owes rotation: %v", c.kind, owes)
 		}
 	}
 }
 
-func TestCensusTellsMaterials(t *testing.T) {
+func TestLookTellsMaterials(t *testing.T) {
 	w := newWorld(t, time.Hour)
 	arn := w.key()
-	w.alias("alias/b", arn)
-	w.alias("alias/a", arn)
-	first := w.material(arn)
+	w.Alias("alias/b", arn)
+	w.Alias("alias/a", arn)
+	first := w.Material(arn)
 	w.rotate(arn)
-	w.clock.sleep(t.Context(), 2*time.Hour)
-	second := w.material(arn)
+	w.Clock.Pass(2 * time.Hour)
+	second := w.Material(arn)
 	w.rotate(arn) // under way
 
-	k := w.census("alias/a").Keys[0]
+	k := w.look("alias/a").Keys[0]
 	if k.Given != "alias/a" || k.ARN != arn || !slices.Equal(k.Aliases, []string{"alias/a", "alias/b"}) || k.CurrentMaterial != second {
 		t.Errorf("%+v", k)
 	}
@@ -126,7 +122,7 @@ func TestCensusTellsMaterials(t *testing.T) {
 }
 
 // The pages are made small on the way, which KMS may do of itself.
-func TestCensusPages(t *testing.T) {
+func TestLookPages(t *testing.T) {
 	w := newWorld(t, 0)
 	const n = 60
 	arn := w.key()
@@ -134,7 +130,7 @@ func TestCensusPages(t *testing.T) {
 		w.rotate(arn)
 	}
 	for i := range n {
-		w.alias(fmt.Sprintf("alias/%02d", i), arn)
+		w.Alias(fmt.Sprintf("alias/%02d", i), arn)
 		w.key()
 	}
 	w.hook(func(_, op string, in object) string {
@@ -144,7 +140,7 @@ func TestCensusPages(t *testing.T) {
 		return ""
 	}, nil)
 	w.calls("DescribeKey")
-	c := w.census()
+	c := w.look()
 	if len(c.Keys) != n+1 || w.calls("DescribeKey") != n+1 {
 		t.Fatalf("%d keys", len(c.Keys))
 	}
@@ -155,22 +151,22 @@ func TestCensusPages(t *testing.T) {
 	if calls := w.calls("ListAliases"); calls != n/3 {
 		t.Errorf("%d calls of ListAliases for the whole account", calls)
 	}
-	if !slices.IsSortedFunc(c.Keys[1:], func(a, b keys.KeyInfo) int { return strings.Compare(a.ARN, b.ARN) }) {
+	if !slices.IsSortedFunc(c.Keys[1:], func(a, b keyadmin.Key) int { return strings.Compare(a.ARN, b.ARN) }) {
 		t.Error("keys without aliases are not sorted")
 	}
 }
 
-func TestCensusGoesOnPastOneKey(t *testing.T) {
+func TestLookGoesOnPastOneKey(t *testing.T) {
 	w := newWorld(t, 0)
 	good, dark, dim := w.key(), w.key(), w.key()
-	w.alias("alias/dark", dark)
+	w.Alias("alias/dark", dark)
 	w.hook(func(_, op string, in object) string {
 		if in["KeyId"] == dark && op == "DescribeKey" || in["KeyId"] == dim && op == "ListKeyRotations" || in["KeyId"] == nil && op == "ListAliases" {
 			return "AccessDeniedException"
 		}
 		return ""
 	}, nil)
-	c := w.census()
+	c := w.look()
 	if !strings.Contains(c.Notice, "kms:ListAliases on *") {
 		t.Errorf("notice: %q", c.Notice)
 	}
@@ -199,20 +195,20 @@ func TestCensusGoesOnPastOneKey(t *testing.T) {
 			}
 			return ""
 		}, nil)
-		_, err := w.admin().Census(t.Context(), nil, false)
+		_, err := w.admin().Look(t.Context(), nil, false)
 		runError(t, err, 0)
-		_, err = w.admin().Census(t.Context(), []string{good}, false)
+		_, err = w.admin().Look(t.Context(), []string{good}, false)
 		if ended := code == "ExpiredTokenException"; ended != errors.Is(err, sources.ErrCredentials) || ended != (err != nil) {
 			t.Errorf("%s: %v", code, err)
 		}
 	}
 	// One that was named does not take the others with it.
-	far := w.keyIn(abroad)
+	far := w.In(abroad).Key("")
 	silent := func(says string) {
 		t.Helper()
-		_, err := w.admin().Census(t.Context(), nil, false)
+		_, err := w.admin().Look(t.Context(), nil, false)
 		contains(t, err, says)
-		c := w.census(good, far)
+		c := w.look(good, far)
 		if k := c.Keys[0]; !strings.Contains(k.Error, says) || k.Given != good {
 			t.Errorf("%+v", k)
 		}
@@ -230,45 +226,45 @@ func TestCensusGoesOnPastOneKey(t *testing.T) {
 	w.hook(nil, nil)
 	deaf := httptest.NewServer(nil)
 	deaf.Close()
-	w.apis[home] = sdkClient(deaf.URL, home)
+	w.KMS = emulatortest.KMSClient(deaf.URL, home, nil)
 	silent("could not be reached")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.admin().Census(ctx, []string{far}, false); !errors.Is(err, context.Canceled) {
+	if _, err := w.admin().Look(ctx, []string{far}, false); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }
 
 // Something that is no KMS has no keys, which is not the same as none.
-func TestCensusOfNoKMS(t *testing.T) {
+func TestLookOfNoKMS(t *testing.T) {
 	w := newWorld(t, 0)
 	arn := w.key()
 	w.hook(nil, func(_, _ string, _, out object) { clear(out) })
-	_, err := w.admin().Census(t.Context(), nil, false)
+	_, err := w.admin().Look(t.Context(), nil, false)
 	contains(t, err, "ListKeys", "is no KMS")
-	if k := w.census(arn).Keys[0]; !strings.Contains(k.Error, "is no KMS") {
+	if k := w.look(arn).Keys[0]; !strings.Contains(k.Error, "is no KMS") {
 		t.Errorf("%+v", k)
 	}
 	page := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(page.Close)
-	w.apis[home] = sdkClient(page.URL, home)
-	_, err = w.admin().Census(t.Context(), nil, false)
+	w.KMS = emulatortest.KMSClient(page.URL, home, nil)
+	_, err = w.admin().Look(t.Context(), nil, false)
 	contains(t, err, "what answers at "+page.URL+" is no KMS: HTTP 404", "AWS_ENDPOINT_URL_KMS")
 }
 
 // AWS makes the key of an alias of its own when DescribeKey is given that
 // alias.
-func TestCensusMakesNoKey(t *testing.T) {
+func TestLookMakesNoKey(t *testing.T) {
 	w := newWorld(t, 0)
 	place := "arn:aws:kms:us-east-1:111122223333:"
-	w.alias("alias/mine", w.key())
+	w.Alias("alias/mine", w.key())
 	w.hook(nil, func(_, op string, _, out object) { // as AWS lists them
 		if op == "ListAliases" {
 			out["Aliases"] = append(out["Aliases"].([]any), object{"AliasName": "alias/aws/sqs", "AliasArn": place + "alias/aws/sqs"})
 		}
 	})
 	for _, name := range []string{"alias/aws/sqs", "alias/aws/s3", place + "alias/aws/s3"} {
-		if k := w.census(name).Keys[0]; !strings.Contains(k.Error, "there is no such key yet: "+name) {
+		if k := w.look(name).Keys[0]; !strings.Contains(k.Error, "there is no such key yet: "+name) {
 			t.Errorf("%+v", k)
 		}
 		for _, change := range []func() error{
@@ -282,17 +278,17 @@ func TestCensusMakesNoKey(t *testing.T) {
 	if n := w.calls("DescribeKey"); n != 0 {
 		t.Errorf("%d calls of DescribeKey", n)
 	}
-	if c := w.census(); len(c.Keys) != 1 || len(c.Keys[0].Aliases) != 1 {
+	if c := w.look(); len(c.Keys) != 1 || len(c.Keys[0].Aliases) != 1 {
 		t.Errorf("%+v", c.Keys)
 	}
 
 	// One that is there is read, and has no rotations on demand.
 	w.hook(nil, nil)
-	out, err := w.api().DescribeKey(t.Context(), &sdk.DescribeKeyInput{KeyId: aws.String("alias/aws/s3")})
+	out, err := w.KMS.DescribeKey(t.Context(), &sdk.DescribeKeyInput{KeyId: aws.String("alias/aws/s3")})
 	must(t, out, err)
 	for _, name := range []string{"alias/aws/s3", strings.Join(strings.SplitN(*out.KeyMetadata.Arn, ":", 6)[:5], ":") + ":alias/aws/s3"} {
-		k := w.census(name).Keys[0]
-		if k.Error != "" || k.ARN != *out.KeyMetadata.Arn || k.Given != name || k.Kind != keys.KindAWSManaged || k.OnDemand != nil || len(k.Materials) == 0 {
+		k := w.look(name).Keys[0]
+		if k.Error != "" || k.ARN != *out.KeyMetadata.Arn || k.Given != name || k.Kind != keyadmin.KindAWSManaged || k.OnDemand != nil || len(k.Materials) == 0 {
 			t.Errorf("%s: %+v", name, k)
 		}
 	}
@@ -300,7 +296,7 @@ func TestCensusMakesNoKey(t *testing.T) {
 
 // What waits for its rotation comes before the current material, and the
 // others follow by date.
-func TestCensusOrdersMaterials(t *testing.T) {
+func TestLookOrdersMaterials(t *testing.T) {
 	w := newWorld(t, 0)
 	arn := w.key()
 	material := func(id, state string, date float64) object {
@@ -315,7 +311,7 @@ func TestCensusOrdersMaterials(t *testing.T) {
 		material("newer", "NON_CURRENT", 1.7e9), material("next", "PENDING_ROTATION", 0),
 	})
 	var order []string
-	for _, m := range w.census(arn).Keys[0].Materials {
+	for _, m := range w.look(arn).Keys[0].Materials {
 		order = append(order, m.ID)
 	}
 	if !slices.Equal(order, []string{"next", "now", "newer", "old", "first"}) {
@@ -325,14 +321,14 @@ func TestCensusOrdersMaterials(t *testing.T) {
 
 func TestOwesRotation(t *testing.T) {
 	for state, owes := range map[string]bool{"Enabled": true, "Disabled": true, "Updating": true, "PendingDeletion": false, "PendingReplicaDeletion": false} {
-		k := keys.KeyInfo{Kind: keys.KindSymmetric, State: state}
+		k := keyadmin.Key{Kind: keyadmin.KindSymmetric, Description: keyadmin.Description{State: state}}
 		if k.OwesRotation() != owes {
 			t.Errorf("%s: %v", state, !owes)
 		}
 	}
 }
 
-func TestCensusTellsProgress(t *testing.T) {
+func TestLookTellsProgress(t *testing.T) {
 	w := newWorld(t, 0)
 	for range 20 {
 		w.key()
@@ -348,17 +344,17 @@ func TestCensusTellsProgress(t *testing.T) {
 			most.Store(20)
 		}
 	}
-	c, err := a.Census(t.Context(), nil, false)
+	c, err := a.Look(t.Context(), nil, false)
 	must(t, c, err)
 	if calls.Load() != 20 || most.Load() != 20 {
 		t.Errorf("%d calls", calls.Load())
 	}
 }
 
-func TestCensusCallsTheKeysRegion(t *testing.T) {
+func TestLookCallsTheKeysRegion(t *testing.T) {
 	w := newWorld(t, 0)
-	far := w.keyIn(abroad)
-	if k := w.census(far).Keys[0]; k.Error != "" || k.ARN != far || k.OnDemand == nil {
+	far := w.In(abroad).Key("")
+	if k := w.look(far).Keys[0]; k.Error != "" || k.ARN != far || k.OnDemand == nil {
 		t.Errorf("%+v", k)
 	}
 }

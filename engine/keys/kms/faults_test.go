@@ -1,4 +1,4 @@
-package keys_test
+package kms_test
 
 import (
 	"context"
@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"rewrap/bench/emulator/emulatortest"
 	"rewrap/engine/envelope"
-	"rewrap/engine/keys"
+	"rewrap/engine/keys/kms"
 	"rewrap/sources"
 )
 
@@ -22,14 +23,14 @@ func TestKeyGoesBadInMidRun(t *testing.T) {
 		do   func(w *world, arn string)
 		hint string
 	}{
-		"disabled":         {(*world).disable, "enable-key"},
+		"disabled":         {(*world).Disable, "enable-key"},
 		"pending deletion": {(*world).scheduleDeletion, "cancel-key-deletion"},
 	} {
 		for _, side := range []string{"source", "target"} {
 			t.Run(name+" "+side, func(t *testing.T) {
 				w := newWorld(t, 0)
 				a, b := w.key(), w.key()
-				k := w.open(keys.Config{From: []string{a}, To: b})
+				k := w.open(kms.Config{From: []string{a}, To: b})
 				wk := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
 				bad := a
 				if side == "target" {
@@ -47,27 +48,27 @@ func TestKeyOfOneItemOnly(t *testing.T) {
 	w := newWorld(t, 0)
 	a, gone := w.key(), w.key()
 	blob := w.seal(gone, nil)
-	k := w.open(keys.Config{})
-	w.disable(gone)
+	k := w.open(kms.Config{})
+	w.Disable(gone)
 	_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, KeyID: gone})
 	contains(t, runError(t, err, 50), "enable-key", gone)
 	none := strings.Replace(a, a[strings.LastIndex(a, "/")+1:], "12345678-1234-1234-1234-123456789012", 1)
-	for _, c := range []keys.Config{{}, {To: a}} {
+	for _, c := range []kms.Config{{}, {To: a}} {
 		_, err = w.open(c).Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, KeyID: none})
 		contains(t, runError(t, err, 50), none, "--from")
 	}
 	// The target is the operator's all the same.
 	to := w.key()
-	k2 := w.open(keys.Config{To: to})
+	k2 := w.open(kms.Config{To: to})
 	wk := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
-	w.disable(to)
+	w.Disable(to)
 	_, err = k2.Rewrap(t.Context(), wk)
 	contains(t, runError(t, err, 1), "enable-key", to)
 	// Disabled between the look-up and the call.
 	late := w.key()
 	blob = w.seal(late, nil)
 	w.rewrap(k, envelope.WrappedKey{Blob: blob, KeyID: late})
-	w.disable(late)
+	w.Disable(late)
 	_, err = k.Rewrap(t.Context(), envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: late})
 	contains(t, runError(t, err, 50), "enable-key", late)
 }
@@ -96,7 +97,7 @@ func TestErrorClasses(t *testing.T) {
 	} {
 		t.Run(code, func(t *testing.T) {
 			w.hook(nil, nil)
-			both, one := w.open(keys.Config{From: []string{a}, To: b}), w.open(keys.Config{})
+			both, one := w.open(kms.Config{From: []string{a}, To: b}), w.open(kms.Config{})
 			w.hook(func(_, op string, _ object) string {
 				if op == "ReEncrypt" {
 					return code
@@ -104,7 +105,7 @@ func TestErrorClasses(t *testing.T) {
 				return ""
 			}, nil)
 			for _, y := range []struct {
-				k       *keys.KMS
+				k       *kms.KMS
 				wk      envelope.WrappedKey
 				strikes int
 			}{{both, named, x.named}, {one, items, x.items}} {
@@ -121,7 +122,7 @@ func TestErrorClasses(t *testing.T) {
 		})
 	}
 	w.hook(nil, nil)
-	k := w.open(keys.Config{From: []string{a}, To: b, Verify: keys.VerifyOpen})
+	k := w.open(kms.Config{From: []string{a}, To: b, Verify: kms.VerifyOpen})
 	w.hook(func(_, op string, _ object) string {
 		if op == "Decrypt" {
 			return "AccessDeniedException"
@@ -136,9 +137,9 @@ func TestNoAnswer(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
 	wk := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
-	k := w.open(keys.Config{From: []string{a}, To: b})
-	w.apis[home] = sdkClient("http://127.0.0.1:1", home) // nobody listens
-	contains(t, runError(t, w.openFails(keys.Config{To: b}), 20), "AWS_ENDPOINT_URL_KMS")
+	k := w.open(kms.Config{From: []string{a}, To: b})
+	w.KMS = emulatortest.KMSClient("http://127.0.0.1:1", home, nil) // nobody listens
+	contains(t, runError(t, w.openFails(kms.Config{To: b}), 20), "AWS_ENDPOINT_URL_KMS")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var run *sources.RunError
@@ -159,8 +160,8 @@ func TestAnswerOfAWebServer(t *testing.T) {
 		}))
 		t.Cleanup(srv.Close)
 		w := newWorld(t, 0)
-		w.apis[home] = sdkClient(srv.URL, home)
-		err := w.openFails(keys.Config{To: "alias/app"})
+		w.KMS = emulatortest.KMSClient(srv.URL, home, nil)
+		err := w.openFails(kms.Config{To: "alias/app"})
 		runError(t, err, 20)
 		contains(t, err, fmt.Sprintf("what answers at %s is no KMS: HTTP %d", srv.URL, x.status), "AWS_ENDPOINT_URL_KMS")
 		if strings.Contains(err.Error(), "No answer") {
@@ -170,7 +171,7 @@ func TestAnswerOfAWebServer(t *testing.T) {
 	w := newWorld(t, 0)
 	b := w.key()
 	w.hook(nil, func(_, _ string, _, out object) { delete(out, "KeyMetadata") })
-	contains(t, runError(t, w.openFails(keys.Config{To: b}), 1), "no key", "no KMS")
+	contains(t, runError(t, w.openFails(kms.Config{To: b}), 1), "no key", "no KMS")
 	// An answer that broke off says nothing about who gave it.
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Length", "100")
@@ -178,8 +179,8 @@ func TestAnswerOfAWebServer(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	w.hook(nil, nil)
-	w.apis[home] = sdkClient(srv.URL, home)
-	if err := w.openFails(keys.Config{To: b}); strings.Contains(err.Error(), "is no KMS") {
+	w.KMS = emulatortest.KMSClient(srv.URL, home, nil)
+	if err := w.openFails(kms.Config{To: b}); strings.Contains(err.Error(), "is no KMS") {
 		t.Error(err)
 	}
 }
@@ -189,8 +190,8 @@ func TestRotationInMidRun(t *testing.T) {
 		t.Run(fmt.Sprintf("ListKeyRotations permitted: %v", list), func(t *testing.T) {
 			w := newWorld(t, 0)
 			a, b := w.key(), w.key()
-			k := w.open(keys.Config{From: []string{a}, To: b})
-			m1 := w.material(b)
+			k := w.open(kms.Config{From: []string{a}, To: b})
+			m1 := w.Material(b)
 			early := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(a, nil)})
 			w.rotate(b)
 			if !list {
@@ -212,7 +213,7 @@ func TestRotationInMidRun(t *testing.T) {
 			if n := w.calls("DescribeKey"); n != 1 {
 				t.Errorf("%d calls of DescribeKey for one new material", n)
 			}
-			m2 := w.material(b)
+			m2 := w.Material(b)
 			// At least the target is on target: what is newer, and what was
 			// current when the pass began.
 			if r := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(b, nil)}); !r.Current || !r.Newer || r.From.Material != m2 {
@@ -236,7 +237,7 @@ func TestRotationInMidRun(t *testing.T) {
 func TestNewerSource(t *testing.T) {
 	w := newWorld(t, 0)
 	a := w.key()
-	k := w.open(keys.Config{From: []string{a}})
+	k := w.open(kms.Config{From: []string{a}})
 	w.rotate(a)
 	m2blob := w.seal(a, nil)
 	w.rotate(a) // so that the source's is neither the bound nor the current
@@ -256,14 +257,14 @@ func lieAbout(field, value string) func(_, op string, in, out object) {
 func TestOlderMaterialAnswered(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
-	m1 := w.material(b)
+	m1 := w.Material(b)
 	w.rotate(b)
 	wk := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
 	for _, denied := range []bool{false, true} {
 		for name, said := range map[string]string{"older": m1, "made up": strings.Repeat("0", 64)} {
 			w.hook(nil, nil)
-			k := w.open(keys.Config{From: []string{a}, To: b})
-			w.clock.slept = nil
+			k := w.open(kms.Config{From: []string{a}, To: b})
+			w.slept = nil
 			before := func(_, op string, _ object) string {
 				if denied && op == "ListKeyRotations" {
 					return "AccessDeniedException"
@@ -272,10 +273,10 @@ func TestOlderMaterialAnswered(t *testing.T) {
 			}
 			w.hook(before, lieAbout("DestinationKeyMaterialId", said))
 			_, err := k.Rewrap(t.Context(), wk)
-			contains(t, runError(t, err, 1), said, w.material(b))
+			contains(t, runError(t, err, 1), said, w.Material(b))
 			want := []time.Duration{1e9, 2e9, 4e9, 8e9, 16e9}
-			if !slices.Equal(w.clock.slept, want) {
-				t.Errorf("%s: slept %v", name, w.clock.slept)
+			if !slices.Equal(w.slept, want) {
+				t.Errorf("%s: slept %v", name, w.slept)
 			}
 			if n := w.calls("ReEncrypt"); n != 6 {
 				t.Errorf("%s: %d calls", name, n)
@@ -289,12 +290,12 @@ func TestOlderMaterialAnswered(t *testing.T) {
 					}
 				}
 			})
-			if r := w.rewrap(k, wk); r.Newer || r.To.Material != w.material(b) {
+			if r := w.rewrap(k, wk); r.Newer || r.To.Material != w.Material(b) {
 				t.Errorf("%s: %+v", name, r)
 			}
 			// Whoever asks for no check gets none.
 			w.hook(before, nil)
-			k = w.open(keys.Config{From: []string{a}, To: b, Verify: keys.VerifyNone})
+			k = w.open(kms.Config{From: []string{a}, To: b, Verify: kms.VerifyNone})
 			w.hook(before, lieAbout("DestinationKeyMaterialId", said))
 			w.rewrap(k, wk)
 		}
@@ -306,9 +307,9 @@ func TestOlderMaterialAnswered(t *testing.T) {
 func TestStaleDescribeKey(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
-	m1 := w.material(b)
+	m1 := w.Material(b)
 	w.rotate(b)
-	k := w.open(keys.Config{From: []string{a}, To: b})
+	k := w.open(kms.Config{From: []string{a}, To: b})
 	w.hook(nil, func(_, op string, _, out object) {
 		switch op {
 		case "ReEncrypt":
@@ -337,7 +338,7 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 		},
 	} {
 		w.hook(nil, nil)
-		k := w.open(keys.Config{From: []string{a}, To: b})
+		k := w.open(kms.Config{From: []string{a}, To: b})
 		w.hook(nil, lie)
 		_, err := k.Rewrap(t.Context(), wk)
 		if err == nil {
@@ -347,7 +348,7 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 	}
 	// What is current cannot be told without the source's material.
 	w.hook(nil, nil)
-	k := w.open(keys.Config{Verify: keys.VerifyNone})
+	k := w.open(kms.Config{Verify: kms.VerifyNone})
 	w.hook(nil, lieAbout("SourceKeyMaterialId", ""))
 	_, err := k.Rewrap(t.Context(), wk)
 	runError(t, err, 1)

@@ -1,4 +1,4 @@
-package keys
+package kms
 
 import (
 	"context"
@@ -10,34 +10,34 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
+	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"rewrap/sources"
+	"rewrap/sources/cloud/awserr"
+	"rewrap/sources/cloud/kmskey"
 )
 
-// KMS moves wrapped keys with KMS ReEncrypt. Made by [OpenKMS]; safe for
+// KMS moves wrapped keys with KMS ReEncrypt. Made by [Open]; safe for
 // concurrent use.
 type KMS struct {
-	cfg  Config
-	reg  *registry
-	from []source
-	to   *key        // nil: each key's own
-	all  []candidate // the moves between keys that the operator named
-
-	targetFirst bool // is tried as a source before all others
-
+	cfg      Config
+	reg      *registry
+	job      moves
+	targets  targets
 	answers  *answers
 	flights  flights[digest, answer]
-	asking   flights[string, standing]
-	adopting flights[string, *key]
-	blaming  flights[string, *sources.RunError]
-	hints    hints
+	likely   likely
+	refusals refusals
+	saying   sync.Mutex // held while Config.Notice runs
+}
 
-	mu      sync.Mutex
-	targets map[string]*key // by ARN. Keys that exist, so their number is bounded by the account's, not by the items'
-
-	saying sync.Mutex
+// moves are the keys that the operator named. They do not change once [Open]
+// has returned.
+type moves struct {
+	from []source
+	to   *key        // nil: each wrapped key stays under its own key
+	all  []candidate // from each key of from to its target; last, the target to itself
 }
 
 // source is a key that the operator gave with --from.
@@ -48,12 +48,12 @@ type source struct {
 
 const defaultCacheBytes = 64 << 20
 
-// OpenKMS finds the keys that the job names, waits for a rotation on demand
-// that a target is in the middle of, and tries whether KMS would let the
-// caller do the work. It changes nothing.
+// Open finds the keys that the job names, waits for a rotation on demand of a
+// target to end, and tries whether KMS would let the caller do the work. It
+// changes nothing.
 //
 // Errors: *[UsageError], *[MovedError], *[sources.RunError], and the context's.
-func OpenKMS(ctx context.Context, c Config) (*KMS, error) {
+func Open(ctx context.Context, c Config) (*KMS, error) {
 	if c.CacheBytes == 0 {
 		c.CacheBytes = defaultCacheBytes
 	}
@@ -61,22 +61,16 @@ func OpenKMS(ctx context.Context, c Config) (*KMS, error) {
 		c.Clock = time.Now
 	}
 	if c.Sleep == nil {
-		c.Sleep = sleep
+		c.Sleep = kmskey.Sleep
 	}
-	k := &KMS{
-		cfg:     c,
-		reg:     &registry{client: c.Client, clock: c.Clock},
-		targets: make(map[string]*key),
-
-		targetFirst: c.ReadOnly,
-	}
+	k := &KMS{cfg: c, reg: &registry{client: c.Client, clock: c.Clock}}
 	if err := k.resolve(ctx); err != nil {
 		return nil, err
 	}
 	if err := k.pin(ctx); err != nil {
 		return nil, err
 	}
-	k.all = k.pairs()
+	k.job.all = k.job.pairs()
 	if err := k.preflight(ctx); err != nil {
 		return nil, err
 	}
@@ -86,7 +80,7 @@ func OpenKMS(ctx context.Context, c Config) (*KMS, error) {
 
 var material = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// resolve fills in from and to.
+// resolve finds the keys that the operator named.
 func (k *KMS) resolve(ctx context.Context) error {
 	if strings.Contains(k.cfg.To, "@") {
 		return &UsageError{fmt.Sprintf("--to %s: a key material cannot be aimed at; KMS wraps under the current one. Name the key alone", k.cfg.To)}
@@ -96,7 +90,7 @@ func (k *KMS) resolve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		k.to = to
+		k.job.to = to
 	}
 	for _, given := range k.cfg.From {
 		name, only, cut := strings.Cut(given, "@")
@@ -107,11 +101,11 @@ func (k *KMS) resolve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if k.to != nil {
+		if k.job.to != nil {
 			if f, err = k.reachable(ctx, f); err != nil {
 				return err
 			}
-			if f.ARN == k.to.ARN {
+			if f.ARN == k.job.to.ARN {
 				return &UsageError{fmt.Sprintf("--from %s and --to %s are the same key, %s: leave --to out to move what is under it onto its current key material", given, k.cfg.To, f.ARN)}
 			}
 		}
@@ -126,8 +120,8 @@ func (k *KMS) resolve(ctx context.Context) error {
 
 // addSource keeps each key once, with all the materials it was given with.
 func (k *KMS) addSource(f *key) {
-	for i := range k.from {
-		if s := &k.from[i]; s.ARN == f.ARN {
+	for i := range k.job.from {
+		if s := &k.job.from[i]; s.ARN == f.ARN {
 			if f.Only == "" || s.only == nil {
 				s.only = nil
 			} else {
@@ -140,7 +134,7 @@ func (k *KMS) addSource(f *key) {
 	if f.Only != "" {
 		s.only = []string{f.Only}
 	}
-	k.from = append(k.from, s)
+	k.job.from = append(k.job.from, s)
 }
 
 // named finds a key that the operator named.
@@ -154,16 +148,16 @@ func (k *KMS) named(ctx context.Context, name string) (*key, error) {
 	return &n, nil
 }
 
-// reachable is a source key in the Region of the target: ReEncrypt runs in one
-// Region, and both keys have to be there.
+// reachable returns a source key in the Region of the target: ReEncrypt runs in
+// one Region, and both keys have to be there.
 func (k *KMS) reachable(ctx context.Context, f *key) (*key, error) {
-	r, err := k.reg.in(ctx, f, k.to.region)
+	r, err := k.reg.in(ctx, f, k.job.to.region)
 	switch {
 	case errors.Is(err, errNoReplica) && f.named():
-		return nil, &UsageError{fmt.Sprintf("--from %s is in Region %s and --to %s in Region %s: KMS moves wrapped keys within one Region. Give a target in %s, or replicate a multi-Region key", f.Given, f.region, k.cfg.To, k.to.region, f.region)}
+		return nil, &UsageError{fmt.Sprintf("--from %s is in Region %s and --to %s in Region %s: KMS moves wrapped keys within one Region. Give a target in %s, or replicate a multi-Region key", f.Given, f.region, k.cfg.To, k.job.to.region, f.region)}
 	case errors.Is(err, errNoReplica):
 		return nil, &sources.RunError{
-			Err:     fmt.Errorf("the key %s that the item records is in Region %s, and the target %s in Region %s", f.ARN, f.region, k.to.ARN, k.to.region),
+			Err:     fmt.Errorf("the key %s that the item records is in Region %s, and the target %s in Region %s", f.ARN, f.region, k.job.to.ARN, k.job.to.region),
 			Hint:    "KMS moves wrapped keys within one Region: give a target in the Region of the source key.",
 			Strikes: manyStrikes,
 		}
@@ -175,13 +169,13 @@ func (k *KMS) reachable(ctx context.Context, f *key) (*key, error) {
 	return &n, nil
 }
 
-// pin makes targets of the keys that the operator named, and holds them
-// against those that the pass began with.
+// pin makes targets of the keys that the operator named, and compares them with
+// those that the pass began with.
 func (k *KMS) pin(ctx context.Context) error {
-	named := []*key{k.to}
-	if k.to == nil {
+	named := []*key{k.job.to}
+	if k.job.to == nil {
 		named = named[:0]
-		for _, s := range k.from {
+		for _, s := range k.job.from {
 			named = append(named, s.key)
 		}
 	}
@@ -195,17 +189,17 @@ func (k *KMS) pin(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if k.to != nil {
-			k.to = t
+		if k.job.to != nil {
+			k.job.to = t
 		} else {
-			k.from[i].key = t
+			k.job.from[i].key = t
 		}
 	}
 	return nil
 }
 
-// elsewhere is the one pinned key that the job names no more, "" if there is
-// not exactly one.
+// elsewhere is the pinned key that the job does not name any more; "" if there
+// is not exactly one.
 func (k *KMS) elsewhere(named []*key) string {
 	lost := ""
 	for arn := range k.cfg.Pinned {
@@ -227,27 +221,31 @@ func (k *KMS) elsewhere(named []*key) string {
 // preflight asks KMS whether the caller may do what the run will do: with
 // DryRun and IGNORE_CIPHERTEXT, ReEncrypt checks keys and permissions alone
 // (KMS API Reference, ReEncrypt, DryRunModifiers). The target is tried as a
-// source too, since that is how a wrapped key that is there already is known.
+// source too, since that is how a wrapped key that is on target already is
+// recognised.
 //
-// A key that cannot be used ends the run here. Denied access does not: the
-// permission may depend on the encryption context (kms:EncryptionContext:NAME),
-// which is not known before the first item; so it is said, and the run will
-// stop after a few items if it is so.
+// A key that cannot be used ends the run here. Denied access is only noticed:
+// the permission may depend on the encryption context
+// (kms:EncryptionContext:NAME), which is not known before the first item. If it
+// is really missing, the run stops after a few items.
 func (k *KMS) preflight(ctx context.Context) error {
-	for _, c := range k.all {
-		_, err := c.dst.api.ReEncrypt(ctx, &kms.ReEncryptInput{
+	for _, c := range k.job.all {
+		_, err := c.dst.api.ReEncrypt(ctx, &awskms.ReEncryptInput{
 			SourceKeyId:      &c.src.ARN,
 			DestinationKeyId: &c.dst.ARN,
 			DryRun:           aws.Bool(true),
 			DryRunModifiers:  []types.DryRunModifierType{types.DryRunModifierTypeIgnoreCiphertext},
 		})
-		switch {
-		case err == nil:
-		case ctx.Err() != nil:
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
-		case is[*types.DisabledException](err), is[*types.KMSInvalidStateException](err), credentialsEnded(err):
+		}
+		switch meaning, _ := awserr.KMS(err); meaning {
+		case awserr.KeyState, awserr.Credentials:
 			return k.failed(ctx, "ReEncrypt", c.src, c.dst, err)
-		case accessDenied(err):
+		case awserr.Denied:
 			k.say("KMS denies ReEncrypt from %s to %s, unless a condition on the encryption context allows it. %s", c.src.ARN, c.dst.ARN, permissionHint("ReEncrypt", c.src, c.dst))
 		}
 	}
@@ -255,25 +253,26 @@ func (k *KMS) preflight(ctx context.Context) error {
 }
 
 // pairs are the moves between the keys that the operator named.
-func (k *KMS) pairs() []candidate {
+func (m *moves) pairs() []candidate {
 	var ps []candidate
-	for _, s := range k.from {
-		c := candidate{src: s.key, dst: k.to, only: s.only}
-		if k.to == nil {
+	for _, s := range m.from {
+		c := candidate{src: s.key, dst: m.to, only: s.only}
+		if m.to == nil {
 			c.dst = s.key
 		}
 		ps = append(ps, c)
 	}
-	if k.to != nil {
-		ps = append(ps, candidate{src: k.to, dst: k.to})
+	if m.to != nil {
+		ps = append(ps, candidate{src: m.to, dst: m.to})
 	}
 	return ps
 }
 
-// From are the source keys that the operator named, found; each once.
+// From are the source keys that the operator named, as they were found; each
+// once.
 func (k *KMS) From() []Key {
 	var ks []Key
-	for _, s := range k.from {
+	for _, s := range k.job.from {
 		f := s.Key
 		if s.only == nil {
 			f.Only = ""
@@ -287,35 +286,22 @@ func (k *KMS) From() []Key {
 	return ks
 }
 
-// To is the target that the operator named, nil if it is each wrapped key's
-// own key.
+// To is the target that the operator named; nil if each wrapped key stays under
+// its own key.
 func (k *KMS) To() *Key {
-	if k.to == nil {
+	if k.job.to == nil {
 		return nil
 	}
-	to := k.to.Key
+	to := k.job.to.Key
 	return &to
 }
 
-// TryTargetLast has the keys tried in the order of a run also where
-// Config.ReadOnly is set, so that the calls are those that a run would make. Who
-// looks whether everything is on target is better off with the target first. It
-// is to be called before the first Rewrap.
-func (k *KMS) TryTargetLast() { k.targetFirst = false }
-
-// Targets are the keys that wrapped keys end at, as far as they are known by
-// now, each with the key material that was current when it was first met. They
-// are what Config.Pinned wants on the next run of the same pass. Kept before
-// an item that ended there is settled, they are never behind it.
-func (k *KMS) Targets() map[string]string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	m := make(map[string]string, len(k.targets))
-	for arn, t := range k.targets {
-		m[arn] = t.target.bound
-	}
-	return m
-}
+// Targets are the keys that wrapped keys have been moved to, or found on, so
+// far, each with the key material that was current when it was first met. They
+// are what Config.Pinned wants on the next run of the same pass. A target is
+// among them before the first item that ends there can be settled; so targets
+// that are stored before that item is settled are never behind it.
+func (k *KMS) Targets() map[string]string { return k.targets.bounds() }
 
 func (k *KMS) say(format string, args ...any) {
 	if k.cfg.Notice == nil {
@@ -324,15 +310,4 @@ func (k *KMS) say(format string, args ...any) {
 	k.saying.Lock()
 	defer k.saying.Unlock()
 	k.cfg.Notice(fmt.Sprintf(format, args...))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }

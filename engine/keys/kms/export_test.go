@@ -1,4 +1,4 @@
-package keys
+package kms
 
 import "rewrap/engine/envelope"
 

@@ -1,16 +1,16 @@
-package keys
+package kms
 
 import (
 	"context"
 	"sync"
 )
 
-// flights shares work that is under way: whoever asks for the same thing at
-// the same time gets the one answer.
+// flights shares work that is under way: callers that ask for the same thing at
+// the same time get the one answer.
 //
-// Unlike singleflight, a flight belongs to nobody: a caller whose context
-// ends leaves, the flight goes on for the others, and it is cancelled when the
-// last of them has left.
+// Unlike in singleflight, no caller owns a flight. A caller whose context ends
+// leaves, and the flight goes on for the others. When the last caller has left,
+// the flight is cancelled.
 type flights[K comparable, V any] struct {
 	mu sync.Mutex
 	m  map[K]*flight[V]
@@ -27,8 +27,8 @@ type flight[V any] struct {
 // do runs fn, or waits for the one that runs. shared says that another
 // caller's fn made the answer.
 func (g *flights[K, V]) do(ctx context.Context, k K, fn func(context.Context) (V, error)) (v V, shared bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return v, false, err
+	if ctx.Err() != nil {
+		return v, false, context.Cause(ctx)
 	}
 	g.mu.Lock()
 	f, shared := g.m[k]
@@ -63,7 +63,7 @@ func (g *flights[K, V]) do(ctx context.Context, k K, fn func(context.Context) (V
 	if f.riders--; f.riders == 0 {
 		f.cancel()
 		if g.m[k] == f {
-			delete(g.m, k) // whoever comes now begins anew
+			delete(g.m, k) // the next caller begins anew
 		}
 	}
 	return v, shared, context.Cause(ctx)

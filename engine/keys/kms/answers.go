@@ -1,4 +1,4 @@
-package keys
+package kms
 
 import (
 	"crypto/sha256"
@@ -20,8 +20,8 @@ type scratch struct {
 	names []string
 }
 
-// digestOf covers all that the answer depends on: the blob, the key that the
-// item records and the context, each with its length before it, so that no two
+// digestOf covers everything that the answer depends on: the blob, the key that
+// the item records and the context. Each has its length before it, so no two
 // different wrapped keys read as the same bytes.
 func digestOf(w envelope.WrappedKey) digest {
 	s := scratches.Get().(*scratch)
@@ -51,14 +51,14 @@ func appendString(b []byte, s string) []byte {
 
 // answers keeps what is known of wrapped keys that were seen before, in memory
 // whose size is fixed when it is made: a ring of bytes that records are
-// appended to, and an index of places in it. There is no pointer in either, and
-// every page is touched at once, so what the process takes does not depend on
-// how many different wrapped keys it meets.
+// appended to, and an index of places in it. Neither holds a pointer, and every
+// page is touched at once, so the memory of the process does not depend on how
+// many different wrapped keys it meets.
 //
-// A record is lost when the ring comes round to it; one that is found in the
-// older half is appended again, so what is asked for stays. Places count up
-// for ever and are taken modulo the ring, which is how a slot of the index that
-// outlived its record is known.
+// A record is lost when the ring comes round to it. A record that is found in
+// the older half is appended again, so answers that are asked for stay. Places
+// count up for ever and are taken modulo the ring; so a slot of the index that
+// has outlived its record can be recognised.
 //
 // A record, all integers little endian:
 //
@@ -67,14 +67,14 @@ type answers struct {
 	mu    sync.Mutex
 	ring  []byte
 	head  uint64   // the place of the next record
-	index []uint64 // ways slots a bucket: tag 16 bits | place 48 bits; 0: free
+	index []uint64 // perBucket slots each: tag 16 bits | place 48 bits; 0: free
 
 	versions []account.KeyVersion // what from and to count into
 	numbers  map[account.KeyVersion]uint16
 }
 
 const (
-	ways        = 8
+	perBucket   = 8
 	placeBits   = 48
 	placeMask   = 1<<placeBits - 1
 	recordHead  = sha256.Size + 8
@@ -85,8 +85,8 @@ const (
 	flagNewer   = 1 << 2
 )
 
-// newAnswers takes size bytes in all; nil, which keeps nothing, where they
-// would hold no more than a few records.
+// newAnswers takes size bytes in all. Where they would hold no more than a few
+// records it returns nil, which keeps nothing.
 func newAnswers(size int) *answers {
 	if size < 64<<10 {
 		return nil
@@ -101,7 +101,7 @@ func newAnswers(size int) *answers {
 		head:    1, // so that no slot in use is 0
 		numbers: make(map[account.KeyVersion]uint16),
 	}
-	// Memory that was never written is not there yet.
+	// The system gives memory only once it is written to.
 	for i := 0; i < len(a.ring); i += 4096 {
 		a.ring[i] = 1
 	}
@@ -114,9 +114,9 @@ func newAnswers(size int) *answers {
 
 // bucket is the part of the index where a digest may stand.
 func (a *answers) bucket(d *digest) []uint64 {
-	n := uint64(len(a.index) / ways)
-	i := binary.LittleEndian.Uint64(d[:8]) % n * ways
-	return a.index[i : i+ways]
+	n := uint64(len(a.index) / perBucket)
+	i := binary.LittleEndian.Uint64(d[:8]) % n * perBucket
+	return a.index[i : i+perBucket]
 }
 
 func tagOf(d *digest) uint64 {
@@ -184,8 +184,8 @@ func (a *answers) get(d digest) (r envelope.Rewrapped, err error, ok bool) {
 	return r, err, true
 }
 
-// put keeps an answer: err is nil or ErrForeign. What does not fit into a
-// record is not kept.
+// put keeps an answer; err is nil or ErrForeign. An answer that does not fit
+// into a record is not kept.
 func (a *answers) put(d digest, r envelope.Rewrapped, err error) {
 	if a == nil || len(r.RequestID) > 255 || len(r.Blob) > maxBlob {
 		return
@@ -235,8 +235,8 @@ func (a *answers) room(n int) uint64 {
 	return place
 }
 
-// oldest is the slot of the bucket that is missed least: free, else the one
-// whose record was written first.
+// oldest returns a free slot of the bucket, else the one whose record was
+// written first.
 func (a *answers) oldest(d *digest) *uint64 {
 	bucket := a.bucket(d)
 	old := &bucket[0]

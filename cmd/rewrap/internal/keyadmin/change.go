@@ -1,7 +1,8 @@
-package keys
+package keyadmin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"rewrap/sources"
+	"rewrap/sources/cloud/arn"
 	"rewrap/sources/cloud/awserr"
+	"rewrap/sources/cloud/kmskey"
 )
 
 // Bounds and default of the period of automatic rotation, in days (KMS API
@@ -33,9 +36,9 @@ func refuseManaged(name string) error {
 	return refuse("AWS rotates it every year. Only keys of your own can be rotated by you, and named by aliases of your own: aws kms create-key", "the key %s is managed by AWS", name)
 }
 
-// rotatable refuses what KMS would refuse, with the rule and the way out. The
-// kinds: see [Kind.Rule].
-func rotatable(k *KeyInfo, automatic bool) error {
+// rotatable refuses a key that KMS would refuse to rotate, with the rule and the
+// way out. See [Kind.Rule] for the kinds.
+func rotatable(k *Key, automatic bool) error {
 	switch {
 	case k.Kind == KindImported && automatic:
 		return refuse("Import new material (aws kms import-key-material --import-type NEW_KEY_MATERIAL) and rotate on demand: rewrap keys rotate "+k.ARN,
@@ -50,25 +53,25 @@ func rotatable(k *KeyInfo, automatic bool) error {
 	return serving(k)
 }
 
-func serving(k *KeyInfo) error {
+func serving(k *Key) error {
 	switch {
 	case k.serves():
 		return nil
 	case types.KeyState(k.State) == types.KeyStateDisabled:
 		return refuse("Enable it first: aws kms enable-key --key-id "+k.ARN, "the key %s is in state %s", k.ARN, k.State)
 	}
-	return refuse(stateHint(types.KeyState(k.State), k.ARN), "the key %s is in state %s", k.ARN, k.State)
+	return refuse(kmskey.StateHint(types.KeyState(k.State), k.ARN), "the key %s is in state %s", k.ARN, k.State)
 }
 
-// EnableRotation turns automatic rotation on, every days days; 0: as it is if
-// it is on already, else [DefaultPeriod]. A key that already rotates in that
-// period is left alone. name may be an alias. The two answers are the rotation
-// before and after.
-func (a *Admin) EnableRotation(ctx context.Context, name string, days int) (k KeyInfo, before, after Rotation, err error) {
+// EnableRotation turns automatic rotation on, with a period in days. 0 keeps the
+// period of a key that rotates already, and is else [DefaultPeriod]. A key that
+// already rotates in that period is left alone. name may be an alias. Returned
+// are the rotation before and after.
+func (a *Admin) EnableRotation(ctx context.Context, name string, days int) (k Key, before, after Rotation, err error) {
 	if days != 0 && (days < MinPeriod || days > MaxPeriod) {
 		return k, before, after, &UsageError{fmt.Sprintf("a rotation period of %d days: it is %d to %d", days, MinPeriod, MaxPeriod)}
 	}
-	if managedAlias(name) {
+	if arn.ManagedAlias(name) {
 		return k, before, after, refuseManaged(name)
 	}
 	if k, err = a.describe(ctx, name); err != nil {
@@ -88,9 +91,9 @@ func (a *Admin) EnableRotation(ctx context.Context, name string, days int) (k Ke
 		days = DefaultPeriod
 	}
 	in := &kms.EnableKeyRotationInput{KeyId: &k.ARN, RotationPeriodInDays: aws.Int32(int32(days))}
-	if _, err = a.Client(regionOf(k.ARN)).EnableKeyRotation(ctx, in); err != nil {
+	if _, err = a.Client(arn.Region(k.ARN)).EnableKeyRotation(ctx, in); err != nil {
 		failure := callFailed(ctx, "EnableKeyRotation", k.ARN, err)
-		if !didNothing(err) {
+		if !awserr.Decided(err) {
 			was := "off"
 			if before.Enabled {
 				was = fmt.Sprintf("every %d days", before.PeriodDays)
@@ -99,8 +102,8 @@ func (a *Admin) EnableRotation(ctx context.Context, name string, days int) (k Ke
 		}
 		return k, before, after, failure
 	}
-	// The change is made; if it cannot be read back, what was asked for is
-	// said, without a date.
+	// The change is made. If it cannot be read back, the answer is what was asked
+	// for, without a date.
 	k.Rotation = &Rotation{Enabled: true, PeriodDays: days}
 	if read := k; a.readRotation(ctx, &read) == nil && read.Rotation.Enabled && read.Rotation.PeriodDays == days {
 		k = read
@@ -110,15 +113,15 @@ func (a *Admin) EnableRotation(ctx context.Context, name string, days int) (k Ke
 
 // RotationPlan is a rotation on demand that could be begun, or is under way.
 type RotationPlan struct {
-	Key   KeyInfo
+	Key   Key
 	Used  int       // of [MaxOnDemand], the one under way included
 	Since time.Time // when the one under way was begun; zero: none is
 }
 
-// PlanRotation looks whether a key can be rotated on demand. It changes
+// PlanRotation finds out whether a key can be rotated on demand. It changes
 // nothing. name may be an alias, which RotateKeyOnDemand itself refuses.
 func (a *Admin) PlanRotation(ctx context.Context, name string) (RotationPlan, error) {
-	if managedAlias(name) {
+	if arn.ManagedAlias(name) {
 		return RotationPlan{}, refuseManaged(name)
 	}
 	k, err := a.readWhole(ctx, name)
@@ -138,14 +141,13 @@ func (a *Admin) PlanRotation(ctx context.Context, name string) (RotationPlan, er
 	return p, nil
 }
 
-// wholeReads is how often a key is read whose answers are of before and after
-// a rotation.
+// wholeReads is how often a key is read whose answers contradict each other.
 const wholeReads = 5
 
-// readWhole reads a key that can be rotated on demand, by answers of one time:
-// a rotation may be complete between the calls, and then the material that
-// DescribeKey named is not the one that is current in the list.
-func (a *Admin) readWhole(ctx context.Context, name string) (KeyInfo, error) {
+// readWhole reads a key that can be rotated on demand. If a rotation completes
+// between the calls, the material that DescribeKey named is not the current one
+// in the list; then it reads the key again.
+func (a *Admin) readWhole(ctx context.Context, name string) (Key, error) {
 	for n := 1; ; n++ {
 		k, err := a.describe(ctx, name)
 		if err == nil {
@@ -158,18 +160,18 @@ func (a *Admin) readWhole(ctx context.Context, name string) (KeyInfo, error) {
 			err = a.readMaterials(ctx, &k)
 		}
 		if err != nil {
-			return KeyInfo{}, err
+			return Key{}, err
 		}
 		current := slices.IndexFunc(k.Materials, func(m Material) bool { return m.State == string(types.KeyMaterialStateCurrent) })
 		switch {
 		case current < 0 || k.CurrentMaterial == "" || k.Materials[current].ID == k.CurrentMaterial:
 			return k, nil
 		case n == wholeReads:
-			return KeyInfo{}, refuse("A rotation seems to be just complete: look again in a minute with rewrap keys "+k.ARN,
+			return Key{}, refuse("A rotation seems to be just complete: look again in a minute with rewrap keys "+k.ARN,
 				"KMS names two key materials of %s as the current one: %s and %s", k.ARN, k.CurrentMaterial, k.Materials[current].ID)
 		}
 		if err := a.pause(ctx, time.Second); err != nil {
-			return KeyInfo{}, err
+			return Key{}, err
 		}
 	}
 }
@@ -178,12 +180,12 @@ func (a *Admin) pause(ctx context.Context, d time.Duration) error {
 	if a.Sleep != nil {
 		return a.Sleep(ctx, d)
 	}
-	return sleep(ctx, d)
+	return kmskey.Sleep(ctx, d)
 }
 
-// importedReady: imported material has to be there before the rotation to it
-// (KMS API Reference, RotateKeyOnDemand).
-func importedReady(k *KeyInfo) error {
+// importedReady refuses the rotation of a key whose new material has not been
+// imported yet (KMS API Reference, RotateKeyOnDemand).
+func importedReady(k *Key) error {
 	for _, m := range k.Materials {
 		switch types.KeyMaterialState(m.State) {
 		case types.KeyMaterialStatePendingRotation:
@@ -195,28 +197,29 @@ func importedReady(k *KeyInfo) error {
 	return refuse("Import it first: aws kms import-key-material --import-type NEW_KEY_MATERIAL", "the key %s has imported material, and no new material waits for its rotation", k.ARN)
 }
 
-// BeginRotation starts what was planned; nothing if it is under way already.
+// BeginRotation starts the rotation that was planned, unless it is under way
+// already.
 //
-// The request is sent once, and again only if KMS refused it for its rate: a
-// repeat after an answer that was lost could use up a second one of the key's
-// rotations, if the first is complete by then. So where it is unknown what
-// became of the request, the key itself is asked. A process that dies here
-// leaves the rotation to KMS; the next [Admin.PlanRotation] sees it under way,
-// or used.
+// The request is sent once, and again only if KMS refused it for its rate. If
+// the answer is lost, a second request could use up another of the key's
+// rotations, since the first may be complete by then. So BeginRotation looks at
+// the key to find out whether the rotation was begun. If the process dies here,
+// KMS rotates all the same; the next [Admin.PlanRotation] sees the rotation
+// under way, or used.
 func (a *Admin) BeginRotation(ctx context.Context, p RotationPlan) error {
 	if !p.Since.IsZero() {
 		return nil
 	}
 	k := p.Key
-	_, err := a.Client(regionOf(k.ARN)).RotateKeyOnDemand(ctx, &kms.RotateKeyOnDemandInput{KeyId: &k.ARN}, once)
+	_, err := a.Client(arn.Region(k.ARN)).RotateKeyOnDemand(ctx, &kms.RotateKeyOnDemandInput{KeyId: &k.ARN}, once)
 	if err == nil {
 		return nil
 	}
-	failure := callFailed(ctx, "RotateKeyOnDemand", k.ARN, err)
-	if didNothing(err) {
+	failure := callFailed(ctx, opRotate, k.ARN, err)
+	if awserr.Decided(err) {
 		return failure
 	}
-	// Also if ctx ended: the request may have been on its way.
+	// Look also if ctx ended, since the request may have been on its way.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	now, lookErr := a.describe(ctx, k.ARN)
@@ -232,8 +235,8 @@ func (a *Admin) BeginRotation(ctx context.Context, p RotationPlan) error {
 	return fmt.Errorf("it is not known whether the rotation was begun; look with rewrap keys %s before another is tried: %w", k.ARN, failure)
 }
 
-// once keeps the client's pacing, and of its retries those of requests that
-// surely did nothing.
+// once keeps the client's pacing, but retries only requests that certainly did
+// nothing.
 func once(o *kms.Options) {
 	if r, ok := o.Retryer.(aws.RetryerV2); ok {
 		o.Retryer = throttledOnly{r}
@@ -244,52 +247,54 @@ func once(o *kms.Options) {
 
 type throttledOnly struct{ aws.RetryerV2 }
 
-func (throttledOnly) IsErrorRetryable(err error) bool { return awserr.Code(err) == throttling }
+func (throttledOnly) IsErrorRetryable(err error) bool { return throttled(err) }
 
 // AwaitRotation waits until the key has other current key material than when
-// p was made, and returns that. RotateKeyOnDemand answers long before: what is
-// re-wrapped in between is wrapped under the old material. ctx says for how
-// long to wait. progress, which may be nil, is called after each look in vain.
+// p was made, and returns it. RotateKeyOnDemand answers long before; a key that
+// is re-wrapped in between ends under the old material. ctx says for how long to
+// wait. progress, which may be nil, is called after each look that found the old
+// material.
 func (a *Admin) AwaitRotation(ctx context.Context, p RotationPlan, progress func()) (material string, err error) {
-	for wait := time.Second; ; wait = min(2*wait, rotationPoll) {
-		k, err := a.describe(ctx, p.Key.ARN)
-		switch {
-		case err != nil:
-			return "", err
-		case k.CurrentMaterial != p.Key.CurrentMaterial:
-			return k.CurrentMaterial, nil
-		}
+	wait := kmskey.Wait{API: a.Client(arn.Region(p.Key.ARN)), ARN: p.Key.ARN, Sleep: a.Sleep}
+	material, err = wait.Material(ctx, p.Key.CurrentMaterial, func(m *types.KeyMetadata) error {
+		k := Key{ARN: p.Key.ARN, Description: Description{State: string(m.KeyState)}}
 		if err := serving(&k); err != nil {
-			return "", err
+			return err
 		}
 		if progress != nil {
 			progress()
 		}
-		if err := a.pause(ctx, wait); err != nil {
-			return "", err
-		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		return material, nil
+	case errors.As(err, new(*sources.RunError)): // from serving
+		return "", err
 	}
+	return "", callFailed(ctx, "DescribeKey", p.Key.ARN, err)
 }
 
-// AliasMove is an alias that names From and shall name To.
+// AliasMove is an alias that names From and is to name To.
 type AliasMove struct {
 	Alias    string // its name, with alias/
-	From, To KeyInfo
+	From, To Key
 }
 
 // Done reports whether there is nothing left to do.
 func (m AliasMove) Done() bool { return m.From.ARN == m.To.ARN }
 
-// PlanAliasMove looks whether an alias, by its name or ARN, can be pointed at
-// another key, which may itself be named by an alias. It changes nothing.
+// PlanAliasMove finds out whether an alias, given by its name or ARN, can be
+// pointed at another key, which may be given by an alias too. It changes
+// nothing.
 func (a *Admin) PlanAliasMove(ctx context.Context, alias, to string) (AliasMove, error) {
-	m := AliasMove{Alias: aliasName(alias)}
+	m := AliasMove{Alias: arn.Alias(alias)}
 	switch {
-	case !isAlias(alias):
+	case !arn.IsAlias(alias):
 		return m, &UsageError{fmt.Sprintf("%q is no alias: it is alias/NAME, or the alias's ARN", alias)}
-	case managedAlias(alias):
+	case arn.ManagedAlias(alias):
 		return m, &UsageError{fmt.Sprintf("%s belongs to AWS and always names the key that AWS manages", m.Alias)}
-	case managedAlias(to):
+	case arn.ManagedAlias(to):
 		return m, refuseManaged(to)
 	}
 	var err error
@@ -297,7 +302,7 @@ func (a *Admin) PlanAliasMove(ctx context.Context, alias, to string) (AliasMove,
 		return m, err
 	}
 	// A bare id or name means a key in the alias's Region.
-	if region := regionOf(alias); region != "" && regionOf(to) == "" {
+	if region := arn.Region(alias); region != "" && arn.Region(to) == "" {
 		resource := to
 		if !strings.HasPrefix(to, "alias/") {
 			resource = "key/" + to
@@ -310,11 +315,11 @@ func (a *Admin) PlanAliasMove(ctx context.Context, alias, to string) (AliasMove,
 	if m.Done() {
 		return m, nil
 	}
-	from, _ := parseKeyARN(m.From.ARN)
-	dest, _ := parseKeyARN(m.To.ARN)
+	from, _ := arn.Parse(m.From.ARN)
+	dest, _ := arn.Parse(m.To.ARN)
 	switch {
-	case from.region != dest.region || from.account != dest.account:
-		return m, refuse("Give a key of the alias's own account and Region", "%s is an alias in Region %s of account %s, and %s is not there", m.Alias, from.region, from.account, m.To.ARN)
+	case from.Region != dest.Region || from.Account != dest.Account:
+		return m, refuse("Give a key of the alias's own account and Region", "%s is an alias in Region %s of account %s, and %s is not there", m.Alias, from.Region, from.Account, m.To.ARN)
 	case m.To.Kind == KindAWSManaged:
 		return m, refuseManaged(m.To.ARN)
 	case family(&m.From) != family(&m.To) || m.From.Usage != m.To.Usage:
@@ -322,13 +327,13 @@ func (a *Admin) PlanAliasMove(ctx context.Context, alias, to string) (AliasMove,
 		return m, refuse("KMS moves an alias only to a key of the same type and usage", "%s names a key of spec %s for %s, and %s is one of spec %s for %s",
 			m.Alias, m.From.Spec, m.From.Usage, m.To.ARN, m.To.Spec, m.To.Usage)
 	}
-	// KMS would take a disabled key, and everybody who encrypts by the alias
-	// would fail from then on.
+	// KMS would accept a disabled key, and from then on every program that
+	// encrypts by the alias would fail.
 	return m, serving(&m.To)
 }
 
 // family is what KMS calls the type of a key: symmetric, HMAC or asymmetric.
-func family(k *KeyInfo) string {
+func family(k *Key) string {
 	switch {
 	case strings.HasPrefix(k.Spec, "HMAC_"):
 		return "HMAC"
@@ -338,17 +343,17 @@ func family(k *KeyInfo) string {
 	return "asymmetric"
 }
 
-// MoveAlias points the alias at m.To. KMS knows no condition for it: an alias
-// that somebody else moved since the plan is moved all the same, so the plan
-// should not be old.
+// MoveAlias points the alias at m.To. KMS has no condition for that: an alias
+// that somebody else has moved since the plan is moved all the same. So the plan
+// should be fresh.
 func (a *Admin) MoveAlias(ctx context.Context, m AliasMove) error {
 	if m.Done() {
 		return nil
 	}
 	in := &kms.UpdateAliasInput{AliasName: &m.Alias, TargetKeyId: &m.To.ARN}
-	if _, err := a.Client(regionOf(m.To.ARN)).UpdateAlias(ctx, in); err != nil {
+	if _, err := a.Client(arn.Region(m.To.ARN)).UpdateAlias(ctx, in); err != nil {
 		failure := callFailed(ctx, "UpdateAlias", m.Alias, err)
-		if !didNothing(err) {
+		if !awserr.Decided(err) {
 			failure = fmt.Errorf("it is not known whether %s was moved from %s to %s; the same command again moves it, or says that it names that key: %w", m.Alias, m.From.ARN, m.To.ARN, failure)
 		}
 		return failure

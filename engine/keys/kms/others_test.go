@@ -1,4 +1,4 @@
-package keys_test
+package kms_test
 
 import (
 	"errors"
@@ -9,9 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"rewrap/bench/emulator/emulatortest"
 	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
-	"rewrap/engine/keys"
+	"rewrap/engine/keys/kms"
 )
 
 // nameless is a service that names no key materials.
@@ -39,13 +40,13 @@ func TestServiceWithoutMaterials(t *testing.T) {
 	if !w.noticed("not named by this service") {
 		t.Errorf("notices: %q", w.notices)
 	}
-	var usage *keys.UsageError
+	var usage *kms.UsageError
 	m := "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	if err := w.openFails(keys.Config{From: []string{a + "@" + m}, To: b}); !errors.As(err, &usage) {
+	if err := w.openFails(kms.Config{From: []string{a + "@" + m}, To: b}); !errors.As(err, &usage) {
 		t.Errorf("KEY@MATERIAL: %v", err)
 	}
 	n := len(w.notices)
-	k := w.open(keys.Config{To: b})
+	k := w.open(kms.Config{To: b})
 	w.rewrap(k, envelope.WrappedKey{Blob: w.seal(b, nil)})
 	w.rewrap(k, envelope.WrappedKey{Blob: w.seal(b, nil)})
 	if len(w.notices) != n+1 {
@@ -60,12 +61,12 @@ func TestServiceThatIgnoresSourceKeyID(t *testing.T) {
 	differentKeys(t, w, a, b, c)
 	old := w.seal(b, nil)
 	w.rotate(b)
-	if r := w.rewrap(w.open(keys.Config{From: []string{a}, To: b}), envelope.WrappedKey{Blob: old}); r.Current || r.From.ARN != b {
+	if r := w.rewrap(w.open(kms.Config{From: []string{a}, To: b}), envelope.WrappedKey{Blob: old}); r.Current || r.From.ARN != b {
 		t.Errorf("old material of the target: %+v", r)
 	}
 	// Each key its own target: the answer that moved b's blob to a is not used.
-	r := w.rewrap(w.open(keys.Config{From: []string{a, b}}), envelope.WrappedKey{Blob: old})
-	w.opens(r.Blob, account.KeyVersion{ARN: b, Material: w.material(b)}, nil)
+	r := w.rewrap(w.open(kms.Config{From: []string{a, b}}), envelope.WrappedKey{Blob: old})
+	w.opens(r.Blob, account.KeyVersion{ARN: b, Material: w.Material(b)}, nil)
 	w.hook(heedless, nameless)
 	differentKeys(t, w, a, b, c)
 }
@@ -96,41 +97,35 @@ func TestMoto(t *testing.T) {
 		}
 	}
 	w := newWorld(t, 0)
-	w.apis[home] = sdkClient(url, home)
+	w.KMS = emulatortest.KMSClient(url, home, nil)
 	differentKeys(t, w, w.key(), w.key(), w.key())
 }
 
 // differentKeys holds of every service that can ReEncrypt.
 func differentKeys(t *testing.T, w *world, a, b, c string) {
 	t.Helper()
-	for _, conf := range []keys.Config{
+	for _, conf := range []kms.Config{
 		{From: []string{a}, To: b},
-		{From: []string{c, a}, To: b, Verify: keys.VerifyOpen},
-		{From: []string{a}, To: b, ReadOnly: true},
+		{From: []string{c, a}, To: b, Verify: kms.VerifyOpen},
+		{From: []string{a}, To: b, Look: true},
 	} {
 		k := w.open(conf)
 		r := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(a, ec), Context: ec})
 		if r.Current || r.From.ARN != a || r.To.ARN != b {
 			t.Errorf("%v: %+v", conf.From, r)
 		}
-		moved := w.seal(b, ec)
-		if !conf.ReadOnly {
-			moved = r.Blob
-		} else if r.Blob == nil {
-			t.Error("no blob from a look")
-		}
-		if r := w.rewrap(k, envelope.WrappedKey{Blob: moved, Context: ec}); !r.Current || r.From.ARN != b {
+		if r := w.rewrap(k, envelope.WrappedKey{Blob: r.Blob, Context: ec}); !r.Current || r.From.ARN != b {
 			t.Errorf("%v: moved already: %+v", conf.From, r)
 		}
 	}
-	k := w.open(keys.Config{From: []string{a}, To: b})
+	k := w.open(kms.Config{From: []string{a}, To: b})
 	_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: w.seal(c, ec), Context: ec})
 	foreign(t, err)
 	_, err = k.Rewrap(t.Context(), envelope.WrappedKey{Blob: w.seal(a, ec)})
 	itemError(t, err)
 
 	// Each key its own target: b's blobs stay under b.
-	k = w.open(keys.Config{From: []string{a, b}})
+	k = w.open(kms.Config{From: []string{a, b}})
 	for _, arn := range []string{a, b} {
 		if r := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(arn, ec), Context: ec}); !r.Current || r.From.ARN != arn {
 			t.Errorf("under %s: %+v", arn, r)

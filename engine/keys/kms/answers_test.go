@@ -1,4 +1,4 @@
-package keys
+package kms
 
 import (
 	"bytes"
@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
@@ -237,61 +236,21 @@ func TestFlightIsCancelledByTheLast(t *testing.T) {
 	}
 }
 
-func TestSleep(t *testing.T) {
-	if err := sleep(t.Context(), time.Microsecond); err != nil {
-		t.Error(err)
-	}
-	why := errors.New("had enough")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(why)
-	if err := sleep(ctx, time.Hour); err != why {
-		t.Error(err)
-	}
-}
-
-func TestNames(t *testing.T) {
-	const arn = "arn:aws:kms:us-east-1:111122223333:key/1234"
-	const multi = "arn:aws:kms:us-east-1:111122223333:key/mrk-1234"
-	for _, x := range []struct {
-		s, arn string
-		want   bool
-	}{
-		{arn, arn, true},
-		{"1234", arn, true},
-		{"12345", arn, false},
-		{"", arn, false},
-		{"alias/1234", arn, false},
-		{strings.Replace(arn, "us-east-1", "eu-west-1", 1), arn, false},
-		{strings.Replace(arn, "1111", "2222", 1), arn, false},
-		{strings.Replace(multi, "us-east-1", "eu-west-1", 1), multi, true},
-		{strings.Replace(multi, "1111", "2222", 1), multi, false},
-		{strings.Replace(multi, "aws", "aws-cn", 1), multi, false},
-		{"mrk-1234", multi, true},
-		{"arn:aws:kms:us-east-1:111122223333:alias/1234", arn, false},
-		{"arn:aws:s3:us-east-1:111122223333:key/1234", arn, false},
-		{"arn:aws:kms:key-a", "arn:aws:kms:key-a", true},
-	} {
-		if got := names(x.s, x.arn); got != x.want {
-			t.Errorf("names(%q, %q) = %v", x.s, x.arn, got)
-		}
-	}
-}
-
-func TestHintsAreBounded(t *testing.T) {
-	var h hints
+func TestLikelyIsBounded(t *testing.T) {
+	var l likely
 	blob := make([]byte, 64)
 	for i := range uint64(5000) {
 		binary.BigEndian.PutUint64(blob[5:], i)
-		h.learn(blob, "arn")
-		if h.recall(blob) != "arn" {
+		l.learn(blob, "arn")
+		if l.recall(blob) != "arn" {
 			t.Fatal("not learned")
 		}
 	}
-	if len(h.m) > maxHints {
-		t.Errorf("%d hints", len(h.m))
+	if len(l.m) > maxLikely {
+		t.Errorf("%d beginnings", len(l.m))
 	}
-	h.learn(blob[:37], "short")
-	if h.recall(blob[:37]) != "" {
-		t.Error("a hint from a short blob")
+	l.learn(blob[:37], "short")
+	if l.recall(blob[:37]) != "" {
+		t.Error("learned from a short blob")
 	}
 }

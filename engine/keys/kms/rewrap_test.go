@@ -1,4 +1,4 @@
-package keys_test
+package kms_test
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 
 	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
-	"rewrap/engine/keys"
+	"rewrap/engine/keys/kms"
 	"rewrap/sources"
 )
 
@@ -25,21 +25,21 @@ func TestMoveToAnotherKey(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
 	wk := envelope.WrappedKey{Blob: w.seal(a, ec), KeyID: a, Context: ec}
-	for _, c := range []keys.Config{
+	for _, c := range []kms.Config{
 		{From: []string{a}, To: b},
 		{To: b},
-		{From: []string{a}, To: b, Verify: keys.VerifyNone},
-		{From: []string{a}, To: b, Verify: keys.VerifyOpen},
+		{From: []string{a}, To: b, Verify: kms.VerifyNone},
+		{From: []string{a}, To: b, Verify: kms.VerifyOpen},
 	} {
 		k := w.open(c)
 		r := w.rewrap(k, wk)
 		if r.Current || r.Newer || r.Deduplicated || r.RequestID == "" {
 			t.Errorf("got %+v", r)
 		}
-		if want := (account.KeyVersion{ARN: a, Material: w.material(a)}); r.From != want {
+		if want := (account.KeyVersion{ARN: a, Material: w.Material(a)}); r.From != want {
 			t.Errorf("from %v, want %v", r.From, want)
 		}
-		if want := (account.KeyVersion{ARN: b, Material: w.material(b)}); r.To != want {
+		if want := (account.KeyVersion{ARN: b, Material: w.Material(b)}); r.To != want {
 			t.Errorf("to %v, want %v", r.To, want)
 		}
 		w.opens(r.Blob, r.To, ec)
@@ -60,7 +60,7 @@ func TestMoveToAnotherKey(t *testing.T) {
 		if n := w.calls("ReEncrypt"); n != 1 {
 			t.Errorf("moved already: %d calls", n)
 		}
-		if got := k.Targets(); len(got) != 1 || got[b] != w.material(b) {
+		if got := k.Targets(); len(got) != 1 || got[b] != w.Material(b) {
 			t.Errorf("targets %v", got)
 		}
 	}
@@ -69,13 +69,13 @@ func TestMoveToAnotherKey(t *testing.T) {
 func TestSameKeyAfterRotation(t *testing.T) {
 	w := newWorld(t, 0)
 	a := w.key()
-	m1 := w.material(a)
+	m1 := w.Material(a)
 	old := envelope.WrappedKey{Blob: w.seal(a, ec), KeyID: a, Context: ec}
 	older := envelope.WrappedKey{Blob: w.seal(a, ec), KeyID: a, Context: ec}
 	w.rotate(a)
-	m2 := w.material(a)
+	m2 := w.Material(a)
 	fresh := envelope.WrappedKey{Blob: w.seal(a, ec), KeyID: a, Context: ec}
-	for _, c := range []keys.Config{{}, {From: []string{a}}} {
+	for _, c := range []kms.Config{{}, {From: []string{a}}} {
 		k := w.open(c)
 		r := w.rewrap(k, old)
 		w.calls("DescribeKey")
@@ -108,11 +108,11 @@ func TestSameKeyAfterRotation(t *testing.T) {
 func TestRecordedKeyByEveryName(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
-	w.alias("alias/a", a)
+	w.Alias("alias/a", a)
 	blob := w.seal(a, nil)
 	aliasARN := a[:strings.LastIndex(a, ":")+1] + "alias/a"
 	for _, name := range []string{a, a[strings.LastIndex(a, "/")+1:], "alias/a", aliasARN} {
-		for _, c := range []keys.Config{{}, {To: b}, {From: []string{a}, To: b}, {From: []string{"alias/a"}}, {From: []string{name}, To: b}} {
+		for _, c := range []kms.Config{{}, {To: b}, {From: []string{a}, To: b}, {From: []string{"alias/a"}}, {From: []string{name}, To: b}} {
 			r := w.rewrap(w.open(c), envelope.WrappedKey{Blob: blob, KeyID: name})
 			if r.From.ARN != a || r.Current != (c.To == "") {
 				t.Errorf("recorded %q, %+v: %+v", name, c.From, r)
@@ -129,7 +129,7 @@ func TestRecordedARNNeedsNoLookUp(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
 	blob := w.seal(a, nil)
-	k := w.open(keys.Config{To: b})
+	k := w.open(kms.Config{To: b})
 	w.rewrap(k, envelope.WrappedKey{Blob: blob, KeyID: a})
 	if n := w.calls("DescribeKey"); n != 0 {
 		t.Errorf("%d calls of DescribeKey", n)
@@ -141,11 +141,11 @@ func TestRecordedARNNeedsNoLookUp(t *testing.T) {
 func TestNamesAreRemembered(t *testing.T) {
 	w := newWorld(t, 0)
 	a := w.key()
-	w.alias("alias/a", a)
+	w.Alias("alias/a", a)
 	wk := func() envelope.WrappedKey { return envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: "alias/a"} }
-	k := w.open(keys.Config{})
+	k := w.open(kms.Config{})
 	wks := []envelope.WrappedKey{wk(), wk(), wk(), wk()}
-	w.disable(a)
+	w.Disable(a)
 	for _, x := range wks[:2] {
 		_, err := k.Rewrap(t.Context(), x)
 		contains(t, runError(t, err, 50), "Disabled")
@@ -153,11 +153,11 @@ func TestNamesAreRemembered(t *testing.T) {
 	if n := w.calls("DescribeKey"); n != 1 {
 		t.Errorf("%d look-ups of a key that is disabled", n)
 	}
-	_, err := w.api().EnableKey(t.Context(), &sdk.EnableKeyInput{KeyId: &a})
+	_, err := w.KMS.EnableKey(t.Context(), &sdk.EnableKeyInput{KeyId: &a})
 	must(t, 0, err)
-	w.clock.sleep(t.Context(), 2*time.Minute)
+	w.Clock.Pass(2 * time.Minute)
 	w.rewrap(k, wks[2])
-	w.clock.sleep(t.Context(), time.Hour)
+	w.Clock.Pass(time.Hour)
 	w.rewrap(k, wks[3])
 	if n := w.calls("DescribeKey"); n != 1 {
 		t.Errorf("%d look-ups of a key that is enabled", n)
@@ -170,38 +170,38 @@ func TestStaleRecord(t *testing.T) {
 
 	// The record is the one that was written; the blob has moved to b since.
 	stale := envelope.WrappedKey{Blob: w.seal(b, nil), KeyID: a}
-	if r := w.rewrap(w.open(keys.Config{To: b}), stale); !r.Current {
+	if r := w.rewrap(w.open(kms.Config{To: b}), stale); !r.Current {
 		t.Errorf("no --from: %+v", r)
 	}
-	if r := w.rewrap(w.open(keys.Config{From: []string{a}, To: b}), stale); !r.Current {
+	if r := w.rewrap(w.open(kms.Config{From: []string{a}, To: b}), stale); !r.Current {
 		t.Errorf("--from: %+v", r)
 	}
-	_, err := w.open(keys.Config{To: c}).Rewrap(t.Context(), stale)
+	_, err := w.open(kms.Config{To: c}).Rewrap(t.Context(), stale)
 	itemError(t, err) // under a key that nobody named: not foreign
 	contains(t, err, "--from", a)
 
 	// A record that is bound into the context cannot be kept true, so it is
 	// not believed: a, though no source key, may be b's blob.
 	bound := map[string]string{"kms_cmk_id": a}
-	k := w.open(keys.Config{From: []string{b}, To: c})
+	k := w.open(kms.Config{From: []string{b}, To: c})
 	r := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(b, bound), KeyID: a, Context: bound})
-	w.opens(r.Blob, account.KeyVersion{ARN: c, Material: w.material(c)}, bound)
+	w.opens(r.Blob, account.KeyVersion{ARN: c, Material: w.Material(c)}, bound)
 
 	// The recorded key is gone altogether.
 	w.scheduleDeletion(a)
-	if r := w.rewrap(w.open(keys.Config{To: b}), stale); !r.Current {
+	if r := w.rewrap(w.open(kms.Config{To: b}), stale); !r.Current {
 		t.Errorf("recorded key unusable: %+v", r)
 	}
-	_, err = w.open(keys.Config{To: c}).Rewrap(t.Context(), stale)
+	_, err = w.open(kms.Config{To: c}).Rewrap(t.Context(), stale)
 	contains(t, runError(t, err, 50), "PendingDeletion", "cancel-key-deletion", a)
 }
 
 func TestForeign(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b, c := w.key(), w.key(), w.key()
-	w.alias("alias/c", c)
+	w.Alias("alias/c", c)
 	blob := w.seal(c, nil)
-	k := w.open(keys.Config{From: []string{a}, To: b})
+	k := w.open(kms.Config{From: []string{a}, To: b})
 
 	_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob})
 	foreign(t, err)
@@ -239,22 +239,22 @@ func TestNothingToGoBy(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
 	blob := w.seal(a, nil)
-	_, err := w.open(keys.Config{}).Rewrap(t.Context(), envelope.WrappedKey{Blob: blob})
+	_, err := w.open(kms.Config{}).Rewrap(t.Context(), envelope.WrappedKey{Blob: blob})
 	contains(t, runError(t, err, 50), "--from")
-	k := w.open(keys.Config{To: b})
+	k := w.open(kms.Config{To: b})
 	_, err = k.Rewrap(t.Context(), envelope.WrappedKey{Blob: blob})
 	contains(t, runError(t, err, 50), "--from", b)
 	if r := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(b, nil)}); !r.Current {
 		t.Errorf("got %+v", r)
 	}
-	_, err = w.open(keys.Config{}).Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, KeyID: "alias/gone"})
+	_, err = w.open(kms.Config{}).Rewrap(t.Context(), envelope.WrappedKey{Blob: blob, KeyID: "alias/gone"})
 	contains(t, runError(t, err, 50), "alias/gone", "--from")
 }
 
 func TestDamagedAndMisbound(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
-	k := w.open(keys.Config{From: []string{a}, To: b})
+	k := w.open(kms.Config{From: []string{a}, To: b})
 	blob := w.seal(a, ec)
 	bad := bytes.Clone(blob)
 	bad[len(bad)-1] ^= 1
@@ -286,11 +286,11 @@ func TestOneMaterialOnly(t *testing.T) {
 	var blobs [][]byte
 	var ms []string
 	for range 3 {
-		ms = append(ms, w.material(a))
+		ms = append(ms, w.Material(a))
 		blobs = append(blobs, w.seal(a, nil))
 		w.rotate(a)
 	}
-	k := w.open(keys.Config{From: []string{a + "@" + ms[0], a + "@" + ms[2]}, To: b})
+	k := w.open(kms.Config{From: []string{a + "@" + ms[0], a + "@" + ms[2]}, To: b})
 	if got := k.From(); len(got) != 2 || got[0].Only != ms[0] || got[1].Only != ms[2] || got[0].ARN != a {
 		t.Errorf("From: %+v", got)
 	}
@@ -305,8 +305,8 @@ func TestOneMaterialOnly(t *testing.T) {
 	}
 	// Refreshing one material: others of the key are out of scope, the current
 	// one is on target.
-	k = w.open(keys.Config{From: []string{a + "@" + ms[0]}})
-	if r := w.rewrap(k, envelope.WrappedKey{Blob: blobs[0], KeyID: a}); r.To.Material != w.material(a) || r.Current {
+	k = w.open(kms.Config{From: []string{a + "@" + ms[0]}})
+	if r := w.rewrap(k, envelope.WrappedKey{Blob: blobs[0], KeyID: a}); r.To.Material != w.Material(a) || r.Current {
 		t.Errorf("got %+v", r)
 	}
 	_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: blobs[1], KeyID: a})
@@ -316,68 +316,147 @@ func TestOneMaterialOnly(t *testing.T) {
 	}
 }
 
-func TestReadOnly(t *testing.T) {
+func TestLook(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b, c := w.key(), w.key(), w.key()
 	old := w.seal(b, ec)
 	w.rotate(b)
-	k := w.open(keys.Config{From: []string{a}, To: b, ReadOnly: true})
-	mb := w.material(b)
+	look := kms.Config{From: []string{a}, To: b, Look: true, TargetFirst: true, Verify: kms.VerifyOpen}
+	k := w.open(look)
+	mb := w.Material(b)
 	for name, x := range map[string]struct {
-		blob    []byte
-		from    string
-		current bool
+		blob          []byte
+		from          string
+		current       bool
+		calls, misses int
 	}{
-		"source":       {w.seal(a, ec), a, false},
-		"target":       {w.seal(b, ec), b, true},
-		"old material": {old, b, false},
+		"source":       {w.seal(a, ec), a, false, 2, 1},
+		"target":       {w.seal(b, ec), b, true, 1, 0},
+		"old material": {old, b, false, 1, 0},
 	} {
 		r := w.rewrap(k, envelope.WrappedKey{Blob: x.blob, Context: ec})
-		if (r.Blob == nil) != x.current || r.Current != x.current || r.From.ARN != x.from || r.From.Material == "" || r.To.ARN != b || r.To.Material != mb {
+		if r.Current != x.current || r.From.ARN != x.from || r.From.Material == "" || r.To.ARN != b || r.To.Material != mb {
 			t.Errorf("%s: %+v", name, r)
+		}
+		if n := w.calls("ReEncrypt"); n != r.Calls || r.Calls != x.calls || r.Misses != x.misses {
+			t.Errorf("%s: %d calls; the answer says %d with %d misses, want %d with %d", name, n, r.Calls, r.Misses, x.calls, x.misses)
+		}
+		if w.calls("Decrypt") != 0 {
+			t.Errorf("%s: a look opened something", name)
+		}
+		if (r.Blob == nil) != x.current {
+			t.Errorf("%s: a blob of %d bytes", name, len(r.Blob))
+		}
+		if r.Blob != nil {
+			w.opens(r.Blob, r.To, ec)
+			w.calls("Decrypt")
 		}
 	}
 	_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: w.seal(c, ec), Context: ec})
 	foreign(t, err)
 
-	// The target is tried first.
-	k = w.open(keys.Config{From: []string{a}, To: b, ReadOnly: true})
-	w.rewrap(k, envelope.WrappedKey{Blob: w.seal(b, nil)})
-	if n := w.calls("ReEncrypt"); n != 1 {
-		t.Errorf("%d calls for what is on target", n)
+	// A look takes the blob as KMS gave it; a run would refuse this one.
+	w.hook(nil, func(_, op string, _, out object) {
+		if op == "ReEncrypt" {
+			out["CiphertextBlob"], out["KeyId"] = "aGVsbG8=", c
+		}
+	})
+	if r := w.rewrap(k, envelope.WrappedKey{Blob: w.seal(a, nil)}); string(r.Blob) != "hello" {
+		t.Errorf("got %+v", r)
 	}
-	// In a rehearsal it is tried last, as in a run; and what a run would have
-	// learned from its own blobs is learned.
-	k = w.open(keys.Config{From: []string{a, c}, To: b, ReadOnly: true})
-	k.TryTargetLast()
+	w.hook(nil, nil)
+
+	// Each key its own target.
+	k = w.open(kms.Config{Look: true, Verify: kms.VerifyOpen})
+	if r := w.rewrap(k, envelope.WrappedKey{Blob: old, KeyID: b, Context: ec}); r.Current || r.Blob == nil || w.calls("Decrypt") != 0 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// In a rehearsal the target is tried last, as in a run. What a run would learn
+// from its own blobs is learned.
+func TestLookInTheOrderOfARun(t *testing.T) {
+	w := newWorld(t, 0)
+	a, b, c := w.key(), w.key(), w.key()
+	k := w.open(kms.Config{From: []string{a, c}, To: b, Look: true})
 	for i, calls := range []int{3, 1, 1} {
 		blob := w.seal([]string{b, a, b}[i], nil)
 		if i > 0 {
 			w.calls("ReEncrypt")
 		}
-		w.rewrap(k, envelope.WrappedKey{Blob: blob})
-		if n := w.calls("ReEncrypt"); n != calls {
-			t.Errorf("%d calls, want %d", n, calls)
+		r := w.rewrap(k, envelope.WrappedKey{Blob: blob})
+		if n := w.calls("ReEncrypt"); n != calls || r.Calls != calls || r.Misses != calls-1 {
+			t.Errorf("%d calls, want %d; the answer says %d with %d misses", n, calls, r.Calls, r.Misses)
 		}
 	}
-	k = w.open(keys.Config{From: []string{a}, To: b, ReadOnly: true})
-	k.TryTargetLast()
+	k = w.open(kms.Config{From: []string{a}, To: b, Look: true})
 	w.rewrap(k, envelope.WrappedKey{Blob: w.seal(a, nil)})
 	w.calls("ReEncrypt")
 	if w.rewrap(k, envelope.WrappedKey{Blob: w.seal(b, nil)}); w.calls("ReEncrypt") != 1 {
 		t.Error("what a run makes is not known as on target")
 	}
-	// Each key its own target.
-	k = w.open(keys.Config{ReadOnly: true, Verify: keys.VerifyOpen})
-	if r := w.rewrap(k, envelope.WrappedKey{Blob: old, KeyID: b, Context: ec}); r.Current || r.Blob == nil || w.calls("Decrypt") != 0 {
-		t.Errorf("got %+v", r)
+}
+
+// Calls count beside an error too, and once for each call: not for answers that
+// were known, nor for those of another caller's call.
+func TestCallsAreCounted(t *testing.T) {
+	w := newWorld(t, 0)
+	a, b, c, d := w.key(), w.key(), w.key(), w.key()
+	k := w.open(kms.Config{From: []string{a, c}, To: b})
+	unknown := envelope.WrappedKey{Blob: w.seal(d, ec), Context: ec}
+	r, err := k.Rewrap(t.Context(), unknown)
+	foreign(t, err)
+	if n := w.calls("ReEncrypt"); n != 3 || r.Calls != 3 || r.Misses != 3 {
+		t.Errorf("foreign: %d calls, %+v", n, r)
+	}
+	r, err = k.Rewrap(t.Context(), unknown)
+	foreign(t, err)
+	if n := w.calls("ReEncrypt"); n != 0 || r.Calls != 0 || r.Misses != 0 || !r.Deduplicated {
+		t.Errorf("foreign, again: %d calls, %+v", n, r)
+	}
+	r, err = k.Rewrap(t.Context(), envelope.WrappedKey{Blob: w.seal(a, ec)}) // without its context
+	itemError(t, err)
+	if n := w.calls("ReEncrypt"); n != r.Calls || r.Calls == 0 {
+		t.Errorf("damaged: %d calls, %+v", n, r)
+	}
+	w.hook(func(_, op string, _ object) string {
+		if op == "ReEncrypt" {
+			return "KMSInternalException"
+		}
+		return ""
+	}, nil)
+	wk := envelope.WrappedKey{Blob: w.seal(a, nil)}
+	r, err = k.Rewrap(t.Context(), wk)
+	runError(t, err, 20)
+	if n := w.calls("ReEncrypt"); n != 1 || r.Calls != 1 || r.Misses != 0 {
+		t.Errorf("in trouble: %d calls, %+v", n, r)
+	}
+	w.hook(nil, nil)
+
+	var all, shared atomic.Int64
+	var g sync.WaitGroup
+	for range 20 {
+		g.Go(func() {
+			r, err := k.Rewrap(t.Context(), wk)
+			if err != nil {
+				t.Error(err)
+			}
+			all.Add(int64(r.Calls))
+			if r.Deduplicated {
+				shared.Add(1)
+			}
+		})
+	}
+	g.Wait()
+	if n := w.calls("ReEncrypt"); int64(n) != all.Load() || shared.Load() != 19 {
+		t.Errorf("side by side: %d calls, the answers say %d; %d of 20 were known", n, all.Load(), shared.Load())
 	}
 }
 
 func TestDeduplication(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
-	k := w.open(keys.Config{From: []string{a}, To: b})
+	k := w.open(kms.Config{From: []string{a}, To: b})
 	wk := envelope.WrappedKey{Blob: w.seal(a, ec), KeyID: a, Context: ec}
 	w.calls("Encrypt")
 	first := w.rewrap(k, wk)
@@ -408,7 +487,7 @@ func TestDeduplication(t *testing.T) {
 func TestConcurrentRepeats(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
-	k := w.open(keys.Config{From: []string{a}, To: b})
+	k := w.open(kms.Config{From: []string{a}, To: b})
 	var blobs [][]byte
 	for range 8 {
 		blobs = append(blobs, w.seal(a, ec))
@@ -445,7 +524,7 @@ func TestConcurrentRepeats(t *testing.T) {
 func TestCallerLeaves(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
-	k := w.open(keys.Config{From: []string{a}, To: b})
+	k := w.open(kms.Config{From: []string{a}, To: b})
 	wk := envelope.WrappedKey{Blob: w.seal(a, nil)}
 	arrived, release := make(chan struct{}, 1), make(chan struct{})
 	w.hook(func(_, op string, _ object) string {
@@ -490,7 +569,7 @@ func TestCallerLeaves(t *testing.T) {
 func TestVerifyOpenMismatch(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
-	other, err := w.api().Encrypt(t.Context(), &sdk.EncryptInput{KeyId: &b, Plaintext: []byte("another data key that is as long")})
+	other, err := w.KMS.Encrypt(t.Context(), &sdk.EncryptInput{KeyId: &b, Plaintext: []byte("another data key that is as long")})
 	must(t, other, err)
 	lie := func(_, op string, _, out object) {
 		if op == "ReEncrypt" {
@@ -498,7 +577,7 @@ func TestVerifyOpenMismatch(t *testing.T) {
 		}
 	}
 	wk := envelope.WrappedKey{Blob: w.seal(a, nil), KeyID: a}
-	k := w.open(keys.Config{From: []string{a}, To: b, Verify: keys.VerifyOpen})
+	k := w.open(kms.Config{From: []string{a}, To: b, Verify: kms.VerifyOpen})
 	w.hook(nil, lie)
 	_, err = k.Rewrap(t.Context(), wk)
 	contains(t, runError(t, err, 1), "do not open to the same data key")
@@ -529,7 +608,7 @@ func TestOneScout(t *testing.T) {
 	from := []string{w.key(), w.key(), w.key(), w.key()}
 	stranger := w.key()
 	const n = 40
-	all := func(blobs [][]byte, k *keys.KMS) (errs []error) {
+	all := func(blobs [][]byte, k *kms.KMS) (errs []error) {
 		errs = make([]error, len(blobs))
 		var wg sync.WaitGroup
 		for i, b := range blobs {
@@ -549,9 +628,9 @@ func TestOneScout(t *testing.T) {
 		return blobs
 	}
 	var atOnce, most atomic.Int64
-	open := func() *keys.KMS {
+	open := func() *kms.KMS {
 		w.hook(nil, nil)
-		k := w.open(keys.Config{From: from})
+		k := w.open(kms.Config{From: from})
 		w.hook(func(_, op string, _ object) string {
 			most.Store(max(most.Load(), atOnce.Add(1)))
 			time.Sleep(5 * time.Millisecond)

@@ -69,6 +69,21 @@ func TestServiceThatIgnoresSourceKeyID(t *testing.T) {
 	w.opens(r.Blob, account.KeyVersion{ARN: b, Material: w.Material(b)}, nil)
 	w.hook(heedless, nameless)
 	differentKeys(t, w, a, b, c)
+
+	// It says b when it is asked for a, and c when it is asked for b.
+	says := []string{b, c}
+	w.hook(heedless, func(_, op string, _, out object) {
+		if op == "ReEncrypt" && len(says) > 0 {
+			out["SourceKeyId"], says = says[0], says[1:]
+		}
+	})
+	k := w.open(kms.Config{From: []string{a, b}})
+	says = []string{b, c}
+	_, err := k.Rewrap(t.Context(), envelope.WrappedKey{Blob: w.seal(a, nil)})
+	foreign(t, err)
+	if len(says) > 0 {
+		t.Error("was not asked again")
+	}
 }
 
 // moto is another implementation of KMS; it names no materials and pays no

@@ -366,6 +366,14 @@ func TestLook(t *testing.T) {
 	}
 	w.hook(nil, nil)
 
+	// The target is the material that the pass began with, whatever KMS wraps
+	// under by now.
+	blob := w.seal(a, ec)
+	w.rotate(b)
+	if r := w.rewrap(k, envelope.WrappedKey{Blob: blob, Context: ec}); r.To.Material != mb || r.Blob == nil {
+		t.Errorf("after a rotation: %+v, want %s", r, mb)
+	}
+
 	// Each key its own target.
 	k = w.open(kms.Config{Look: true, Verify: kms.VerifyOpen})
 	if r := w.rewrap(k, envelope.WrappedKey{Blob: old, KeyID: b, Context: ec}); r.Current || r.Blob == nil || w.calls("Decrypt") != 0 {

@@ -13,19 +13,19 @@ import (
 	"rewrap/sources/cloud/awserr"
 )
 
-// access is how the bucket deals with access control lists. A copy resets the
-// list of an object to its writer's full control and makes the writer its owner
-// (S3 API Reference, CopyObject), so where lists count they are read and sent
-// again, and objects of other owners are left alone.
+// access is how the bucket deals with access control lists (ACLs). A write gives
+// the object a new list, with full control for the writer, and makes the writer
+// its owner (S3 API Reference, CopyObject). So where objects have lists, the
+// list is read and sent again, and objects of other owners are skipped.
 type access struct {
-	lists bool  // objects may have lists of their own that count
-	err   error // it could not be found out; a write would be a guess
+	lists bool  // objects may have lists of their own
+	err   error // why this could not be found out; writes are refused with it
 }
 
-// openAccess finds out, and whom a write makes the owner; on an endpoint that
-// is not AWS's own the canary tells that (see [Source.lists]). Being denied is
-// an error of writes alone, so that commands that only read do not need the
-// permission.
+// openAccess asks whether objects have lists, and which account owns what the
+// caller writes. At endpoints other than AWS's the canary tells the owner (see
+// [Source.lists]). A denied request fails writes only, so that commands that
+// only read do not need the permission.
 func (s *Source) openAccess(ctx context.Context) (owner string, err error) {
 	out, err := s.client.GetBucketOwnershipControls(ctx, &s3.GetBucketOwnershipControlsInput{Bucket: &s.c.Bucket})
 	switch {
@@ -36,11 +36,11 @@ func (s *Source) openAccess(ctx context.Context) (owner string, err error) {
 			}
 		}
 	case err == nil:
-		// The endpoint took the request for another one.
+		// The endpoint took the request for another operation.
 	case awserr.Code(err) == "OwnershipControlsNotFoundError":
 		// Never set: objects belong to their writers and have lists.
 	case unknownOperation(err):
-		// That there are no such controls does not say that there are no lists.
+		// The endpoint has no such setting. It may have lists all the same.
 	case denied(err):
 		s.access.err = &sources.RunError{
 			Where: whereWrite,
@@ -70,9 +70,8 @@ func (s *Source) openAccess(ctx context.Context) (owner string, err error) {
 	return owner, nil
 }
 
-// lists looks at an object's access control list: whether there is one, and
-// whom it names as the owner; of the canary, that is the owner of what the
-// caller writes.
+// lists says whether an object has an access control list, and who owns the
+// object. The owner of the canary is the owner of whatever the caller writes.
 func (s *Source) lists(ctx context.Context, key string) (lists bool, owner string, err error) {
 	if !s.access.lists {
 		return false, "", nil
@@ -80,11 +79,11 @@ func (s *Source) lists(ctx context.Context, key string) (lists bool, owner strin
 	out, err := s.client.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &s.c.Bucket, Key: &key})
 	switch {
 	case refusedOtherwise(err):
-		return false, "", nil // not even of the caller's own object
+		return false, "", nil // the endpoint has no ACLs
 	case err != nil:
 		return false, "", s.objectError(whereWrite, "reading the ACL of", key, "s3:GetObjectAcl", err)
 	case out.Owner == nil && len(out.Grants) == 0:
-		return false, "", nil // the endpoint took the request for another one
+		return false, "", nil // the endpoint took the request for another operation
 	}
 	return true, ownerID(out.Owner), nil
 }
@@ -96,16 +95,16 @@ func ownerID(o *types.Owner) string {
 	return aws.ToString(o.ID)
 }
 
-// grants are the values of the headers x-amz-grant-*, by permission. Empty:
-// the list that S3 makes by itself is right.
+// grants are the values of the headers x-amz-grant-*, by permission. Without
+// any, S3 gives full control to the owner alone.
 type grants map[types.Permission]string
 
-// grants reads an object's list and says how to send it again.
-func (s *Source) grants(ctx context.Context, key string, w *ways) (grants, error) {
+// grants are the headers that send an object's list again.
+func (s *Source) grants(ctx context.Context, key string, h *honours) (grants, error) {
 	if s.access.err != nil {
 		return nil, s.access.err
 	}
-	if !w.Lists {
+	if !h.Lists {
 		return nil, nil
 	}
 	out, err := s.client.GetObjectAcl(ctx, &s3.GetObjectAclInput{Bucket: &s.c.Bucket, Key: &key})
@@ -116,7 +115,7 @@ func (s *Source) grants(ctx context.Context, key string, w *ways) (grants, error
 		return nil, s.objectError(whereWrite, "reading the ACL of", key, "s3:GetObjectAcl", err)
 	}
 	owner := ownerID(out.Owner)
-	if owner != w.Owner && !w.Assumed {
+	if owner != h.Owner && !h.Assumed {
 		return nil, &sources.SkipError{Reason: "acl", Detail: s.name(key) +
 			" belongs to another account than the caller's, and would change its owner; set the bucket's Object Ownership to BucketOwnerEnforced, or have the owner re-wrap it"}
 	}

@@ -9,9 +9,10 @@ import (
 	"rewrap/sources"
 )
 
-// checkAnnotations refuses objects that a PutObject would take the annotations
-// from; a copy takes them along. No answer to a HEAD says that there are any.
-// Only AWS has annotations; elsewhere the request might be taken for another.
+// checkAnnotations refuses objects with annotations, which PutObject would
+// delete; a copy keeps them. HeadObject does not show annotations, so they are
+// asked for. Only AWS has annotations: another endpoint might take the request
+// for another operation.
 func (s *Source) checkAnnotations(ctx context.Context, key string) error {
 	if s.c.Canary {
 		return nil

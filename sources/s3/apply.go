@@ -21,11 +21,12 @@ import (
 	"rewrap/sources/cloud/awserr"
 )
 
-// maxBuffered is up to which size a body goes through memory and not through
-// a pipe: so the client can send it again, and can tell its checksum before.
+// maxBuffered is the largest body that is held in memory to be sent. The client
+// can send such a body again, and can send its checksum ahead of it. Larger
+// bodies are streams.
 const maxBuffered = 512 << 10
 
-// request is what a write sends, whichever of the two it is.
+// request is what CopyObject and PutObject send alike.
 type request struct {
 	key             string
 	ifMatch         string     // "" for none
@@ -71,11 +72,11 @@ func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, err
 
 // applyPut writes the body anew with the splices in it.
 //
-// The last look before the write has to find the very revision of the view.
-// What is left is another writer who changes metadata alone between that look
-// and the end of the PUT; only under SSE-KMS does that change the ETag, and
-// PutObject knows no condition but the ETag. Every change of content is
-// refused.
+// The last look before the write has to find the revision of the view. From
+// then on the only condition is the ETag, since PutObject knows no other. So
+// every change of content by another writer is seen. A change of metadata alone
+// between that look and the end of the PUT is seen under SSE-KMS only, and
+// overwritten otherwise.
 func (s *Source) applyPut(ctx context.Context, w planned, p sources.Plan) (sources.Result, error) {
 	key, splices := w.request.key, p.Edit.Splices
 	answer, body, err := s.lastLook(ctx, w, p)
@@ -107,8 +108,8 @@ func (s *Source) applyPut(ctx context.Context, w planned, p sources.Plan) (sourc
 }
 
 // lastLook is the answer about an object that is about to be written, and its
-// body: the view's, if that has all of it, since whoever writes makes sure that
-// both are of one revision.
+// body. If the view holds the whole body, that is used: the caller compares the
+// revisions.
 func (s *Source) lastLook(ctx context.Context, w planned, p sources.Plan) (middleware.Metadata, io.ReadCloser, error) {
 	if p.Way == WayPutRead {
 		out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{
@@ -123,14 +124,14 @@ func (s *Source) lastLook(ctx context.Context, w planned, p sources.Plan) (middl
 		case st/100 != 4 || st == http.StatusPreconditionFailed || st == http.StatusNotFound:
 			return middleware.Metadata{}, nil, err
 		}
-		// An answer to HEAD has no body to say why. A GET is told.
+		// The answer to a HEAD has no body to tell the reason. A GET's has.
 	}
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
 		Bucket:       &s.c.Bucket,
 		Key:          &w.request.key,
 		IfMatch:      &w.request.ifMatch,
 		ChecksumMode: types.ChecksumModeEnabled,
-	}, quiet)
+	}, withoutChecksumLog)
 	if err != nil {
 		return middleware.Metadata{}, nil, err
 	}
@@ -154,8 +155,8 @@ func (s *Source) copy(ctx context.Context, r request, n *attempts) (*s3.CopyObje
 	}, n.watch, r.setHeaders)
 }
 
-// put sends size bytes of body. A body that ends before makes the request
-// fail, and S3 writes nothing of a request that it did not get whole.
+// put sends size bytes of body. A body that ends earlier makes the request fail,
+// and S3 writes nothing of an incomplete request.
 func (s *Source) put(ctx context.Context, r request, body io.Reader, size int64, checksum types.ChecksumAlgorithm, n *attempts) (*s3.PutObjectOutput, error) {
 	in := &s3.PutObjectInput{
 		Bucket:           &s.c.Bucket,
@@ -185,10 +186,10 @@ func (s *Source) put(ctx context.Context, r request, body io.Reader, size int64,
 	return s.client.PutObject(ctx, in, n.watch, r.setHeaders)
 }
 
-// stream makes the SDK take a body that it cannot read twice. Over TLS it
-// does so by itself, with a checksum behind the body; without TLS it wants to
-// know a hash of the body first, and is told to do without. Only the options
-// know which of the two it is.
+// stream makes the SDK take a body that it cannot read twice. Over TLS it does,
+// and sends a checksum behind the body. Without TLS it asks for a hash of the
+// body first, and is told here to do without. Only the options say whether the
+// endpoint has TLS.
 func stream(o *s3.Options, in *s3.PutObjectInput) {
 	if !o.EndpointOptions.DisableHTTPS && !strings.HasPrefix(strings.ToLower(aws.ToString(o.BaseEndpoint)), "http:") {
 		return
@@ -198,8 +199,8 @@ func stream(o *s3.Options, in *s3.PutObjectInput) {
 	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 }
 
-// checksum is the algorithm under which S3 keeps the object's checksum, as
-// far as the SDK can compute it; else S3 picks its default.
+// checksum is the algorithm of the checksum that S3 keeps of the object, if the
+// SDK can compute it. "": S3 uses its default.
 func (o object) checksum() types.ChecksumAlgorithm {
 	for _, a := range []types.ChecksumAlgorithm{
 		types.ChecksumAlgorithmCrc32, types.ChecksumAlgorithmCrc32c, types.ChecksumAlgorithmCrc64nvme,
@@ -212,19 +213,20 @@ func (o object) checksum() types.ChecksumAlgorithm {
 	return ""
 }
 
-// setHeaders sends the carried headers as they came. The typed fields would
-// not do: Expires, for one, may be anything, and is a time there.
+// setHeaders sends the carried headers as they came. Typed fields would change
+// some: Expires may be any text, and the field is a time.
 func (r request) setHeaders(o *s3.Options) {
 	for name, value := range r.headers {
 		o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue(name, value))
 	}
 }
 
-// attempts counts how often the client sent a request. One that was sent
-// again may have been refused because of what its first sending wrote.
+// attempts counts how often the client sent a request. If it sent the request
+// again, the first one may have landed, and may be the reason why the second one
+// is refused.
 type attempts struct {
 	n    atomic.Int32
-	once bool // the client could not have sent it again: the body is a stream
+	once bool // the body is a stream, which the client cannot send again
 }
 
 func (a *attempts) count() int { return int(a.n.Load()) }
@@ -240,12 +242,12 @@ func (a *attempts) watch(o *s3.Options) {
 	})
 }
 
-// writeError says what an error of a write means for the object. Only an
-// answer to the first and only sending proves that nothing was written.
+// writeError is the meaning of an error of a write. A refusal proves that
+// nothing was written only if the request was sent once.
 //
-// No answer after all the client's retries may be an outage. It says nothing
-// of the kind where the client had no retries (a body that is a stream, or
-// that was not there to be sent): then it is the item that is tried again.
+// No answer after all retries of the client may be an outage. It is no sign of
+// one if the client could not retry (the body is a stream, or ended early): then
+// the engine tries the item again.
 func (s *Source) writeError(doing, key string, n *attempts, err error) error {
 	named := fmt.Errorf("%s %s: %w", doing, s.name(key), awserr.Plain(err))
 	st := status(err)

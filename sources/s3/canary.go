@@ -15,8 +15,8 @@ import (
 	"rewrap/sources/cloud/awserr"
 )
 
-// cleanUp is how long the removal of the canary may take, also where the run
-// was told to stop meanwhile.
+// cleanUp bounds the removal of the canary, which is made even if the run was
+// told to stop meanwhile.
 const cleanUp = 10 * time.Second
 
 const wrongETag = `"00000000000000000000000000000000"`
@@ -30,14 +30,15 @@ func (s *Source) canaryKey() string {
 	return s.c.Prefix + ".rewrap-canary-" + s.c.CanaryID
 }
 
-// Begin implements [sources.Source]. On AWS it does nothing. On any other
-// endpoint, with Write, it writes a canary object, tries on it which conditions
-// are honoured and whether metadata survives, and deletes it again, also after
-// errors. Conditions that are ignored are why: several servers copy regardless
-// of a destination If-Match, and some take any write.
+// Begin implements [sources.Source]. On AWS it makes no request. Any other
+// endpoint is tried before the first write, since several servers ignore
+// conditions: some copy whatever the destination's If-Match says, some take any
+// write. So Begin with Write writes a canary object, tries on it which
+// conditions are honoured and whether metadata survives, and deletes it again,
+// also after errors.
 //
-// With Look such an endpoint is taken to honour what AWS does. Plans are made
-// by that, and say so (Assumed).
+// After Begin with Look such an endpoint is assumed to honour what AWS does, and
+// plans say so (Assumed).
 //
 // A process that dies in here leaves the canary behind. Its own job never lists
 // it, and the next Begin of the same job removes it.
@@ -54,7 +55,8 @@ func (s *Source) Begin(ctx context.Context, m sources.Mode) error {
 	return nil
 }
 
-// tryCanary finds out what the endpoint honours, and says what that means.
+// tryCanary finds out what the endpoint honours, and tells people what follows
+// from it.
 func (s *Source) tryCanary(ctx context.Context) error {
 	p := probe{s: s, key: s.canaryKey()}
 	w, err := p.run(ctx)
@@ -62,7 +64,7 @@ func (s *Source) tryCanary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.ways.Store(&w)
+	s.honours.Store(&w)
 	switch {
 	case !w.Copy && !w.Put:
 		return &sources.RunError{
@@ -81,17 +83,17 @@ func (s *Source) tryCanary(ctx context.Context) error {
 	return nil
 }
 
-// probe is one canary and what was written of it.
+// probe is one canary.
 type probe struct {
 	s        *Source
 	key      string
-	step     int
-	versions []string
-	written  bool
+	step     int      // numbers the writes
+	versions []string // those that the answers to the writes named
+	written  bool     // there may be something to remove
 }
 
-func (p *probe) run(ctx context.Context) (ways, error) {
-	var w ways
+func (p *probe) run(ctx context.Context) (honours, error) {
+	var w honours
 	first := request{
 		key:     p.key,
 		meta:    map[string]string{stepName: "0", "rewrap-text": "Größe"},
@@ -100,8 +102,9 @@ func (p *probe) run(ctx context.Context) (ways, error) {
 	if _, err := p.try(ctx, first, WayPut); err != nil {
 		return w, p.fail(err)
 	}
-	// What was stored may be another body than was sent: older servers keep the
-	// framing that the SDK puts around it. That rules out PutObject, not copies.
+	// The stored body may differ from the one that was sent: older servers store
+	// the framing that the SDK puts around it. That rules out PutObject, and not
+	// copies.
 	_, stored, err := p.s.read(ctx, p.key, 2*int64(len(canaryBody)))
 	if err != nil {
 		return w, p.fail(err)
@@ -109,10 +112,10 @@ func (p *probe) run(ctx context.Context) (ways, error) {
 	if w.Lists, w.Owner, err = p.s.lists(ctx, p.key); err != nil {
 		return w, p.fail(err)
 	}
-	if w.Copy, w.CopyVerbatim, err = p.way(ctx, WayCopy, stored); err != nil {
+	if w.Copy, w.CopyVerbatim, err = p.tryWay(ctx, WayCopy, stored); err != nil {
 		return w, p.fail(err)
 	}
-	if w.Put, w.PutVerbatim, err = p.way(ctx, WayPut, canaryBody); err != nil {
+	if w.Put, w.PutVerbatim, err = p.tryWay(ctx, WayPut, canaryBody); err != nil {
 		return w, p.fail(err)
 	}
 	return w, nil
@@ -120,10 +123,10 @@ func (p *probe) run(ctx context.Context) (ways, error) {
 
 const stepName = "rewrap-step"
 
-// way tries the conditions of one way: each alone has to refuse what it
-// should, and all together have to let through what they should, and leave
-// the body and the headers as they are.
-func (p *probe) way(ctx context.Context, way string, body []byte) (conditional, verbatim bool, err error) {
+// tryWay tries the conditions of one way. Each alone has to refuse a write whose
+// condition does not hold. All together have to let a write through whose
+// conditions hold, and it has to keep the body and the headers.
+func (p *probe) tryWay(ctx context.Context, way string, body []byte) (conditional, verbatim bool, err error) {
 	conditional = true
 	refusals := []func(*request, time.Time){
 		func(r *request, _ time.Time) { r.ifMatch = wrongETag },
@@ -149,7 +152,7 @@ func (p *probe) way(ctx context.Context, way string, body []byte) (conditional, 
 		if err != nil {
 			return false, false, err
 		}
-		// A refusal counts only if it really left everything as it was.
+		// A refusal counts only if it left everything as it was.
 		conditional = conditional && honoured && maps.Equal(text(after), text(before))
 	}
 
@@ -185,7 +188,7 @@ func (p *probe) look(ctx context.Context) (object, time.Time, error) {
 	return o, modified, err
 }
 
-// next is a write that differs from what is there by the step alone.
+// next is a write that changes nothing but the number of the step.
 func (p *probe) next(o object) request {
 	p.step++
 	meta := text(o)
@@ -193,7 +196,8 @@ func (p *probe) next(o object) request {
 	return request{key: p.key, meta: meta, headers: o.carried()}
 }
 
-// try makes one write; refused is the answer that a condition failed.
+// try makes one write. refused says that the endpoint answered that a condition
+// failed.
 func (p *probe) try(ctx context.Context, r request, way string) (refused bool, err error) {
 	var (
 		n       attempts
@@ -220,8 +224,8 @@ func (p *probe) try(ctx context.Context, r request, way string) (refused bool, e
 	return false, err
 }
 
-// refusedOtherwise: the endpoint does not take the request at all, which
-// rules the way out and not the run.
+// refusedOtherwise says that the endpoint does not take such a request at all.
+// That rules out the way, and not the run.
 func refusedOtherwise(err error) bool {
 	st := status(err)
 	return st == http.StatusNotImplemented || st >= 400 && st < 500 && st != http.StatusUnauthorized && st != http.StatusForbidden && runCode(awserr.Code(err)) == nil
@@ -248,9 +252,9 @@ func (p *probe) fail(err error) error {
 	return runError(whereWrite, err)
 }
 
-// clean removes the canary: every version that the answers named, and then
-// what is still seen, which is an unversioned object, or a version whose
-// answer was lost. It leaves no delete marker where there are versions.
+// clean removes the canary: first every version that an answer named, then
+// whatever is still there, which is an object without versions or a version
+// whose answer was lost. Deleting by version leaves no delete marker.
 func (p *probe) clean(ctx context.Context) {
 	if !p.written {
 		return

@@ -123,7 +123,7 @@ func (w writer) look(name string, version *string) (map[string]string, error) {
 
 // harness is one for a server that is not AWS. Its canary says what it can do.
 func harness(t *testing.T, c *s3.Client) sourcetest.Harness {
-	w := *open(t, Config{Client: c, Bucket: newBucket(t, c), Canary: true, CanaryID: "test"}).ways.Load()
+	w := *open(t, Config{Client: c, Bucket: newBucket(t, c), Canary: true, CanaryID: "test"}).honours.Load()
 	t.Logf("it honours %+v", w)
 	h := sourcetest.Harness{
 		Metadata: true, Splices: w.Put, Folders: true, Names: fileNames, Unconditional: always,
@@ -200,8 +200,8 @@ func TestMoto(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, Config{Client: c, Bucket: w.bucket, Canary: true, CanaryID: "test"})
-	if ways := *s.ways.Load(); ways.Copy || !ways.Put {
-		t.Errorf("moto honours %+v", ways)
+	if h := *s.honours.Load(); h.Copy || !h.Put {
+		t.Errorf("moto honours %+v", h)
 	}
 	edit := sources.Edit{Meta: map[string][]byte{"changed": []byte("new")}, Splices: []sources.Splice{{Off: 4, Ins: []byte("!")}}}
 	want["meta:changed"], want["body"] = "new", "body!"

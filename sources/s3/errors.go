@@ -13,19 +13,20 @@ import (
 	"rewrap/sources/cloud/awserr"
 )
 
-// objectStrikes: access denied to one object may be that object's policy or
-// its key's; denied to so many in a row is the run's.
+// objectStrikes is how many objects in a row have to be denied before the run
+// stops. A single denial may be due to that object's policy or key.
 const objectStrikes = 50
 
-// outageStrikes: no answer, or none but a server error, after all the retries
-// of the client, may be bad luck; so many in a row are an outage.
+// outageStrikes is how many requests in a row have to end without an answer, or
+// with a server error, after all retries of the client, before the run stops.
 const outageStrikes = 20
 
-// kmsStrikes: the key that S3 could not use may be one object's or everybody's.
+// kmsStrikes is the same for a KMS key that S3 could not use, which may encrypt
+// one object or all.
 const kmsStrikes = 5
 
-// What refused, for the strikes of [sources.RunError]. What Plan reads belongs
-// to the write: an item that can be read and not planned has not got further.
+// The parts of the store for [sources.RunError]. Requests that Plan makes belong
+// to the write: if they fail for every item, no item is written.
 const (
 	whereList  = "store: list"
 	whereRead  = "store: read"
@@ -54,8 +55,8 @@ func unknownOperation(err error) bool {
 	return false
 }
 
-// unanswered says that the store did not answer, or not but with an error of
-// its own, and that nobody told the caller to stop waiting.
+// unanswered says that the store gave no answer or a server error, although the
+// caller still waited for one.
 func unanswered(err error) bool {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
@@ -64,6 +65,7 @@ func unanswered(err error) bool {
 	return st == 0 || st >= 500
 }
 
+// runFailure is what to do about an error that would meet every item.
 type runFailure struct {
 	hint    string
 	strikes int
@@ -71,9 +73,9 @@ type runFailure struct {
 
 const renew = "Renew the credentials and run the same command again; it goes on where it stopped"
 
-// runCode knows the codes that would meet the next item just the same.
-// Codes: S3 API Reference, "Error responses", and the KMS errors that S3
-// hands on under the prefix "KMS.".
+// runCode is what to do about an error code that would meet the next item just
+// the same; nil for any other code. The codes are those of the S3 API Reference,
+// "Error responses", and those of KMS, which S3 passes on with the prefix "KMS.".
 func runCode(code string) *runFailure {
 	if awserr.CredentialsEnded(code) {
 		return &runFailure{hint: renew}
@@ -99,8 +101,8 @@ func runCode(code string) *runFailure {
 	return nil
 }
 
-// runError makes an error the run's where it would meet every item, else
-// leaves it.
+// runError is err as a [sources.RunError] if it would meet every item; else it
+// is err itself.
 func runError(where string, err error) error {
 	run := &sources.RunError{Err: err, Where: where}
 	f := runCode(awserr.Code(err))
@@ -126,8 +128,8 @@ func outage(where string, err error) error {
 		Hint: "Check the endpoint and the network; run the same command again to go on"}
 }
 
-// objectError says what an error of a request for one object means. action is
-// the IAM action that the request needs.
+// objectError is the meaning of an error of a request for one object. doing is
+// the start of a sentence, action the IAM action that the request needs.
 func (s *Source) objectError(where, doing, key, action string, err error) error {
 	err = fmt.Errorf("%s %s: %w", doing, s.name(key), awserr.Plain(err))
 	switch {
@@ -161,8 +163,8 @@ func (s *Source) bucketError(err error) error {
 	case status(err) == http.StatusMovedPermanently:
 		run.Hint = runCode("PermanentRedirect").hint
 	case status(err) == http.StatusBadRequest && runCode(awserr.Code(err)) == nil:
-		// HEAD has no body to say which: S3 answers so to an expired token and
-		// to a signature for another Region.
+		// The answer to a HEAD has no body to tell more. S3 answers so to an
+		// expired token and to a signature for another Region.
 		run.Hint = "The credentials may have expired, or the bucket may be in another Region"
 	default:
 		if e := runError(whereRead, err); errors.As(e, new(*sources.RunError)) {

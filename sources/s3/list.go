@@ -42,8 +42,8 @@ func (s *Source) Spans(ctx context.Context, want int) ([]sources.Span, error) {
 	return sources.SpansOf(names, want)
 }
 
-// names are the keys and common prefixes right under prefix, as far as one
-// page shows them, in order and without what cannot be kept in a checkpoint.
+// names are the keys and common prefixes directly under prefix, in order: those
+// of the first page, without those that a checkpoint cannot keep (not UTF-8).
 func (s *Source) names(ctx context.Context, prefix string) ([]string, error) {
 	out, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
 		Bucket:       &s.c.Bucket,
@@ -78,9 +78,9 @@ func (s *Source) names(ctx context.Context, prefix string) ([]string, error) {
 
 // List implements [sources.Source]. The cursor is the key.
 //
-// Every page is asked for by the last key of the page before and not by its
-// continuation token: how long a token lives is nowhere written, and the
-// workers may take hours for a page.
+// Each page is asked for by the last key of the page before, and not by its
+// continuation token: S3 does not say how long a token is valid, and the workers
+// may take hours for a page.
 func (s *Source) List(ctx context.Context, span sources.Span, after sources.Cursor) iter.Seq2[sources.Ref, error] {
 	return func(yield func(sources.Ref, error) bool) {
 		if err := s.life.May(sources.Look); err != nil {
@@ -131,7 +131,7 @@ func (s *Source) List(ctx context.Context, span sources.Span, after sources.Curs
 			if !aws.ToBool(out.IsTruncated) {
 				return
 			}
-			// A page may be empty and not the last; only its token leads on.
+			// A page may be empty and not be the last. Then only its token leads on.
 			token = nil
 			if len(out.Contents) == 0 {
 				if token = out.NextContinuationToken; token == nil {
@@ -143,8 +143,8 @@ func (s *Source) List(ctx context.Context, span sources.Span, after sources.Curs
 	}
 }
 
-// checkOrder stands between a listing that is not in order and an item that
-// is passed over in silence.
+// checkOrder fails a listing that is not in order or not under the prefix. A run
+// that went on would pass over items without anybody being told.
 func (s *Source) checkOrder(last, key string) error {
 	switch {
 	case key <= last:
@@ -180,9 +180,9 @@ func (s *Source) listError(err error) error {
 	return runError(whereList, err)
 }
 
-// decodeKey undoes encoding-type=url, which writes keys as forms do: "+" for
-// a space, %XX for everything that is special. A server that does not say
-// that it encoded has not.
+// decodeKey decodes keys of encoding-type=url, which are written as in forms: "+"
+// for a space, %XX for special bytes. A server that does not name the encoding in
+// its answer has not encoded.
 func decodeKey(e types.EncodingType, key string) (string, error) {
 	if e != types.EncodingTypeUrl {
 		return key, nil

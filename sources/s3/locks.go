@@ -15,16 +15,16 @@ import (
 	"rewrap/sources/cloud/awserr"
 )
 
-// locks guards what Object Lock keeps. An answer shows an object's retention
-// and legal hold only to callers who may read them (S3 API Reference,
-// HeadObject), so to one who may not, locked objects look like any other, and
-// a write would leave the lock behind. In a bucket with Object Lock the first
-// plan therefore asks for both by their own calls, and the others wait for it.
+// locks keeps locked objects locked. HeadObject shows retention and legal hold
+// only to callers who may read them (S3 API Reference, HeadObject). To any other
+// caller a locked object looks like an unlocked one, and a write would lose the
+// lock. So in a bucket with Object Lock the first plan asks for both by their own
+// operations, which fail without the permission. The other plans wait for that.
 type locks struct {
-	bucket bool // the bucket has Object Lock
-	err    error
+	bucket bool        // the bucket has Object Lock
+	err    error       // why this could not be found out; plans are refused with it
 	proven atomic.Bool // the caller may read retentions and holds
-	asking sync.Mutex  // one call proves it for all
+	asking sync.Mutex  // held by the plan that asks
 }
 
 func (s *Source) openLocks(ctx context.Context) error {
@@ -40,19 +40,19 @@ func (s *Source) openLocks(ctx context.Context) error {
 			Hint:  "Allow s3:GetBucketObjectLockConfiguration on arn:aws:s3:::" + s.c.Bucket,
 		}
 	case s.c.Canary && status(err) >= 400 && status(err) < 500 && runCode(awserr.Code(err)) == nil:
-		// Some other way of saying that there is no such thing here.
+		// The endpoint does not know Object Lock.
 	default:
 		return s.bucketError(err)
 	}
 	return nil
 }
 
-// checkLocks makes sure that the object's answer was not silent about a lock.
+// checkLocks makes sure that the caller would have been shown a lock.
 func (s *Source) checkLocks(ctx context.Context, key string) error {
 	if s.locks.err != nil || !s.locks.bucket || s.locks.proven.Load() {
 		return s.locks.err
 	}
-	s.locks.asking.Lock() // for two requests, which end with the caller's context
+	s.locks.asking.Lock() // held for two requests, which end with their caller's context
 	defer s.locks.asking.Unlock()
 	if s.locks.proven.Load() {
 		return nil
@@ -71,8 +71,8 @@ func (s *Source) checkLocks(ctx context.Context, key string) error {
 	return nil
 }
 
-// dropExpiredRetention takes a retention that is over out of what is carried:
-// S3 goes on showing it, and refuses to set it.
+// dropExpiredRetention removes a retention that has ended from the headers to
+// send: S3 still shows it, and refuses to set it.
 func dropExpiredRetention(h map[string]string, date string) {
 	until, err := time.Parse(time.RFC3339, h["X-Amz-Object-Lock-Retain-Until-Date"])
 	if err != nil {

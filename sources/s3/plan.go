@@ -20,18 +20,19 @@ const (
 	maxObject = 5 << 30 // of one CopyObject or PutObject (S3 User Guide, "Uploading objects")
 	maxMeta   = 2 << 10 // of user-defined metadata, names and values (S3 User Guide, "Working with object metadata")
 
-	// minAge is how long after its Last-Modified an object has to be read for
-	// every later write to show in Last-Modified: its grain of one second, and
-	// one more since Date and Last-Modified may come from two machines.
+	// minAge is the age that an object must have when it is read, so that every
+	// later write gets another Last-Modified: one second, since Last-Modified has
+	// no fractions, and one more, since Date and Last-Modified may come from two
+	// machines.
 	minAge = 2 * time.Second
-	// maxAhead is by how far Last-Modified may be ahead of the store's clock
-	// before it can tell nothing about later writes.
+	// maxAhead is by how much Last-Modified may be ahead of the store's clock.
+	// If it is further ahead, later writes may not show in it.
 	maxAhead = time.Minute
 )
 
-// carried are the headers that an answer shows and a write would reset. The
-// same names are used in both, so they are sent again byte for byte (S3 API
-// Reference, HeadObject and CopyObject).
+// carried are the headers that a write resets unless they are sent again.
+// Answers and requests use the same names, so the values are sent as they came,
+// byte for byte (S3 API Reference, HeadObject and CopyObject).
 var carried = []string{
 	"Content-Type",
 	"Cache-Control",
@@ -59,7 +60,7 @@ func (o object) carried() map[string]string {
 			h[name] = values[0]
 		}
 	}
-	// Not said in an answer means false there, and "as the bucket" in a request.
+	// A missing header means false in an answer, and "as the bucket" in a request.
 	const bucketKey = "X-Amz-Server-Side-Encryption-Bucket-Key-Enabled"
 	if _, ok := h[bucketKey]; !ok && h["X-Amz-Server-Side-Encryption"] == "aws:kms" {
 		h[bucketKey] = "false"
@@ -74,9 +75,9 @@ type planned struct {
 	request request
 }
 
-// Plan implements [sources.Source]. The age that [sources.NotYetError] speaks
-// of is the one at the read: the object has to be read again after the wait.
-// Requests: none where only metadata changes and the bucket has no ACLs.
+// Plan implements [sources.Source]. After the wait of a [sources.NotYetError] the
+// object has to be read again: its age at the read is what counts. Plan makes no
+// request if only metadata changes and the bucket has no ACLs.
 func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
 	if err := s.life.May(sources.Look); err != nil {
 		return sources.Plan{}, fmt.Errorf("planning %s: %w", s.name(v.ID), err)
@@ -93,7 +94,7 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	case e.Body != nil:
 		return sources.Plan{}, &sources.SkipError{Reason: "whole-body", Detail: s.name(v.ID) + ": rewrap changes parts of an object's body and does not replace the whole"}
 	}
-	ways, err := s.honoured(ctx, v.ID)
+	honoured, err := s.honoured(ctx, v.ID)
 	if err != nil {
 		return sources.Plan{}, fmt.Errorf("planning %s: %w", s.name(v.ID), err)
 	}
@@ -108,7 +109,7 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	if err := s.refuse(o, v.ID, max(size, o.size), meta); err != nil {
 		return sources.Plan{}, err
 	}
-	way, err := ways.choose(v.ID, meta, len(e.Splices) > 0)
+	way, err := honoured.choose(v.ID, meta, len(e.Splices) > 0)
 	if err != nil {
 		return sources.Plan{}, err
 	}
@@ -120,7 +121,7 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 		return sources.Plan{}, err
 	}
 	r := request{key: v.ID, ifMatch: o.etag(), meta: meta, headers: o.carried()}
-	if r.grants, err = s.grants(ctx, v.ID, ways); err != nil {
+	if r.grants, err = s.grants(ctx, v.ID, honoured); err != nil {
 		return sources.Plan{}, err
 	}
 	switch way {
@@ -145,14 +146,14 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	return sources.Plan{
 		View: v, Edit: e, Way: way, State: planned{object: o, request: r},
 		Cost: costOf(way, o.size, size), Undo: undoOf(v, e, o),
-		Unconditional: unconditional, Assumed: ways.Assumed,
+		Unconditional: unconditional, Assumed: honoured.Assumed,
 	}, nil
 }
 
-// undoOf is the inverse of an edit or, where the view holds too little of the
-// body to make it, the version that S3 keeps of what is overwritten. A version
-// "null" is not kept: while versioning is suspended, the next write replaces it
-// (S3 User Guide, "Adding objects to versioning-suspended buckets").
+// undoOf is the inverse of an edit. If the view holds too little of the body for
+// that, it is the version that the write replaces and S3 keeps. A version "null"
+// is not relied on: while versioning is suspended, the next write deletes it (S3
+// User Guide, "Adding objects to versioning-suspended buckets").
 func undoOf(v sources.View, e sources.Edit, o object) sources.Undo {
 	u := sources.UndoOf(v, e)
 	if version := o.header.Get("X-Amz-Version-Id"); u.None != "" && version != "" && version != "null" {
@@ -161,7 +162,8 @@ func undoOf(v sources.View, e sources.Edit, o object) sources.Undo {
 	return u
 }
 
-// refuse says what could only be written with a loss, or not at all.
+// refuse refuses objects that could not be written, or only with a loss. size is
+// the larger of the sizes before and after the edit.
 func (s *Source) refuse(o object, key string, size int64, meta map[string]string) error {
 	name := s.name(key)
 	unsupported := func(reason, format string, args ...any) error {
@@ -189,7 +191,8 @@ func archivedError(name string) error {
 	return &sources.SkipError{Reason: "archived", Detail: name + " is archived; restore it (RestoreObject) and run again"}
 }
 
-// oldEnough puts off an object whose next change Last-Modified might not show.
+// oldEnough puts off an object that was read so soon after its last write that
+// the next write might get the same Last-Modified.
 func oldEnough(o object, name string) error {
 	modified, err := o.modified()
 	if err != nil {
@@ -212,9 +215,9 @@ func oldEnough(o object, name string) error {
 	return nil
 }
 
-// etagPerWrite: the ETag is new at every write, and so is a condition on the
-// whole object; else it is one on the content alone (S3 API Reference,
-// "Object", ETag).
+// etagPerWrite says that each write gives the object a new ETag, so that If-Match
+// sees every change. Without SSE-KMS the ETag is that of the content, and If-Match
+// does not see a change of metadata (S3 API Reference, "Object", ETag).
 func (o object) etagPerWrite() bool {
 	return strings.HasPrefix(o.header.Get("X-Amz-Server-Side-Encryption"), "aws:kms")
 }
@@ -241,8 +244,8 @@ func editMeta(have, edit map[string][]byte) (map[string]string, error) {
 	return meta, nil
 }
 
-// validMetaName: a token of RFC 9110, section 5.6.2, in lower case, since S3
-// stores names so.
+// validMetaName accepts tokens (RFC 9110, section 5.6.2) in lower case, in which
+// S3 stores names.
 func validMetaName(name string) bool {
 	for i := 0; i < len(name); i++ {
 		c := name[i]
@@ -253,8 +256,8 @@ func validMetaName(name string) bool {
 	return name != ""
 }
 
-// validMetaValue: a field value of RFC 9110, section 5.5, that no recipient
-// trims.
+// validMetaValue accepts field values (RFC 9110, section 5.5) without spaces at
+// the ends, which recipients trim.
 func validMetaValue(value string) bool {
 	for i := 0; i < len(value); i++ {
 		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
@@ -264,9 +267,9 @@ func validMetaValue(value string) bool {
 	return strings.Trim(value, " \t") == value
 }
 
-// metaSize is what S3 counts: the bytes of names and values, where values in
-// encoded words (RFC 2047) count as what they stand for. It may come out too
-// low, never too high; S3 has the last word (MetadataTooLarge).
+// metaSize is the size of metadata as S3 counts it: the bytes of names and of
+// decoded values (RFC 2047). The result may be too low and is never too high; in
+// doubt S3 refuses the write (MetadataTooLarge).
 func metaSize(meta map[string]string) int {
 	n := 0
 	var d mime.WordDecoder
@@ -279,9 +282,9 @@ func metaSize(meta map[string]string) int {
 	return n
 }
 
-// tagging is the object's tags as PutObject takes them; nil for none. They
-// are always asked for: a caller that may not read them is not told how many
-// there are either, and no number would be taken for no tags.
+// tagging is the object's tags as PutObject takes them; nil for none. They are
+// always asked for, because the number of tags in other answers is missing both
+// for objects without tags and for callers who may not read tags.
 func (s *Source) tagging(ctx context.Context, key string) (*string, error) {
 	out, err := s.client.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &s.c.Bucket, Key: &key})
 	if unknownOperation(err) || awserr.Code(err) == "NoSuchTagSet" {

@@ -18,9 +18,9 @@ import (
 	"rewrap/sources/cloud/awserr"
 )
 
-// object is what one answer, to a HEAD or a GET, says of an object. The
-// headers are kept as they came: most of them are sent back as they are, and
-// a typed field is one more place to lose something.
+// object is what the answer to a HEAD or a GET says of an object. The headers
+// are kept as they came, since most are sent back unchanged and typed fields
+// might lose something.
 type object struct {
 	header http.Header
 	size   int64 // of the whole body
@@ -47,8 +47,8 @@ func newObject(m middleware.Metadata) (object, error) {
 		return object{}, fmt.Errorf("the answer has no ETag or no Last-Modified")
 	}
 	for name, values := range o.header {
-		// Of two headers of one name only one could be told apart from a list;
-		// S3 itself joins them into one.
+		// Two headers of one name cannot be sent back as they were. S3 joins
+		// them into one.
 		if len(values) > 1 && strings.HasPrefix(name, metaPrefix) {
 			return object{}, fmt.Errorf("metadata %q comes twice", strings.ToLower(name[len(metaPrefix):]))
 		}
@@ -58,8 +58,8 @@ func newObject(m middleware.Metadata) (object, error) {
 
 func (o object) etag() string { return o.header.Get("Etag") }
 
-// rev names the revision. The ETag alone would not see another writer's
-// change of metadata, Last-Modified alone none within the same second.
+// rev names the revision. The ETag alone does not show a change of metadata,
+// and Last-Modified alone does not show a change within the same second.
 func (o object) rev() string {
 	return revision(o.etag(), o.header.Get("Last-Modified"), o.header.Get("X-Amz-Version-Id"))
 }
@@ -89,8 +89,8 @@ func (o object) modified() (time.Time, error) {
 // Read implements [sources.Source]: one HEAD, or one GET of the first bytes,
 // which brings metadata and revision in the same answer.
 //
-// Objects that S3 keeps from being read (archived, encrypted with a customer's
-// key) are refused here already, with [sources.SkipError].
+// Objects that cannot be read (archived, or encrypted with a customer's key) are
+// refused with [sources.SkipError].
 func (s *Source) Read(ctx context.Context, r sources.Ref, w sources.Want) (sources.View, error) {
 	if err := s.life.May(sources.Look); err != nil {
 		return sources.View{}, fmt.Errorf("reading %s: %w", s.name(r.ID), err)
@@ -111,8 +111,8 @@ func (s *Source) read(ctx context.Context, key string, n int64) (object, []byte,
 	if status(err) != http.StatusRequestedRangeNotSatisfiable {
 		return o, head, err
 	}
-	// No range fits an empty body. If it is not empty any more when HEAD
-	// looks, the answer to that is to begin again.
+	// No range fits an empty body. Another writer may have filled it when the
+	// HEAD looks; then the range is tried again.
 	if o, err = s.head(ctx, key); err == nil && o.size > 0 {
 		o, head, err = s.get(ctx, key, n)
 	}
@@ -122,8 +122,8 @@ func (s *Source) read(ctx context.Context, key string, n int64) (object, []byte,
 func (s *Source) head(ctx context.Context, key string) (object, error) {
 	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.c.Bucket, Key: &key})
 	if status(err) == http.StatusBadRequest {
-		// An answer to HEAD has no body, so 400 may be anything from an
-		// expired token to an object under SSE-C. A GET is told which.
+		// The answer to a HEAD has no body, so 400 may mean an expired token as
+		// well as an object under SSE-C. The answer to a GET tells which.
 		o, _, err := s.get(ctx, key, 1)
 		return o, err
 	}
@@ -139,7 +139,7 @@ func (s *Source) head(ctx context.Context, key string) (object, error) {
 
 func (s *Source) get(ctx context.Context, key string, n int64) (object, []byte, error) {
 	rng := "bytes=0-" + strconv.FormatInt(n-1, 10)
-	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.c.Bucket, Key: &key, Range: &rng}, quiet)
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.c.Bucket, Key: &key, Range: &rng}, withoutChecksumLog)
 	if err != nil {
 		return object{}, nil, s.readError(key, err)
 	}
@@ -166,6 +166,6 @@ func (s *Source) readError(key string, err error) error {
 	return s.objectError(whereRead, "reading", key, "s3:GetObject", err)
 }
 
-// quiet keeps the SDK from logging that the checksum of a part of a body
-// cannot be checked.
-func quiet(o *s3.Options) { o.DisableLogOutputChecksumValidationSkipped = true }
+// withoutChecksumLog keeps the SDK from logging that the checksum of a part of a
+// body cannot be checked.
+func withoutChecksumLog(o *s3.Options) { o.DisableLogOutputChecksumValidationSkipped = true }

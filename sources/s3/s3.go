@@ -3,37 +3,39 @@
 //
 // # How an object is changed
 //
-// S3 has no call that changes an object's metadata: the object is written
-// anew, by itself (CopyObject onto its own key, MetadataDirective REPLACE)
-// where only metadata changes, by GetObject and PutObject where bytes of the
-// body do; if the read brought all of the body already, by HeadObject and
-// PutObject. All reset whatever the request does not carry, so all carry
-// everything that the read showed; see [carried].
+// S3 has no call that changes an object's metadata, so the object is written
+// anew. If only metadata changes, it is copied onto itself (CopyObject with
+// MetadataDirective REPLACE). If bytes of the body change, it is fetched and put
+// (GetObject and PutObject), or looked at and put (HeadObject and PutObject)
+// where the view already holds the whole body. Each of these resets whatever the
+// request does not carry, so each carries everything that the read showed; see
+// [carried].
 //
 // # How a concurrent writer is kept safe
 //
-// An ETag is a fingerprint of the content: another writer's new metadata can
-// leave it as it was. So a copy has two conditions: If-Match on the
-// destination (evaluated together with the write) and, on the source,
-// x-amz-copy-source-if-unmodified-since with the Last-Modified that was read.
-// The latter has a grain of one second, which is why an object younger than
-// two seconds, by the store's own clock, is put off ([sources.NotYetError]).
-// Never is x-amz-copy-source-if-match sent beside it: where that one is true,
-// S3 copies even if the other is false (S3 API Reference, CopyObject).
+// An ETag is a fingerprint of the content, and another writer's new metadata can
+// leave it unchanged. So a copy has two conditions. The first is If-Match on the
+// destination, which S3 evaluates together with the write. The second is
+// x-amz-copy-source-if-unmodified-since on the source, with the Last-Modified
+// that was read. Last-Modified counts whole seconds, so an object that is younger
+// than two seconds by the store's own clock is put off ([sources.NotYetError]).
+// The header x-amz-copy-source-if-match is never sent: if it holds, S3 copies
+// even if the other condition on the source does not hold (S3 API Reference,
+// CopyObject).
 //
-// One race is left under SSE-S3 and without encryption, where new metadata
-// does not change the ETag: another writer's rewrite of metadata alone that
-// lands while S3 is at its own copy, after it has looked at the source's
-// condition, passes both, and its metadata is lost. Under SSE-KMS every write
-// has an ETag of its own, and If-Match sees it.
+// One race remains without encryption and under SSE-S3, where new metadata does
+// not change the ETag. Another writer may change metadata alone after S3 has
+// looked at the condition on the source, and before S3 ends its copy. Both
+// conditions hold then, and that metadata is lost. Under SSE-KMS each write gets
+// a new ETag, and If-Match sees it.
 //
-// What conditions cannot see: calls that change neither ETag nor Last-Modified,
-// which are PutObjectTagging, PutObjectAcl, PutObjectRetention and
-// PutObjectLegalHold. Tags are copied by S3 itself at the moment of the copy;
-// a change of the other three between the read and the write is lost.
+// Conditions do not see operations that change neither ETag nor Last-Modified:
+// PutObjectTagging, PutObjectAcl, PutObjectRetention and PutObjectLegalHold. S3
+// copies tags at the moment of the copy. A change of the other three between the
+// read and the write is lost.
 //
-// Endpoints that are not AWS's own are asked by a canary what they honour
-// before the first write; see [Source.Begin].
+// A canary finds out what endpoints other than AWS's honour, before the first
+// write; see [Source.Begin].
 package s3
 
 import (
@@ -59,14 +61,15 @@ type Config struct {
 	Bucket string
 	Prefix string // of the keys; "" for all
 
-	// Canary says that the endpoint is not AWS's own, so that what it honours
-	// has to be found out before the first write; see [Source.Begin].
+	// Canary says that the endpoint is not AWS's own. A canary then finds out
+	// what it honours, before the first write; see [Source.Begin].
 	Canary bool
-	// CanaryID makes the canary's key the job's own:
-	// Prefix + ".rewrap-canary-" + CanaryID. No listing yields that key.
+	// CanaryID makes the key of the canary the job's own: Prefix +
+	// ".rewrap-canary-" + CanaryID. No listing yields that key.
 	CanaryID string
 
-	// Notice takes what people should know and no error says; may be nil.
+	// Notice is called with sentences that people should read and no error
+	// says; may be nil.
 	Notice func(string)
 }
 
@@ -79,15 +82,15 @@ type Source struct {
 	access access
 	locks  locks
 
-	// What the endpoint honours; nil while a canary is due.
-	ways     atomic.Pointer[ways]
-	assuming sync.Mutex // one call asks what is assumed, for all
+	// What the endpoint honours; nil as long as a canary is due.
+	honours  atomic.Pointer[honours]
+	assuming sync.Mutex // held by the call that asks for what is assumed
 }
 
 var _ sources.Source = (*Source)(nil)
 
-// Open looks whether the bucket is there and how it deals with permissions.
-// It writes nothing. Errors are [sources.RunError].
+// Open finds out whether the bucket exists and how it deals with permissions. It
+// writes nothing. Errors are [sources.RunError]. The source has to be begun.
 func Open(ctx context.Context, c Config) (*Source, error) {
 	if c.Bucket == "" {
 		return nil, &sources.RunError{Err: errors.New("no bucket given"), Hint: "Name one as s3://bucket/prefix"}
@@ -107,14 +110,14 @@ func Open(ctx context.Context, c Config) (*Source, error) {
 		return nil, err
 	}
 	if !c.Canary {
-		s.ways.Store(&ways{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true, Lists: s.access.lists, Owner: owner})
+		s.honours.Store(&honours{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true, Lists: s.access.lists, Owner: owner})
 	}
 	return s, nil
 }
 
-// BucketRegion asks in which Region the bucket is. Any Region may be asked:
-// the wrong one answers 301, and names the right one in a header, as does a
-// 403 (S3 API Reference, HeadBucket). "" where the endpoint does not say.
+// BucketRegion is the Region of a bucket; "" where the endpoint does not say. Any
+// Region may be asked: a wrong one answers 301 and names the right one in a
+// header, and so does an answer 403 (S3 API Reference, HeadBucket).
 func BucketRegion(ctx context.Context, client *s3.Client, bucket string) (string, error) {
 	out, err := client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket})
 	if err == nil {
@@ -144,7 +147,7 @@ func (s *Source) notice(format string, args ...any) {
 	}
 }
 
-// nonEmpty is a field of a request, which is not sent where it is empty.
+// nonEmpty is a field of a request. An empty one is not sent.
 func nonEmpty(s string) *string {
 	if s == "" {
 		return nil
@@ -158,10 +161,10 @@ func requestID(m middleware.Metadata) string {
 	return id
 }
 
-// copySource names an object for the header x-amz-copy-source, which the SDK
-// sends as it is: everything but unreserved characters and "/" is escaped.
-// Without a version id S3 copies the current version, so that conditions on
-// the source look at what a concurrent writer left there.
+// copySource is the value of the header x-amz-copy-source for an object. The SDK
+// sends it as it is, so everything but unreserved characters and "/" is escaped.
+// It has no version id: S3 then copies the current version, and conditions on the
+// source see what a concurrent writer left there.
 func copySource(bucket, key string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder

@@ -346,7 +346,7 @@ func TestAge(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	s := &Source{c: Config{Bucket: "bucket"}}
 	s.life.Begun(sources.Look)
-	s.ways.Store(&ways{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true})
+	s.honours.Store(&honours{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true})
 	for _, test := range []struct {
 		want   string // the reason; "" for none
 		header map[string]string

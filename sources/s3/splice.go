@@ -7,8 +7,8 @@ import (
 	"rewrap/sources"
 )
 
-// splice is the body after the splices, as a stream. The splices are checked
-// (splicedSize); a body that ends before size is io.ErrUnexpectedEOF.
+// splice is the body after the splices, as a stream. The splices are valid (see
+// [sources.SplicedSize]). A body that ends before size is io.ErrUnexpectedEOF.
 func splice(body io.Reader, size int64, splices []sources.Splice) io.Reader {
 	var parts []io.Reader
 	at := int64(0)
@@ -19,7 +19,7 @@ func splice(body io.Reader, size int64, splices []sources.Splice) io.Reader {
 	return io.MultiReader(append(parts, &exactly{r: body, n: size - at})...)
 }
 
-// exactly reads n bytes of r, and takes fewer for an error.
+// exactly reads n bytes of r. Fewer are an error.
 type exactly struct {
 	r io.Reader
 	n int64

@@ -7,47 +7,47 @@ import (
 	"rewrap/sources"
 )
 
-// The ways in which an object is written.
+// The ways in which an object is written, as plans name them.
 const (
 	WayCopy = "CopyObject"
 	WayPut  = "GetObject and PutObject"
-	// WayPutRead is WayPut where the view has the whole body already.
+	// WayPutRead is WayPut for a view that already holds the whole body.
 	WayPutRead = "HeadObject and PutObject"
 )
 
-// ways is what an endpoint honours.
-type ways struct {
-	Copy, Put                 bool // the way is conditional
-	CopyVerbatim, PutVerbatim bool // it takes metadata values as it gives them
+// honours says which promises of S3 an endpoint keeps.
+type honours struct {
+	Copy, Put                 bool // writes of this kind are conditional
+	CopyVerbatim, PutVerbatim bool // writes of this kind store metadata values as they were sent
 
-	// Lists says that objects have access control lists of their own that
-	// count, Owner whom a write of the caller makes an object's owner.
-	Lists bool
-	Owner string
+	Lists bool   // objects have access control lists (ACLs) of their own
+	Owner string // the account that owns an object after the caller has written it
 
-	// Assumed says that this was not found out; see [Source.honoured]. Owner
+	// Assumed says that none of this was tried; see [Source.honoured]. Owner
 	// is not known then.
 	Assumed bool
 }
 
-// choose picks the way for an edit, or refuses.
-func (w *ways) choose(key string, meta map[string]string, body bool) (string, error) {
+// choose picks the way for an edit. body says that the edit changes the body.
+// The error is a [sources.SkipError] where no way is safe.
+func (h *honours) choose(key string, meta map[string]string, body bool) (string, error) {
 	encoded := needsVerbatim(meta)
-	copies := w.Copy && !body
+	copies := h.Copy && !body
 	switch {
-	case !copies && !w.Put:
+	case !copies && !h.Put:
 		return "", &sources.SkipError{Reason: "no-conditional-write",
 			Detail: fmt.Sprintf("%s: this endpoint does not refuse a write when the object has changed, so a concurrent writer's change could be lost", key)}
-	case copies && (w.CopyVerbatim || !encoded):
+	case copies && (h.CopyVerbatim || !encoded):
 		return WayCopy, nil
-	case w.Put && (w.PutVerbatim || !encoded):
+	case h.Put && (h.PutVerbatim || !encoded):
 		return WayPut, nil
 	}
 	return "", &sources.SkipError{Reason: "metadata-encoding",
 		Detail: fmt.Sprintf("%s has metadata that is not plain ASCII, and this endpoint changes such values when the object is written again", key)}
 }
 
-// needsVerbatim: the value has been encoded, or has bytes that may be.
+// needsVerbatim says that a value is encoded (RFC 2047) or has bytes that a
+// server may encode, so that only a server that stores values as sent keeps it.
 func needsVerbatim(meta map[string]string) bool {
 	for _, value := range meta {
 		for i := 0; i < len(value); i++ {
@@ -59,33 +59,33 @@ func needsVerbatim(meta map[string]string) bool {
 	return false
 }
 
-// honoured is what the endpoint honours: as it was found out, or as it is
-// assumed to be until Begin with Write finds it out. Only the question whether
-// ACLs count is asked now, once, on the object with the key.
-func (s *Source) honoured(ctx context.Context, key string) (*ways, error) {
-	if w := s.ways.Load(); w != nil {
-		return w, nil
+// honoured is what the canary found out. Before the canary, after Begin with
+// Look, it is assumed that the endpoint keeps all promises. Whether objects have
+// ACLs is asked even then: once, of the object with the key.
+func (s *Source) honoured(ctx context.Context, key string) (*honours, error) {
+	if h := s.honours.Load(); h != nil {
+		return h, nil
 	}
-	s.assuming.Lock() // for one request, which ends with the caller's context
+	s.assuming.Lock() // held for one request, which ends with its caller's context
 	defer s.assuming.Unlock()
-	if w := s.ways.Load(); w != nil {
-		return w, nil
+	if h := s.honours.Load(); h != nil {
+		return h, nil
 	}
-	w := &ways{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true, Assumed: true}
+	h := &honours{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true, Assumed: true}
 	var err error
-	if w.Lists, _, err = s.lists(ctx, key); err != nil {
+	if h.Lists, _, err = s.lists(ctx, key); err != nil {
 		return nil, err
 	}
-	s.ways.CompareAndSwap(nil, w)
-	return s.ways.Load(), nil
+	s.honours.CompareAndSwap(nil, h)
+	return s.honours.Load(), nil
 }
 
-// copyAnswer is how many bytes the answer to a copy has, with a checksum (S3
-// API Reference, CopyObject). Other writes are answered without a body.
+// copyAnswer is the size of the answer to a copy in bytes, with a checksum (S3
+// API Reference, CopyObject). The answers to other writes have no body.
 const copyAnswer = 320
 
-// costOf is what an edit costs by its way. The slices are shared and not to be
-// changed.
+// costOf is what Apply takes for each way. before and after are the sizes of
+// the body. The slices are shared: callers do not change them.
 func costOf(way string, before, after int64) sources.Cost {
 	switch way {
 	case WayCopy:

@@ -18,10 +18,9 @@ import (
 
 // Apply implements [sources.Source].
 //
-// A write needs room for the file beside the old one, until the old one is
-// removed; many at once need it many times. So a write that finds the disk full
-// is made again when no other is under way, and only then is the disk too full
-// for it.
+// A write needs room for the new file until the old one is removed, and many
+// writes at once need it many times. So a write that finds the disk full is made
+// again while no other is under way. If that fails too, the disk is too full.
 func (s *Source) Apply(ctx context.Context, p sources.Plan) (sources.Result, error) {
 	if err := s.life.May(sources.Write); err != nil {
 		return sources.Result{}, fmt.Errorf("changing %s: %w", p.View.ID, err)
@@ -56,8 +55,8 @@ func (s *Source) apply(ctx context.Context, p sources.Plan) (sources.Result, err
 		return sources.Result{}, err
 	}
 	defer t.Close()
-	// Two who exchange at once could not tell each other's file from another
-	// writer's. Whoever holds the lock of the file that is at the name may.
+	// Two runs that exchange the same file at once could not tell each other's
+	// new file from another writer's. Only the holder of the file's lock may.
 	if !lock(t.f) {
 		return sources.Result{}, busy(id, "locked (flock)")
 	}
@@ -88,8 +87,8 @@ func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err
 		return sources.Result{}, err
 	}
 	w.s.at("create")
-	// From here to the exchange a killed process leaves a file that holds
-	// nothing of anybody's; settle.go removes it.
+	// A process that is killed between here and the exchange leaves a file with
+	// nothing in it that is not elsewhere. The next Begin removes it.
 	if w.f, err = create(t, name); err != nil {
 		return sources.Result{}, err
 	}
@@ -102,7 +101,7 @@ func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err
 	if err := w.fill(ctx, p.View.Head, p.Edit.Splices); err != nil {
 		unlink(t.dir, name)
 		if w.changed() && ctx.Err() == nil {
-			// Whatever went wrong may be for that reason.
+			// That may be why it failed.
 			return sources.Result{}, w.lost()
 		}
 		return sources.Result{}, err
@@ -110,8 +109,8 @@ func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err
 	_, dull := w.s.dull.Load(t.st.dev)
 	switch {
 	case dull && !p.Unconditional:
-		// Found out since the plan was made: it has to be made again, so that
-		// nobody is told of a condition that there is not.
+		// This was found out after the plan was made. The plan says that the
+		// write is conditional, so it has to be made again.
 		unlink(t.dir, name)
 		return sources.Result{}, conflict(t.id)
 	case dull:
@@ -128,7 +127,7 @@ func (w *write) make(ctx context.Context, p sources.Plan) (_ sources.Result, err
 	}
 	st, err := fstat(w.new)
 	if err != nil || w.temp.new != "" && st.mark() != w.temp.new {
-		return sources.Result{}, nil // landed, and somebody has changed it again
+		return sources.Result{}, nil // the edit landed, and somebody has changed the file again
 	}
 	return sources.Result{Rev: st.rev()}, nil
 }
@@ -158,30 +157,31 @@ func (w *write) fill(ctx context.Context, head []byte, splices []sources.Splice)
 	if err := w.f.Close(); err != nil {
 		return fail(whereWrite, "writing", t.id, err)
 	}
-	// Whoever has the file open for writing would go on writing to what is
-	// about to be removed. Of the new one too: if the exchange is undone, who
-	// has opened it meanwhile must not write into nothing.
+	// A program that has the old file open for writing would go on writing to a
+	// file that is about to be removed. The new file is leased too: if the
+	// exchange is undone, a program that opened it meanwhile would write to a
+	// removed file.
 	var open bool
 	if w.oldLeased, open = lease(t.f); open {
 		return busy(t.id, "open for writing")
 	}
 	w.newLeased, _ = lease(w.new)
 	w.s.at("leased")
-	// A writer in place is seen here already, and not only after an exchange.
+	// A write into the old file is seen here, before anything is exchanged.
 	if w.changed() {
 		return w.lost()
 	}
 	return nil
 }
 
-// full is what a disk has left at most when it is full, and not only too full
-// for a large file.
+// full is how many bytes a disk may have left to count as full, for every file
+// and not for large ones only.
 const full = 64 << 10
 
-// room refuses a file that does not fit beside what is there, so that the last
-// of a disk that others write to is not taken to find that out. A full disk is
-// the run's business, a file that is too large for what is left its own. Of a
-// sparse file nobody knows; it shows when it is written.
+// room refuses a file that does not fit on the disk, so that a write does not
+// first use up the room that others need. A full disk ends the run. A file that
+// is too large for the rest of the disk fails alone. How much a sparse file takes
+// shows only when it is written.
 func room(t *target, splices []sources.Splice) error {
 	if t.st.sparse {
 		return nil
@@ -208,13 +208,14 @@ func room(t *target, splices []sources.Splice) error {
 	return refuse(reasonNoRoom, "the disk has no room for a second copy of %s: it takes %d bytes, and %d are free; make room", t.id, size, free)
 }
 
-// changed says whether another writer changed the old file under our hands.
+// changed says whether another writer has changed the old file since it was
+// opened.
 func (w *write) changed() bool {
 	now, err := fstat(w.t.f)
 	return err != nil || now.state != w.t.st.state
 }
 
-// lost is what to say of a file that is not what or where it was.
+// lost is the error for a file that is not what it was, or not where it was.
 func (w *write) lost() error {
 	if _, err := lstat(w.t.dir, w.t.name); is(err, unix.ENOENT) {
 		return gone(w.t.id)
@@ -258,15 +259,16 @@ func (w *write) exchange() error {
 	w.s.at("compare")
 	now, err := xattrs(t.f, t.id)
 	same := err == nil && maps.Equal(now, w.attr)
-	landed, err := w.s.settle(t.dir, w.temp, t.name,
-		// Whoever opened it before the exchange and now waits for its lease
-		// gets it back to write to.
-		func() bool { return same && (!w.oldLeased || leased(t.f)) },
-		func() bool { return !w.newLeased || leased(w.new) },
-		func() bool {
+	landed, err := w.s.settle(t.dir, w.temp, t.name, checks{
+		// A program that opened the old file before the exchange, and waits for
+		// its lease to end, gets the file back to write to.
+		oldUnused: func() bool { return same && (!w.oldLeased || leased(t.f)) },
+		newUnused: func() bool { return !w.newLeased || leased(w.new) },
+		newGone: func() bool {
 			now, err := fstat(w.new)
 			return err == nil && now.nlink == 0 && st.nlink > 0 // some file systems count no links
-		})
+		},
+	})
 	if errors.Is(err, errLeft) {
 		return &sources.RunError{
 			Err:     fmt.Errorf("while %s was in work other programs changed it more than once, and a version of theirs is left as %q", t.id, filepath.Join(t.dir.Name(), w.temp.name())),
@@ -284,7 +286,8 @@ func (w *write) exchange() error {
 	return nil
 }
 
-// rename puts the new file over the old one where nothing better can be had.
+// rename puts the new file over the old one, on file systems that cannot
+// exchange.
 func (w *write) rename(name string) error {
 	t := w.t
 	w.s.at("look")
@@ -310,18 +313,18 @@ func (w *write) rename(name string) error {
 	return nil
 }
 
-// failed is what an error of a rename means.
+// failed is the meaning of an error of a rename.
 func (w *write) failed(err error) error {
 	if is(err, unix.ENOENT) {
 		if err := w.lost(); errors.Is(err, sources.ErrGone) {
-			return err // with its folder
+			return err // the folder is gone too
 		}
 		return fmt.Errorf("changing %s: its temporary file was removed by somebody; is another run at work?", w.t.id)
 	}
 	return notWritten(w.t.id, err)
 }
 
-// notWritten is what an error of a call that changes a folder means.
+// notWritten is the meaning of an error of a call that changes a folder.
 func notWritten(id string, err error) error {
 	if is(err, unix.EPERM, unix.EACCES, unix.EBUSY) {
 		return refuse(reasonNotWritable, "%s cannot be replaced (%v): look at the folder's permissions and flags, and whether the file is a mount point", id, err)
@@ -329,8 +332,8 @@ func notWritten(id string, err error) error {
 	return fail(whereWrite, "writing", id, err)
 }
 
-// unlink removes a name of ours. What cannot be removed is left to the next
-// Begin.
+// unlink removes a temporary file. One that cannot be removed is left to the
+// next Begin.
 func unlink(dir *os.File, name string) error {
 	err := retry(func() error { return unix.Unlinkat(int(dir.Fd()), name, 0) })
 	if is(err, unix.ENOENT) {
@@ -339,8 +342,8 @@ func unlink(dir *os.File, name string) error {
 	return err
 }
 
-// syncFolder makes the names durable. Where folders cannot be synced (some of
-// FUSE) there is nothing more to be had.
+// syncFolder makes the names in a folder durable. Some file systems (of FUSE)
+// cannot sync folders, which is no error.
 func syncFolder(dir *os.File) error {
 	err := dir.Sync()
 	if is(err, unix.EINVAL, unix.ENOTSUP) {
@@ -349,9 +352,9 @@ func syncFolder(dir *os.File) error {
 	return err
 }
 
-// lock takes the lock of an open file (flock(2)), which ends with the process
-// at the latest. false only if another has it: file systems without locks
-// have none to respect.
+// lock takes the lock of an open file (flock(2)), which ends with the process at
+// the latest. It is false only if another process holds it. File systems without
+// locks count as unlocked.
 func lock(f *os.File) bool {
 	return retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }) != unix.EWOULDBLOCK
 }

@@ -14,11 +14,10 @@ import (
 	"rewrap/sources"
 )
 
-// attributes gives the new file what the old one has beside its content, and
-// looks whether it has it. The order matters: a change of owner takes away
-// the bits and capabilities that a change of mode and attributes gives, and
-// user attributes take a mode that lets the owner write. Until the ACL is there
-// the mode lets nobody else in.
+// attributes gives the new file the owner, mode, times and extended attributes of
+// the old one, and checks that it has them. The order matters. A change of owner
+// takes away mode bits and capabilities. Setting user attributes needs a mode
+// that lets the owner write. Until the ACL is set, the mode lets nobody else in.
 func attributes(t *target, f *os.File) (map[string]string, error) {
 	fd := int(f.Fd())
 	have, err := fstat(f)
@@ -77,9 +76,8 @@ func chmod(id string, fd int, mode uint32) error {
 	return nil
 }
 
-// xattrs are all extended attributes that this user can see, which on Linux
-// hold the ACL and the security labels too. nil where the file system has
-// none.
+// xattrs are all extended attributes that this user can see. On Linux the ACL and
+// the security labels are among them. nil where the file system has none.
 func xattrs(f *os.File, id string) (map[string]string, error) {
 	fd := int(f.Fd())
 	names, err := grow(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
@@ -96,7 +94,7 @@ func xattrs(f *os.File, id string) (map[string]string, error) {
 		}
 		value, err := grow(func(b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
 		if is(err, noAttribute) {
-			continue // removed meanwhile, which shows in ctime
+			continue // it was removed meanwhile, which shows in ctime
 		}
 		if is(err, unix.EPERM, unix.EACCES, unix.ENOTSUP) {
 			return nil, refuse(reasonXattr, "the attribute %q of %s cannot be read, and so not be kept; run as root", name, id)
@@ -109,7 +107,7 @@ func xattrs(f *os.File, id string) (map[string]string, error) {
 	return all, nil
 }
 
-// grow calls with a buffer that is big enough.
+// grow makes a call with a buffer that is big enough for its answer.
 func grow(call func([]byte) (int, error)) ([]byte, error) {
 	for {
 		var n int
@@ -126,8 +124,8 @@ func grow(call func([]byte) (int, error)) ([]byte, error) {
 	}
 }
 
-// setXattrs makes a new file's attributes those that are wanted: also those that
-// it was born with (the folder's default ACL) are taken away.
+// setXattrs makes the attributes of a new file those that are wanted. It removes
+// others that the file got when it was made (from the folder's default ACL).
 func setXattrs(id string, f *os.File, want map[string]string) error {
 	have, err := xattrs(f, id)
 	if err != nil {
@@ -140,13 +138,13 @@ func setXattrs(id string, f *os.File, want map[string]string) error {
 		}
 		err := unix.Fremovexattr(fd, name)
 		if is(err, noAttribute) {
-			continue // it went with another: XFS shows root an ACL under two names
+			continue // it went with another one: XFS shows an ACL to root under two names
 		}
 		if err := xattrError(id, name, err); err != nil {
 			return err
 		}
 	}
-	// user.* before system.*: the ACL is a mode too, and may deny the owner.
+	// user.* come before system.*, since the ACL may deny the owner to write.
 	for _, name := range slices.Backward(slices.Sorted(maps.Keys(want))) {
 		if v, ok := have[name]; ok && v == want[name] {
 			continue

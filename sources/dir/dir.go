@@ -5,42 +5,43 @@
 //
 // # How a file is changed
 //
-// Never in place. The new content is written to a file of its own in the same
-// folder, gets the owner, mode, times, ACL, extended attributes and flags of
-// the old one, is synced, and changes places with it in one step (renameat2
-// with RENAME_EXCHANGE, rename(2); renameatx_np with RENAME_SWAP on macOS).
-// What came out is then compared with what was read: if it is anything else,
-// another writer was there first, and the two change places again. Only a
-// file that is exactly what was read is removed. A file that another writer
-// deleted is never brought back, since an exchange needs both names.
+// A file is never changed in place. The new content is written to a new file in
+// the same folder, which gets the owner, mode, times, ACL, extended attributes
+// and flags of the old file and is synced. Then the two files change places in
+// one step (renameat2 with RENAME_EXCHANGE, rename(2); renameatx_np with
+// RENAME_SWAP on macOS). The file that came out is compared with the one that
+// was read. If they differ, another writer was first, and the two change places
+// again. Only a file that is exactly the one that was read is removed. A file
+// that another writer has deleted does not come back, since an exchange needs
+// both names.
 //
 // # What is left when the process dies
 //
-// At most one file per write in flight, with a name that tells all that is
-// needed to decide about it; see settle.go for each point of the way.
-// [Source.Begin] decides, and no listing shows such names.
+// At most one file for each write in flight. Its name tells everything that is
+// needed to decide about it; settle.go has the cases. [Source.Begin] decides, and
+// no listing shows such names.
 //
 // # What is not protected
 //
-//   - A writer that opened the file before the exchange, and writes through
-//     that descriptor after it: its bytes go to the file that is removed. On
-//     Linux's local file systems it is seen, by a lease (fcntl(2)), and the
-//     file is left alone: where this user owns the file or may take leases.
-//     The same goes for the new file, should the exchange be undone.
+//   - A writer that opened the file before the exchange and writes through that
+//     descriptor after it: its bytes go to the file that is removed. On local
+//     file systems of Linux a lease (fcntl(2)) shows such a writer, if this user
+//     owns the file or may take leases; the file is then left alone. The same
+//     goes for the new file if the exchange is undone.
 //   - Between the exchange and its undoing (microseconds) a reader can see the
-//     new content in the place of what another writer has just put there.
-//     If two others write in that time, and the second keeps the new file
-//     (renames, links or writes to it), what the first wrote may be left under a
-//     temporary name. The item fails then, and its error names the file.
-//   - On file systems that cannot exchange (NFS, some of FUSE) the last look
-//     and the rename are two steps. Such plans say Unconditional.
-//   - Extended attributes that this user cannot even see (trusted.* are shown
-//     to root alone): nobody knows that the new file lacks them.
-//   - File systems whose inode numbers are not stable: everything ends as a
-//     conflict, nothing is lost.
-//   - The folder's own mtime and the file's ctime and birth time cannot be
-//     kept. Since mtime is kept, a tool that goes by size and mtime alone
-//     (rsync without --checksum) may not notice that a file was re-wrapped.
+//     new content in the place of another writer's. If two others write in that
+//     time, and the second one keeps the new file (renames, links or writes to
+//     it), the first one's version may be left under a temporary name. The item
+//     then fails, and its error names the file.
+//   - On file systems that cannot exchange (NFS, some of FUSE) the last look and
+//     the rename are two steps. Such plans say Unconditional.
+//   - Extended attributes that this user cannot see (only root sees trusted.*):
+//     the new file lacks them, and nobody is told.
+//   - File systems whose inode numbers are not stable: every write ends as a
+//     conflict, and nothing is lost.
+//   - The folder's mtime and the file's ctime and birth time change. Since the
+//     file's mtime is kept, a tool that compares size and mtime alone (rsync
+//     without --checksum) may not notice that a file was re-wrapped.
 package dir
 
 import (
@@ -63,10 +64,11 @@ type Config struct {
 	// Root is the directory. It may itself be a symbolic link; below it none
 	// is followed.
 	Root string
-	// Skip are files and folders, with all that is in them, that are never
-	// items: the state directory. Those that are not below Root do not matter.
+	// Skip are files and folders that are never items, with everything in them:
+	// the state directory, for one. Those outside of Root do not matter.
 	Skip []string
-	// Notice takes what people should know and no error says; may be nil.
+	// Notice is called with sentences that people should read and no error
+	// says; may be nil.
 	Notice func(string)
 }
 
@@ -78,32 +80,31 @@ type Source struct {
 	skip   map[string]bool
 	notice func(string)
 
-	// writing is held by every write, and by one that found the disk full
-	// alone: see Apply.
+	// writing is read-locked by every write, and locked by one that found the
+	// disk full: see Apply.
 	writing sync.RWMutex
 
-	// dull are the devices whose file systems were found to be unable to
-	// exchange two files, by st_dev.
+	// dull are the devices (st_dev) whose file systems cannot exchange two files.
 	dull sync.Map
 
 	now      func() time.Time
 	exchange func(dir *os.File, a, b string) error
-	// at is called before every step that changes the tree; tests have the
-	// process die there, or another writer come in.
+	// at is called before every step that changes the tree. Tests let the process
+	// die there, or another writer write.
 	at func(step string)
-	// batch is how many names of one folder are in memory at once.
+	// batch is how many names of one folder are in memory at a time.
 	batch int
 }
 
 var _ sources.Source = (*Source)(nil)
 
 // Open opens the directory. It writes nothing. Errors are [sources.RunError].
-// Call [Source.Close] when done.
+// The source has to be begun, and closed when done.
 func Open(_ context.Context, c Config) (*Source, error) {
 	if c.Root == "" {
 		return nil, &sources.RunError{Err: errors.New("no directory given"), Hint: "Name one as ./folder or file:///folder"}
 	}
-	name, err := real(c.Root)
+	name, err := resolve(c.Root)
 	if err != nil {
 		return nil, openError(c.Root, err)
 	}
@@ -115,7 +116,7 @@ func Open(_ context.Context, c Config) (*Source, error) {
 		s.notice = func(string) {}
 	}
 	for _, path := range c.Skip {
-		skipped, err := real(path)
+		skipped, err := resolve(path)
 		if err != nil {
 			return nil, openError(path, err)
 		}
@@ -147,7 +148,7 @@ func Open(_ context.Context, c Config) (*Source, error) {
 // Finish implements [sources.Source]. Nothing is staged here.
 func (s *Source) Finish(context.Context) error { return s.life.May(sources.Write) }
 
-// Close lets the directory go.
+// Close implements [sources.Source].
 func (s *Source) Close() error {
 	if err := s.life.Close(); err != nil {
 		return err
@@ -155,8 +156,8 @@ func (s *Source) Close() error {
 	return s.root.Close()
 }
 
-// real is the path without symbolic links, also of what does not exist yet.
-func real(path string) (string, error) {
+// resolve is the absolute path without symbolic links. The path need not exist.
+func resolve(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", err

@@ -15,15 +15,11 @@ import (
 )
 
 const (
-	// deniedStrikes: one file that may not be read is that file's business;
-	// so many in a row are the run's.
-	deniedStrikes = 50
-	// brokenStrikes: a bad sector is one file's; so many in a row are a disk.
-	brokenStrikes = 5
-	// fullStrikes: a quota may be one owner's; so many in a row are a full disk.
-	fullStrikes = 5
-	// leftStrikes: so many in a row are a tree that another program works on.
-	leftStrikes = 50
+	// How many files in a row have to fail before the run stops.
+	deniedStrikes = 50 // access denied, which may be one file's mode
+	brokenStrikes = 5  // errors of the disk, which may be one bad sector
+	fullStrikes   = 5  // a full disk, which may be one owner's quota
+	leftStrikes   = 50 // files that others change all the time
 )
 
 // The reasons of refusals.
@@ -44,8 +40,7 @@ func refuse(reason, format string, args ...any) error {
 	return &sources.SkipError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }
 
-// busyWait is how long to wait for a file that somebody is about to be done
-// with.
+// busyWait is how long to wait for a file that another process has in use.
 const busyWait = 50 * time.Millisecond
 
 func busy(id, why string) error {
@@ -55,7 +50,7 @@ func busy(id, why string) error {
 func gone(id string) error     { return fmt.Errorf("%s: %w", id, sources.ErrGone) }
 func conflict(id string) error { return fmt.Errorf("%s: %w", id, sources.ErrConflict) }
 
-// What refused, for the strikes of [sources.RunError].
+// The parts of the store for [sources.RunError].
 const (
 	whereRead  = "store: read"
 	whereWrite = "store: write"
@@ -63,14 +58,14 @@ const (
 
 const hintManyFiles = "Too many files are open: use fewer workers, or raise the limit (ulimit -n)"
 
-// fail says what an error of the file system means for the item and the run.
+// fail is the meaning of an error of the file system for the item and the run.
 // doing is the start of a sentence.
 func fail(where, doing, id string, err error) error {
 	err = fmt.Errorf("%s %s: %w", doing, id, bare(err))
 	switch {
 	case is(err, unix.ENOENT, unix.ENOTDIR, unix.ELOOP):
-		// Also a symbolic link or a file where a folder was: the item is not
-		// where it was listed, and links are not followed.
+		// A symbolic link or a file in the place of a folder counts too: links
+		// are not followed, so the item is not where it was listed.
 		return gone(id)
 	case is(err, unix.ENOSPC, unix.EDQUOT):
 		return &sources.RunError{Err: err, Where: where, Strikes: fullStrikes,
@@ -87,8 +82,8 @@ func fail(where, doing, id string, err error) error {
 	return err
 }
 
-// bare is the error without the path that os puts into it: ours says which
-// item, and the path of a temporary file would say nothing.
+// bare is the error without the path that package os adds. Our message names the
+// item, and the path of a temporary file would tell nobody anything.
 func bare(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {

@@ -16,9 +16,9 @@ import (
 	"rewrap/sources"
 )
 
-// state is what the file system says of a file. Two equal states are of one
-// file that nobody changed in between; the access time is kept apart, since
-// reading changes it.
+// state is what the file system says of a file, without the access time, which
+// reading changes. If two states are equal, they are of the same file, and nobody
+// has changed it in between.
 type state struct {
 	dev, ino, nlink uint64
 	size            int64
@@ -44,8 +44,8 @@ func statusOf(st *unix.Stat_t) status {
 	}
 }
 
-// rev names the revision. st_dev is not part of it: devices are numbered anew
-// at every boot, and the undo journal outlives that.
+// rev names the revision. st_dev is not part of it: devices get new numbers at
+// every boot, and the undo journal outlives that.
 func (s state) rev() string { return fmt.Sprintf("%x.%x.%x.%x", s.ino, s.size, s.mtime, s.ctime) }
 
 func fstat(f *os.File) (status, error) {
@@ -54,7 +54,7 @@ func fstat(f *os.File) (status, error) {
 	return statusOf(&st), err
 }
 
-// lstat looks at a name in a folder, and follows no link.
+// lstat is the status of a name in a folder. It follows no link.
 func lstat(dir *os.File, name string) (status, error) {
 	var st unix.Stat_t
 	err := retry(func() error { return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) })
@@ -81,9 +81,8 @@ func openat(dir *os.File, name string, flags int, perm uint32) (*os.File, error)
 	return os.NewFile(uintptr(fd), filepath.Join(dir.Name(), name)), nil
 }
 
-// folder opens a folder below the root, one name after the other, so that a
-// symbolic link that somebody puts anywhere on the way leads nowhere. last
-// are the flags for the folder itself.
+// folder opens a folder below the root, one name after the other, so that no
+// symbolic link on the way is followed. last are the flags for the folder itself.
 func (s *Source) folder(parts []string, last int) (*os.File, error) {
 	if len(parts) == 0 {
 		return openat(s.root, ".", last|unix.O_DIRECTORY, 0)
@@ -106,10 +105,10 @@ func (s *Source) folder(parts []string, last int) (*os.File, error) {
 	return dir, nil
 }
 
-// open opens a regular file for reading, and leaves its access time alone
-// where it may.
+// open opens a regular file for reading, and keeps its access time as it is
+// where that is allowed.
 func open(dir *os.File, name, id string) (*os.File, status, error) {
-	// A look before the open: opening a device can already do something.
+	// Opening a device may have an effect, so the kind is looked at first.
 	st, err := lstat(dir, name)
 	if err != nil {
 		return nil, status{}, fail(whereRead, "reading", id, err)
@@ -194,7 +193,7 @@ func (s *Source) Read(ctx context.Context, r sources.Ref, w sources.Want) (sourc
 	return sources.View{}, fmt.Errorf("%s changes while it is being read: %w", r.ID, sources.ErrConflict)
 }
 
-// readShut is what to say of a folder that could not be listed.
+// readShut is the error of a folder that could not be listed.
 func (s *Source) readShut(id string) error {
 	parts, err := splitPath(id)
 	if err != nil {
@@ -213,7 +212,7 @@ func (s *Source) readShut(id string) error {
 	return fmt.Errorf("the folder %s could not be read when it was listed, so the files in it were not looked at: begin anew with --restart", id)
 }
 
-// read reads once; ok says that what it read is of one revision.
+// read reads once. ok says that everything it read is of one revision.
 func (s *Source) read(dir *os.File, name string, r sources.Ref, want int64) (_ sources.View, ok bool, _ error) {
 	f, st, err := open(dir, name, r.ID)
 	if err != nil {
@@ -234,7 +233,7 @@ func (s *Source) read(dir *os.File, name string, r sources.Ref, want int64) (_ s
 	}
 	if st.size == 0 {
 		// Some programs empty a file before they write it anew. Until they are
-		// done its times may be old ones (ext4), but they have it open.
+		// done, its times may still be old (ext4), but they have it open.
 		if _, open := lease(f); open {
 			return sources.View{}, false, busy(r.ID, "being written")
 		}

@@ -19,7 +19,8 @@ import (
 	"rewrap/sources"
 )
 
-// sample is how many names Spans keeps of a folder to find borders.
+// sample is the largest number of names of a folder from which Spans picks the
+// borders.
 const sample = 10_000
 
 // Spans implements [sources.Source]: the names at the top, or, where there is
@@ -50,7 +51,7 @@ func (s *Source) Spans(ctx context.Context, want int) ([]sources.Span, error) {
 	return sources.SpansOf(names, want)
 }
 
-// some are names of a folder, in order: all, or a sample of them.
+// some are the names in a folder, in order, or a random sample of them.
 func (s *Source) some(ctx context.Context, path string) ([]entry, error) {
 	w := walk{s: s, ctx: ctx}
 	var entries []entry
@@ -69,13 +70,13 @@ func (s *Source) some(ctx context.Context, path string) ([]entry, error) {
 
 // List implements [sources.Source]. The cursor is the ID.
 //
-// A folder that cannot be read is an item too, with a slash at its name's end:
-// it fails when it is read, so that nobody takes for complete what was not
-// looked at, and the others are done.
+// A folder that cannot be read is an item too, with a slash at the end of its
+// name. It fails when it is read, so the job does not count as complete, and all
+// other items are done.
 //
-// A folder's names have to be in memory to be put in order. Of a big folder
-// the list holds a part at a time, and reads the folder again for the next:
-// at most 131,072 names of each folder on the way down, however many there are.
+// Names have to be in memory to be put in order. A big folder is listed in parts,
+// and read again for each part: at most 131,072 names of each folder on the way
+// down are in memory, however many there are.
 func (s *Source) List(ctx context.Context, span sources.Span, after sources.Cursor) iter.Seq2[sources.Ref, error] {
 	return func(yield func(sources.Ref, error) bool) {
 		if err := s.life.May(sources.Look); err != nil {
@@ -101,19 +102,18 @@ func (s *Source) List(ctx context.Context, span sources.Span, after sources.Curs
 	}
 }
 
-// errStopped ends a walk that nobody wants to go on.
+// errStopped ends a walk whose caller wants no more.
 var errStopped = errors.New("stopped")
 
-// errUnreadable: the folder that was walked cannot be looked into.
+// errUnreadable: a folder cannot be listed.
 var errUnreadable = errors.New("unreadable")
 
 const (
-	// stateFolder is where jobs keep their state unless they are told otherwise:
-	// other jobs', and those that were begun in a folder of the tree. None of it
-	// is an item of any job.
+	// stateFolder is the default place of state directories. Jobs that were begun
+	// in a folder of the tree have left theirs there. Nothing in it is an item.
 	stateFolder = ".rewrap"
-	// gitName is where git keeps what it alone may change: a folder at the top of
-	// a work tree, a file in a linked one or a submodule.
+	// gitName is the place of files that only git may change: a folder at the
+	// top of a work tree, a file in a linked work tree or a submodule.
 	gitName = ".git"
 )
 
@@ -123,7 +123,7 @@ type walk struct {
 	ctx   context.Context
 	until string                    // the last path; "": no end
 	item  func(path string) bool    // false: stop
-	left  func(folder, name string) // what a killed write left behind; may be nil
+	left  func(folder, name string) // gets the temporary files; may be nil
 }
 
 type entry struct {
@@ -146,15 +146,16 @@ func split(folder string) []string {
 	return strings.Split(folder, "/")
 }
 
-// folder walks what is in a folder and stands after the path that is given,
-// relative to it.
+// folder walks everything in a folder that stands after a path, which is relative
+// to the folder.
 func (w *walk) folder(path, after string) error {
 	first, rest, deeper := strings.Cut(after, "/")
 	from, inclusive := first, true
 	for {
 		entries, more, err := w.names(path, from, inclusive, w.s.batch)
 		if errors.Is(err, errUnreadable) && (after != "" || !inclusive) {
-			// It could be read before, and it is too late to show it.
+			// The folder could be read before. Its place in the listing has passed,
+			// so it cannot be shown as an item any more.
 			return &sources.RunError{Err: err, Where: whereRead, Hint: hintFolder + "; or begin anew with --restart, for which it is an item that fails"}
 		}
 		if err != nil {
@@ -175,7 +176,7 @@ func (w *walk) folder(path, after string) error {
 			case e.folder:
 				err = w.below(p, "", false)
 			case at:
-				// A file at the cursor, or where a folder was when it was set.
+				// The file at the cursor, or one in the place of a folder that was there.
 			case !w.item(p):
 				err = errStopped
 			}
@@ -190,13 +191,13 @@ func (w *walk) folder(path, after string) error {
 	}
 }
 
-// below walks a folder in a folder; begun says that the cursor is in it.
+// below walks a folder in a folder. begun says that the cursor is in it.
 func (w *walk) below(path, after string, begun bool) error {
 	err := w.folder(path, after)
 	if !errors.Is(err, errUnreadable) {
 		return err
 	}
-	// An item of its own, which stands before what is in the folder.
+	// The folder is an item itself, which stands before all items in it.
 	shut := path + "/"
 	if !begun && (w.until != "" && comparePaths(shut, w.until) > 0 || !w.item(shut)) {
 		return errStopped
@@ -204,12 +205,12 @@ func (w *walk) below(path, after string, begun bool) error {
 	return nil
 }
 
-// names are the first n names of a folder from a name on, in order, and
-// whether there are more.
+// names are the first n names in a folder from a name on, in order. more says
+// that there are others.
 func (w *walk) names(path, from string, inclusive bool, n int) (entries []entry, more bool, _ error) {
 	trim := func() {
 		slices.SortFunc(entries, byName)
-		entries = slices.Compact(entries) // a folder may show a name twice that is renamed meanwhile
+		entries = slices.Compact(entries) // a name that is renamed meanwhile may come twice
 		if len(entries) > n {
 			clear(entries[n:])
 			entries, more = entries[:n], true
@@ -232,10 +233,10 @@ func (w *walk) names(path, from string, inclusive bool, n int) (entries []entry,
 
 func byName(a, b entry) int { return strings.Compare(a.name, b.name) }
 
-// scan shows what is in a folder, in no order: folders, and all that is a
-// file of some kind, but no symbolic links and nothing that is skipped. A
-// folder that is not there any more is empty; one that cannot be looked into
-// is errUnreadable.
+// scan shows the entries of a folder, in no order: folders and files of any
+// kind, without symbolic links and without anything that is skipped. A folder
+// that does not exist any more is empty. The error of a folder that cannot be
+// listed is errUnreadable.
 func (w *walk) scan(path string, show func(entry)) error {
 	dir, err := w.s.folder(split(path), unix.O_RDONLY)
 	if path != "" && is(err, unix.ENOENT, unix.ENOTDIR, unix.ELOOP) {
@@ -255,8 +256,8 @@ func (w *walk) scan(path string, show func(entry)) error {
 			switch {
 			case w.s.skip[join(path, name)], name == stateFolder && d.IsDir(), name == gitName:
 			case isTemp(name):
-				// Whatever it is: what another writer put in the place of a
-				// file can be anything, and come out of an exchange.
+				// It may be of any kind: whatever another writer puts in the place
+				// of a file can come out of an exchange.
 				if w.left != nil {
 					w.left(path, name)
 				}
@@ -276,8 +277,8 @@ func (w *walk) scan(path string, show func(entry)) error {
 
 const hintFolder = "Run as a user who may read the folder, and see whether its disk or server is in order"
 
-// fail says what it means that a folder cannot be listed: one below the root
-// is that folder's business, unless it is for a reason that meets the next.
+// fail is the meaning of an error of listing a folder. It fails the folder alone
+// if the folder is below the root and the next one may still be listed.
 func (w *walk) fail(path string, err error) error {
 	many := is(err, unix.EMFILE, unix.ENFILE, unix.ENOMEM)
 	err = fmt.Errorf("listing %s: %w", filepath.Join(w.s.name, path), bare(err))

@@ -14,9 +14,9 @@ const (
 	seekData    = 4
 )
 
-// exchange has two names of a folder change places, in one step
-// (renameatx_np(2), RENAME_SWAP). ENOENT if one is not there; ENOTSUP where
-// the file system cannot.
+// exchange lets two names of a folder change places in one step
+// (renameatx_np(2), RENAME_SWAP). The error is ENOENT if one does not exist, and
+// ENOTSUP if the file system cannot exchange.
 func exchange(dir *os.File, a, b string) error {
 	fd := int(dir.Fd())
 	return retry(func() error { return unix.RenameatxNp(fd, a, fd, b, unix.RENAME_SWAP) })
@@ -26,9 +26,9 @@ func exchange(dir *os.File, a, b string) error {
 func lease(*os.File) (taken, open bool) { return false, false }
 func leased(*os.File) bool              { return true }
 
-// create makes an empty file with a new name: a clone of the old one, since
-// nothing else brings its ACL, which no call for extended attributes shows
-// (clonefile(2)).
+// create makes an empty file with a new name. It is a clone of the old one
+// (clonefile(2)), since only a clone gets the ACL, which is no extended attribute
+// here.
 func create(t *target, name string) (*os.File, error) {
 	err := retry(func() error { return unix.Fclonefileat(int(t.f.Fd()), int(t.dir.Fd()), name, 0) })
 	if is(err, unix.ENOTSUP, unix.EXDEV) {
@@ -53,7 +53,7 @@ func setTimes(_, f *os.File, atime, mtime unix.Timespec) error {
 	if err := unix.Futimes(int(f.Fd()), times); err != nil {
 		return err
 	}
-	// futimes has microseconds; what has more goes by the name.
+	// futimes has microseconds. A time with nanoseconds is set by the name.
 	return unix.UtimesNanoAt(unix.AT_FDCWD, f.Name(), []unix.Timespec{atime, mtime}, unix.AT_SYMLINK_NOFOLLOW)
 }
 

@@ -16,26 +16,26 @@ const (
 	seekHole    = unix.SEEK_HOLE
 )
 
-// exchange has two names of a folder change places, in one step (rename(2),
-// RENAME_EXCHANGE). ENOENT if one is not there; EINVAL where the file system
-// cannot.
+// exchange lets two names of a folder change places in one step (rename(2),
+// RENAME_EXCHANGE). The error is ENOENT if one does not exist, and EINVAL if the
+// file system cannot exchange.
 func exchange(dir *os.File, a, b string) error {
 	fd := int(dir.Fd())
 	return retry(func() error { return unix.Renameat2(fd, a, fd, b, unix.RENAME_EXCHANGE) })
 }
 
 // lease takes a read lease of a file that is open for reading (fcntl(2),
-// F_SETLEASE), which ends when it is closed. While it lasts, nobody opens the
-// file for writing without being held up, and shown by leased. open says that
-// somebody has it open for writing already. Where there are no leases
-// (another's file, network file systems) it is neither.
+// F_SETLEASE), which ends when the file is closed. Until then a program that opens
+// the file for writing is held up, and leased shows it. open says that a program
+// has it open for writing already. Both are false where there are no leases (on
+// network file systems, and on files of other users).
 func lease(f *os.File) (taken, open bool) {
 	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
 	return err == nil, is(err, unix.EAGAIN)
 }
 
-// leased is false when somebody waits to open the file for writing. Only for
-// files whose lease was taken.
+// leased is false if a program waits to open the file for writing. The lease has
+// to have been taken.
 func leased(f *os.File) bool {
 	kind, err := unix.FcntlInt(f.Fd(), unix.F_GETLEASE, 0)
 	return err == nil && kind == unix.F_RDLCK
@@ -66,7 +66,7 @@ func setTimes(dir, f *os.File, atime, mtime unix.Timespec) error {
 	})
 }
 
-// mayChown: CAP_CHOWN is effective (capabilities(7)).
+// mayChown says that CAP_CHOWN is effective (capabilities(7)).
 func mayChown() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -81,13 +81,13 @@ const (
 	flagImmutable = 0x10
 	flagAppend    = 0x20
 	flagVerity    = 0x100000
-	// What a user sets and a new file does not get by itself: secure
-	// deletion, undelete, compress, sync, nodump, noatime, journal data, no
-	// tail merging, no copy on write, DAX.
+	// Flags that a user sets and a new file does not get by itself: secure
+	// deletion, undelete, compress, sync, nodump, noatime, journal data, no tail
+	// merging, no copy on write, DAX.
 	flagsKept = 0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x80 | 0x4000 | 0x8000 | 0x800000 | 0x2000000
 )
 
-// flags are 0 where the file system has none.
+// flags are the inode flags of a file; 0 where the file system has none.
 func flags(f *os.File) (uint32, error) {
 	var n uint32
 	err := retry(func() (err error) { n, err = unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS); return err })
@@ -154,7 +154,7 @@ const (
 	fsSetXattr = 0x401c5820 // FS_IOC_FSSETXATTR
 )
 
-// project reads it; ok is false where the file system has none.
+// project is the project of a file. ok is false where the file system has none.
 func project(f *os.File) (a fsxattr, ok bool, _ error) {
 	err := ioctl(f, fsGetXattr, &a)
 	if is(err, unix.ENOTTY, unix.ENOTSUP, unix.ENOSYS, unix.EINVAL) {

@@ -20,7 +20,7 @@ type Config struct {
 // Source is a directory tree, which this system cannot change safely.
 type Source struct{ sources.Source }
 
-// Open fails: there is no call here that exchanges two files in one step.
+// Open fails: this system has no call that exchanges two files in one step.
 func Open(context.Context, Config) (*Source, error) {
 	return nil, &sources.RunError{Err: errors.New("directories are not supported on " + runtime.GOOS), Hint: "Run on Linux or macOS"}
 }

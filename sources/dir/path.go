@@ -7,11 +7,10 @@ import (
 )
 
 // An item's ID is its path below the root, with slashes. IDs and cursors are
-// kept in files that hold UTF-8 only, and names on most file systems are any
-// bytes; so a byte that is no UTF-8 is written as \xHH, and, to keep that
-// reversible, so is a backslash that xHH follows. All other names, those with
-// backslashes too, are written as they are. IDs, cursors and span borders are
-// kept in checkpoints: this way of writing stays.
+// kept in files of UTF-8 text, and names on most file systems are any bytes. So
+// a byte that is not UTF-8 is written as \xHH, and so is a backslash before xHH,
+// to keep that reversible. All other bytes are written as they are. IDs, cursors
+// and span borders are kept in checkpoints, so this spelling stays.
 
 const hexDigits = "0123456789abcdef"
 
@@ -61,8 +60,8 @@ func escaped(s string) (byte, bool) {
 	return byte(hi<<4 | lo), hi >= 0 && lo >= 0
 }
 
-// splitPath takes an ID apart. What no listing could have yielded is refused:
-// IDs come back from files that people can edit.
+// splitPath is an ID in parts. It refuses IDs that no listing yields, since IDs
+// come back from files that people can edit.
 func splitPath(id string) ([]string, error) {
 	path := decodePath(id)
 	parts := strings.Split(path, "/")
@@ -74,8 +73,8 @@ func splitPath(id string) ([]string, error) {
 	return parts, nil
 }
 
-// comparePaths is the listing order: depth first, names by their bytes. A
-// slash sorts before everything that a name can hold.
+// comparePaths is the listing order: depth first, names by their bytes. A slash
+// sorts before every byte that a name can hold.
 func comparePaths(a, b string) int {
 	for i := 0; i < len(a) && i < len(b); i++ {
 		if a[i] == b[i] {

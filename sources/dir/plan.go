@@ -19,7 +19,8 @@ const (
 	wayRename   = "rename"
 )
 
-// Plan implements [sources.Source].
+// Plan implements [sources.Source]. The cost of a plan is zero: there is no
+// service to ask and nothing to send.
 func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sources.Plan, error) {
 	err := s.life.May(sources.Look)
 	if err == nil {
@@ -67,25 +68,25 @@ func (s *Source) Plan(ctx context.Context, v sources.View, e sources.Edit) (sour
 	return p, nil
 }
 
-// young is how long to wait before the file's times can be trusted. The kernel
-// takes them from a clock that ticks (4 ms where HZ is 250; Linux before 6.13
-// has nothing finer), and some file systems keep whole seconds, or two (vfat).
-// A file that was changed in the tick in which it was read can change again in
-// the same tick, and look the same.
+// young is how long to wait until every later change shows in the file's times.
+// The kernel takes the times from a clock that ticks (every 4 ms where HZ is 250;
+// Linux before 6.13 has nothing finer), and some file systems keep whole seconds,
+// or two (vfat). A file that is read in the tick of its last change can change
+// again in that tick and look the same.
 func (v seen) young() time.Duration {
 	grain := 50 * time.Millisecond
 	if v.ctime%1e9 == 0 && v.mtime%1e9 == 0 {
 		grain = 2 * time.Second
 	}
-	// A time in the future is of a clock that was set back: the next change
-	// gets another.
+	// A time in the future comes from a clock that was set back. The next change
+	// gets another time.
 	if age := v.when.Sub(time.Unix(0, v.ctime)); 0 <= age && age < grain {
 		return grain - age
 	}
 	return 0
 }
 
-// target is an item and the folder that it stands in, open.
+// target is an open item and its open folder.
 type target struct {
 	id, name string
 	dir, f   *os.File
@@ -118,15 +119,15 @@ func (s *Source) target(id string) (*target, error) {
 	return &target{id: id, name: parts[last], dir: dir, f: f, st: st}, nil
 }
 
-// writable refuses what could not be replaced, or not without a loss that can
-// be known beforehand.
+// writable refuses files that cannot be replaced, or only with a loss, as far as
+// this can be known beforehand.
 func (s *Source) writable(t *target) error {
 	err := mayWrite(t.dir)
 	switch {
 	case is(err, unix.EACCES, unix.EPERM):
 		return refuse(reasonNotWritable, "the folder of %s cannot be written to; run as a user who may", t.id)
 	case is(err, unix.EROFS) && !is(mayWrite(s.root), unix.EROFS):
-		// A mount or a snapshot in the tree, which says nothing of the rest.
+		// It is a mount or a snapshot in the tree; other items can be written.
 		return refuse(reasonNotWritable, "the file system that %s lies on is read-only, as a snapshot is; mount it for writing, or leave it out", t.id)
 	}
 	if err != nil {
@@ -154,8 +155,7 @@ func mayWrite(folder *os.File) error {
 	})
 }
 
-// mayOwn says whether a new file can get this owner and group: always with
-// the privilege to change owners, else if they are one's own.
+// mayOwn says whether this user can give a new file to this owner and group.
 func mayOwn(uid, gid uint32) bool {
 	if mayChown() {
 		return true

@@ -24,9 +24,9 @@ import (
 //	.rewrap-tmp-RANDOM                  while it is written
 //	.rewrap-tmp-RANDOM-NEW-OLD-TARGET   from just before the exchange
 //
-// each part 16 hex digits: the states of the new file and of the old one as
-// it was read, and the name that they contend for, hashed. So a name alone
-// tells what it takes to decide about a file that a killed process left:
+// Each part has 16 hex digits. NEW and OLD are hashes of the states of the new
+// file and of the old one as it was read. TARGET is a hash of the item's name.
+// So the name alone is enough to decide about a file that a killed process left:
 //
 //	killed                      at the temporary name    so
 //	before it got the long name something of ours        remove it
@@ -37,22 +37,25 @@ import (
 //	after undoing the exchange  NEW                      remove it
 //	after the removal           nothing
 //
-// NEW was synced before it got the long name. In the fourth case, when the
-// target is not NEW any more, yet another writer has been there since. If it
-// replaced or deleted NEW, it would have done the same to what we hold, had we
-// not been there, and that is removed: a file without a name (st_nlink 0) never
-// gets one again. If NEW lives on, renamed, linked or written to, what we hold
-// may be what should be where NEW is now, or the newest version that there is;
-// it is left, and its item fails. Who only finds the names, after a kill, has
-// no descriptor of NEW to ask, and leaves it too: nobody's data is removed by
-// guess.
+// NEW was synced before it got the long name.
 //
-// After a power failure (and not only a kill) the same holds on file systems
-// that keep the order of changes of one folder, as all with a journal do.
+// In the fourth case the temporary name holds THEIRS, which the other writer put
+// at the target just before the exchange. If NEW is not at the target any more,
+// a third writer has changed the target since. If the third writer replaced or
+// deleted NEW, THEIRS would be gone too without us, so it is removed. NEW is
+// known to be gone when it has no name any more (st_nlink 0): a file without a
+// name never gets one again. If NEW still exists under any name, or was written
+// to, nobody can tell whether THEIRS is newer: both are left, and the item fails.
+// After a kill there is no descriptor of NEW to ask for its links, so THEIRS is
+// left then too: no data of others is removed on a guess.
+//
+// After a power failure the same holds on file systems that keep the order of
+// changes of one folder, as all file systems with a journal do.
 const tempPrefix = ".rewrap-tmp-"
 
+// temp is the name of a temporary file, in parts.
 type temp struct {
-	random, new, old, target string // the last three "" while it is written
+	random, new, old, target string // the last three are "" while the file is written
 }
 
 func newTemp() temp {
@@ -61,8 +64,9 @@ func newTemp() temp {
 	return temp{random: hex.EncodeToString(b[:])}
 }
 
-func (t temp) ready(new, old state, target string) temp {
-	return temp{t.random, new.mark(), old.mark(), mark(target)}
+// ready is the name from just before the exchange.
+func (t temp) ready(written, read state, target string) temp {
+	return temp{t.random, written.mark(), read.mark(), mark(target)}
 }
 
 func (t temp) name() string {
@@ -97,7 +101,7 @@ func isTemp(name string) bool {
 	return ok
 }
 
-// mark is the part of a state that renaming does not change.
+// mark is a hash of the part of a state that renaming does not change.
 func (s state) mark() string {
 	return mark(fmt.Sprintf("%x.%x.%x.%x.%x.%x.%x", s.ino, s.size, s.mtime, s.mode, s.uid, s.gid, s.nlink))
 }
@@ -108,22 +112,26 @@ func mark(s string) string {
 }
 
 var (
-	// errRemoved: another run's Begin was here, and has removed what was ours.
-	// Whether it landed, the next reading tells.
+	// errRemoved: Begin of another run has removed our temporary file. The next
+	// reading tells whether the edit landed.
 	errRemoved = errors.New("its temporary file was removed by another run")
-	// errLeft: what is at the temporary name is somebody's, and nobody knows
-	// where it belongs.
+	// errLeft: the temporary name holds a file of another program, and nobody
+	// knows where it belongs.
 	errLeft = errors.New("what another program wrote is left at the temporary name")
 )
 
-// settle ends an exchange: it removes the file that has no business at the
-// temporary name any more, or undoes the exchange where another writer was
-// first. landed says that the new file took the place of the old one. Each of
-// old and new is asked, when that file is at the temporary name and just before
-// it would be removed, whether nobody has written to it or is about to; dead,
-// whether the new file has no name any more. Of errors, errLeft means that
-// there is a file that stays at the temporary name.
-func (s *Source) settle(dir *os.File, t temp, target string, old, new, dead func() bool) (landed bool, _ error) {
+// checks are asked before a file is removed from the temporary name.
+type checks struct {
+	oldUnused func() bool // nobody has written to the old file, or is about to
+	newUnused func() bool // the same of the new file
+	newGone   func() bool // the new file has no name any more
+}
+
+// settle ends an exchange. It removes the file at the temporary name, or undoes
+// the exchange where another writer was first. landed says that the new file
+// took the place of the old one. errLeft means that a file stays at the
+// temporary name.
+func (s *Source) settle(dir *os.File, t temp, target string, ask checks) (landed bool, _ error) {
 	name := t.name()
 	st, err := lstat(dir, name)
 	if is(err, unix.ENOENT) {
@@ -134,7 +142,7 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new, dead func
 	}
 	remove := func() error {
 		s.at("remove new")
-		if !new() {
+		if !ask.newUnused() {
 			return errLeft
 		}
 		return unlink(dir, name)
@@ -145,15 +153,15 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new, dead func
 		return false, remove()
 	case out == t.old:
 		s.at("remove")
-		if old() {
+		if ask.oldUnused() {
 			return true, unlink(dir, name)
 		}
 	}
-	// What came out for NEW is over when NEW is, unless somebody has it open to
-	// write to it.
+	// The file that came out first (THEIRS, above) is removed if NEW is gone,
+	// unless somebody has it open for writing.
 	first := out
-	over := func() error {
-		if out != first || !dead() || !quiet(dir, name) {
+	removeTheirs := func() error {
+		if out != first || !ask.newGone() || !noWriter(dir, name) {
 			return errLeft
 		}
 		s.at("remove what is over")
@@ -164,10 +172,11 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new, dead func
 		return false, err
 	}
 	if err != nil || at.mark() != t.new {
-		return false, over()
+		return false, removeTheirs()
 	}
-	// What is at the target is taken to be expected. If something else comes
-	// out, it is newer than what was put in for it, and goes back.
+	// Each exchange should bring out the file that was seen at the target. If
+	// another file comes out, it is newer than the one that was put there for
+	// it, and goes back.
 	for expected, n := t.new, 0; n < 10; n++ {
 		s.at("undo")
 		err := s.exchange(dir, name, target)
@@ -189,12 +198,12 @@ func (s *Source) settle(dir *os.File, t temp, target string, old, new, dead func
 			break
 		}
 	}
-	return false, over()
+	return false, removeTheirs()
 }
 
-// Begin implements [sources.Source]. With Write it removes what killed runs
-// have left in the tree. Writes that are under way meanwhile, by this or
-// another process, are left alone.
+// Begin implements [sources.Source]. With Write it removes temporary files that
+// killed runs have left in the tree. Those of writes that are under way, in this
+// process or another, are left alone.
 func (s *Source) Begin(ctx context.Context, m sources.Mode) error {
 	if err := s.life.MayBegin(); err != nil {
 		return fmt.Errorf("opening directory %q: %w", s.name, err)
@@ -220,7 +229,7 @@ func (s *Source) clearUp(ctx context.Context) error {
 	}
 	removed := 0
 	for _, p := range left {
-		switch err := s.recover(ctx, p.folder, p.name); {
+		switch err := s.tidy(ctx, p.folder, p.name); {
 		case err == nil:
 			removed++
 		case errors.Is(err, errKept), is(err, unix.ENOENT, unix.ENOTDIR, unix.ELOOP):
@@ -240,25 +249,25 @@ func (s *Source) clearUp(ctx context.Context) error {
 	return nil
 }
 
-// errKept: what looks left behind is not to be touched, and what is to be said
-// of it was said.
+// errKept: a temporary file is left as it is, and people were told if they need
+// to know.
 var errKept = errors.New("kept")
 
-// path is what people find a file of a folder by.
+// path is the full path of a file, for people.
 func (s *Source) path(folder, name string) string { return filepath.Join(s.name, folder, name) }
 
-// recover decides about one file that was left behind, and removes it unless
-// it returns an error.
-func (s *Source) recover(ctx context.Context, folder, name string) error {
+// tidy decides about one file that was left behind, and removes it unless it
+// returns an error.
+func (s *Source) tidy(ctx context.Context, folder, name string) error {
 	dir, err := s.folder(split(folder), unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	if t, _ := parseTemp(name); t.new == "" {
-		err = s.recoverUnnamed(dir, folder, name)
+		err = s.tidyUnfinished(dir, folder, name)
 	} else {
-		err = s.recoverNamed(ctx, dir, t, folder)
+		err = s.tidyExchange(ctx, dir, t, folder)
 	}
 	if err != nil {
 		return err
@@ -266,8 +275,8 @@ func (s *Source) recover(ctx context.Context, folder, name string) error {
 	return syncFolder(dir)
 }
 
-// recoverUnnamed removes what was killed while it was written.
-func (s *Source) recoverUnnamed(dir *os.File, folder, name string) error {
+// tidyUnfinished removes a file whose process was killed while it wrote it.
+func (s *Source) tidyUnfinished(dir *os.File, folder, name string) error {
 	st, err := lstat(dir, name)
 	if err != nil {
 		return err
@@ -276,37 +285,37 @@ func (s *Source) recoverUnnamed(dir *os.File, folder, name string) error {
 		s.say("%q has a name as rewrap's temporary files have, and is none: it is left, and not looked into", s.path(folder, name))
 		return errKept
 	}
-	if err := unused(dir, name); err != nil {
+	if err := unlocked(dir, name); err != nil {
 		return err
 	}
 	return unlink(dir, name)
 }
 
-// recoverNamed ends an exchange that may have begun.
-func (s *Source) recoverNamed(ctx context.Context, dir *os.File, t temp, folder string) error {
+// tidyExchange ends an exchange that may have begun.
+func (s *Source) tidyExchange(ctx context.Context, dir *os.File, t temp, folder string) error {
 	name := t.name()
 	target, err := s.contended(ctx, folder, t.target)
 	if err != nil {
 		return err
 	}
-	// The new file is at one of the two names, if it still exists, and tells
-	// by its lock whether whoever wrote it is still alive.
+	// If the new file still exists, it is at one of the two names. Its lock tells
+	// whether the process that wrote it is still alive.
 	for _, n := range []string{name, target} {
 		st, err := lstat(dir, n)
 		if is(err, unix.ENOENT) || err == nil && st.mark() != t.new {
 			continue
 		}
 		if err == nil {
-			err = unused(dir, n)
+			err = unlocked(dir, n)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	// A program that opened the file and was held up by the lease of the
-	// process that was killed has it open by now.
-	quiet := func() bool { return quiet(dir, name) }
-	_, err = s.settle(dir, t, target, quiet, quiet, func() bool { return false })
+	// A program that was held up by the lease of the killed process has opened
+	// the file by now.
+	unused := func() bool { return noWriter(dir, name) }
+	_, err = s.settle(dir, t, target, checks{oldUnused: unused, newUnused: unused, newGone: func() bool { return false }})
 	switch {
 	case errors.Is(err, errRemoved):
 		return errKept
@@ -321,19 +330,19 @@ func (s *Source) recoverNamed(ctx context.Context, dir *os.File, t temp, folder 
 	return err
 }
 
-// quiet says that nobody is seen to have a file open for writing.
-func quiet(dir *os.File, name string) bool {
+// noWriter says that nobody is seen to have a file open for writing.
+func noWriter(dir *os.File, name string) bool {
 	f, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return true // not to be asked
+		return true // it cannot be found out
 	}
 	defer f.Close()
 	_, open := lease(f)
 	return !open
 }
 
-// unused is errKept if a living process holds the lock of a file.
-func unused(dir *os.File, name string) error {
+// unlocked is errKept if a living process holds the lock of a file.
+func unlocked(dir *os.File, name string) error {
 	f, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if is(err, unix.ENOENT, unix.EACCES) { // EACCES: of another user, or a mode that keeps us out
 		return nil
@@ -348,8 +357,8 @@ func unused(dir *os.File, name string) error {
 	return nil
 }
 
-// contended is the name in a folder whose mark is given; "" if there is none
-// any more.
+// contended is the name in a folder with the given mark; "" if there is none any
+// more.
 func (s *Source) contended(ctx context.Context, folder, marked string) (string, error) {
 	found := ""
 	w := walk{s: s, ctx: ctx}

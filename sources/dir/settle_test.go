@@ -304,7 +304,7 @@ func TestPrepareBesideAnother(t *testing.T) {
 	o := newOne(t)
 	for _, tmp := range []temp{newTemp(), newTemp().ready(state{ino: 1}, state{ino: 2}, "item")} {
 		for _, folder := range []string{"folder", "nowhere"} {
-			if err := o.s.recover(t.Context(), folder, tmp.name()); !errors.Is(err, errKept) && !is(err, unix.ENOENT) {
+			if err := o.s.tidy(t.Context(), folder, tmp.name()); !errors.Is(err, errKept) && !is(err, unix.ENOENT) {
 				t.Errorf("%s in %s: %v", tmp.name(), folder, err)
 			}
 		}

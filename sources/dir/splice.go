@@ -14,17 +14,17 @@ import (
 	"rewrap/sources"
 )
 
-// chunk is what is copied between two looks at the context.
+// chunk is how many bytes are copied between two looks at the context.
 const chunk = 16 << 20
 
-// splice writes the content of src with the splices to dst, which is empty.
-// head is what was read of src before, from its start: what it holds need not
-// be read again. A src that is shorter than size is io.ErrUnexpectedEOF.
+// splice writes the content of src with the splices to dst, which is empty. head
+// are the first bytes of src, which need not be read again. A src that is shorter
+// than size is io.ErrUnexpectedEOF.
 func splice(ctx context.Context, dst, src *os.File, head []byte, size int64, splices []sources.Splice, sparse bool) error {
 	if sparse {
-		head = nil // which does not show the holes
+		head = nil // it does not show the holes
 	}
-	// Buffered, since an item may have a splice every hundred bytes.
+	// The output is buffered, since an item may have a splice every hundred bytes.
 	out := bufio.NewWriterSize(dst, int(min(size+1, bufferMax)))
 	copyTo := func(at, end int64) error {
 		if n := min(end, int64(len(head))); n > at {
@@ -57,7 +57,7 @@ func splice(ctx context.Context, dst, src *os.File, head []byte, size int64, spl
 	if err := out.Flush(); err != nil || !sparse {
 		return err
 	}
-	// A hole at the end was only stepped over.
+	// A hole at the end was skipped and not written, so the size has to be set.
 	end, err := dst.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return err
@@ -65,11 +65,11 @@ func splice(ctx context.Context, dst, src *os.File, head []byte, size int64, spl
 	return dst.Truncate(end)
 }
 
-// bufferMax is the most that is gathered before it is written.
+// bufferMax is the largest size of the output buffer.
 const bufferMax = 256 << 10
 
-// copyRange copies src from at to end to where dst stands. Of a sparse file
-// the holes stay holes.
+// copyRange copies src from at to end to the current offset of dst. The holes of
+// a sparse file stay holes.
 func copyRange(ctx context.Context, dst, src *os.File, at, end int64, sparse bool) error {
 	for at < end {
 		if err := ctx.Err(); err != nil {

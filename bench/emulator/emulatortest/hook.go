@@ -11,13 +11,13 @@ import (
 	"rewrap/bench/emulator"
 )
 
-// Hook stands before the emulator, see [emulator.Options]. What it can do:
-// answer a request, change it, change the answer, lose it, wait, or break the
-// connection off. It is called from many goroutines at once.
+// Hook stands before the emulator; see [emulator.Options]. It may answer a
+// request, change it, change or lose its answer, wait, or break off the
+// connection. Many goroutines call it at once.
 type Hook = func(op string, w http.ResponseWriter, r *http.Request, next http.Handler)
 
-// Hook replaces the world's hook, also while requests are under way. nil takes
-// it away.
+// Hook replaces the world's hook, even while requests are under way. nil
+// removes it.
 func (w *World) Hook(h Hook) {
 	if h == nil {
 		h = pass
@@ -31,7 +31,7 @@ func (w *World) serve(op string, rw http.ResponseWriter, r *http.Request, next h
 
 func pass(_ string, w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }
 
-// On is a hook for one operation ("s3:CopyObject"); all others pass.
+// On is a hook for one operation ("s3:CopyObject"). All others pass.
 func On(op string, h Hook) Hook {
 	return func(got string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if got == op {
@@ -42,21 +42,22 @@ func On(op string, h Hook) Hook {
 	}
 }
 
-// Both is two hooks, one behind the other.
+// Both is two hooks. The second one stands between the first and the emulator.
 func Both(first, second Hook) Hook {
 	return func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		first(op, w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { second(op, w, r, next) }))
 	}
 }
 
-// Fails is an endpoint that answers an operation with an error.
+// Fails is a hook that answers an operation with an error.
 func Fails(op string, status int, code string) Hook {
 	return On(op, func(_ string, w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		emulator.Fail(w, r, status, code, "made up")
 	})
 }
 
-// Ignores is an endpoint that does not look at some headers of an operation.
+// Ignores is a hook that removes headers from the requests of an operation, as
+// an endpoint does that does not know them.
 func Ignores(op string, headers ...string) Hook {
 	return On(op, func(_ string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		for _, h := range headers {
@@ -66,21 +67,22 @@ func Ignores(op string, headers ...string) Hook {
 	})
 }
 
-// Object is a request to KMS or its answer.
+// Object is a request to KMS, or its answer, in JSON.
 type Object = map[string]any
 
-// JSON is a hook on all operations of KMS. before sees the request; it may
-// change it, or answer it with the code of an error. after sees a good answer
-// with its request, and may change it. Either may be nil.
+// JSON is a hook on all operations of KMS. before gets the request; it may
+// change it, or return the code of an error that answers it. after gets a
+// request and its successful answer, and may change the answer. Either may be
+// nil.
 func JSON(before func(op string, in Object) (code string), after func(op string, in, out Object)) Hook {
 	return func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if !strings.HasPrefix(op, "kms:") {
 			next.ServeHTTP(w, r)
 			return
 		}
-		body, _ := io.ReadAll(r.Body) // in memory already
+		body, _ := io.ReadAll(r.Body) // cannot fail: the emulator has read it
 		var in Object
-		_ = json.Unmarshal(body, &in) // the emulator says what is wrong with it
+		_ = json.Unmarshal(body, &in) // the emulator answers a bad document
 		if before != nil {
 			if code := before(op, in); code != "" {
 				status := http.StatusBadRequest
@@ -112,6 +114,6 @@ func JSON(before func(op string, in Object) (code string), after func(op string,
 			}
 		}
 		w.WriteHeader(rec.Code)
-		_, _ = w.Write(answer) // a client that has gone away is not told
+		_, _ = w.Write(answer) // fails only if the client has gone away
 	}
 }

@@ -6,13 +6,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// Key makes a symmetric key and returns its ARN. "" gives it no alias.
+// Key makes a symmetric key and returns its ARN. The key gets the alias unless
+// it is "".
 func (w *World) Key(alias string) (arn string) {
 	w.Helper()
 	return w.KeyOf(alias, kms.CreateKeyInput{})
 }
 
-// KeyOf makes a key of any kind and returns its ARN. "" gives it no alias.
+// KeyOf makes a key of any kind and returns its ARN. The key gets the alias
+// unless it is "".
 func (w *World) KeyOf(alias string, in kms.CreateKeyInput) (arn string) {
 	w.Helper()
 	out, err := w.KMS.CreateKey(w.Context(), &in)
@@ -24,14 +26,15 @@ func (w *World) KeyOf(alias string, in kms.CreateKeyInput) (arn string) {
 	return arn
 }
 
-// Alias gives a key another alias.
+// Alias gives a key one more alias.
 func (w *World) Alias(alias, key string) {
 	w.Helper()
 	_, err := w.KMS.CreateAlias(w.Context(), &kms.CreateAliasInput{AliasName: &alias, TargetKeyId: &key})
 	w.OK(err)
 }
 
-// Describe returns what KMS says about a key: its id, ARN or alias.
+// Describe returns the metadata of a key. Here and below, key is a key id, ARN
+// or alias.
 func (w *World) Describe(key string) *types.KeyMetadata {
 	w.Helper()
 	out, err := w.KMS.DescribeKey(w.Context(), &kms.DescribeKeyInput{KeyId: &key})
@@ -45,8 +48,8 @@ func (w *World) Material(key string) string {
 	return aws.ToString(w.Describe(key).CurrentKeyMaterialId)
 }
 
-// Rotate rotates a key and returns the id of its current key material: the new
-// one, unless the options have a RotationDelay.
+// Rotate rotates a key and returns the id of its current key material. That is
+// the new material unless the options have a RotationDelay.
 func (w *World) Rotate(key string) (material string) {
 	w.Helper()
 	_, err := w.KMS.RotateKeyOnDemand(w.Context(), &kms.RotateKeyOnDemandInput{KeyId: &key})
@@ -54,7 +57,7 @@ func (w *World) Rotate(key string) (material string) {
 	return w.Material(key)
 }
 
-// Disable disables a key: nothing under it opens any more.
+// Disable disables a key.
 func (w *World) Disable(key string) {
 	w.Helper()
 	_, err := w.KMS.DisableKey(w.Context(), &kms.DisableKeyInput{KeyId: &key})
@@ -69,8 +72,8 @@ func (w *World) Seal(key, secret string, context map[string]string) (blob []byte
 	return out.CiphertextBlob
 }
 
-// Open decrypts a blob. With "" for a key any key will do; otherwise the test
-// ends if the blob is under another.
+// Open decrypts a blob, and returns its content and the id of the key
+// material. The blob must be under the key unless that is "".
 func (w *World) Open(key string, blob []byte, context map[string]string) (secret, material string) {
 	w.Helper()
 	in := &kms.DecryptInput{CiphertextBlob: blob, EncryptionContext: context}

@@ -10,8 +10,7 @@ import (
 	"rewrap/bench/seed"
 )
 
-// Put stores an object; what the request says beside its name and body is set
-// by the functions.
+// Put stores an object. The functions set the rest of the request.
 func (w *World) Put(name, body string, set ...func(*s3.PutObjectInput)) *s3.PutObjectOutput {
 	w.Helper()
 	in := &s3.PutObjectInput{Bucket: &w.Bucket, Key: &name, Body: strings.NewReader(body)}
@@ -40,7 +39,7 @@ func (w *World) ReadAll(r io.ReadCloser) string {
 	return string(b)
 }
 
-// Head returns what S3 says about an object.
+// Head returns the answer to HEAD for an object.
 func (w *World) Head(name string) *s3.HeadObjectOutput {
 	w.Helper()
 	out, err := w.S3.HeadObject(w.Context(), &s3.HeadObjectInput{Bucket: &w.Bucket, Key: &name})
@@ -51,24 +50,25 @@ func (w *World) Head(name string) *s3.HeadObjectOutput {
 // Name is the name of the i-th object that Fill writes.
 func Name(i int) string { return fmt.Sprintf("p/%05d", i) }
 
-// Payload is what the i-th object that Fill writes holds, encrypted.
+// Payload is the content of the i-th object that Fill writes, before its
+// encryption.
 func Payload(i int) []byte { return fmt.Appendf(nil, "payload %d", i) }
 
-// Seed is the bucket as an application with the S3 Encryption Client has it,
-// under a key: its id, ARN or alias.
+// Seed is the bucket as an application with the S3 Encryption Client has it.
+// key is a key id, ARN or alias.
 func (w *World) Seed(key string) seed.Bucket {
 	return seed.Bucket{S3: w.S3, KMS: w.KMS, Name: w.Bucket, Key: key, Context: map[string]string{"tenant": "test"}}
 }
 
-// Fill writes n objects, each under a data key of its own that the key wraps.
+// Fill writes n objects. Each has a data key of its own that key wraps.
 func (w *World) Fill(key string, n int) {
 	w.Helper()
 	w.OK(w.Seed(key).Fill(w.Context(), n, Name, Payload))
 }
 
-// Check opens the n objects that Fill wrote, with this key, and wants every
-// data key to be wrapped under the material. It reports what is wrong and lets
-// the test go on.
+// Check opens the n objects that Fill wrote, and checks that key wraps every
+// data key under the material. If not it reports an error, and the test goes
+// on.
 func (w *World) Check(key string, n int, material string) {
 	w.Helper()
 	census, err := w.Seed(key).Check(w.Context(), n, Name, Payload)

@@ -1,6 +1,6 @@
 // Package emulatortest is the world that tests run in: the emulator of S3 and
-// KMS on a loopback port, a clock that the test moves, the SDK's own clients,
-// a hook that may be changed at any time, and helpers that make keys and
+// KMS on a loopback port, a clock that the test moves, the SDK's clients, a
+// hook that can be changed at any time, and helpers that make keys and
 // objects.
 //
 //	w := emulatortest.New(t, emulator.Options{})
@@ -8,9 +8,9 @@
 //	w.Fill(a, 100)
 //	w.Hook(emulatortest.Fails("kms:ReEncrypt", 400, "AccessDeniedException"))
 //
-// Helpers end the test with Fatal where they cannot do what was asked, so they
-// must be called from the goroutine of the test. The clients retry nothing.
-// Everything else may be used from many goroutines at once.
+// The clients do not retry. The helpers of keys and objects end the test with
+// Fatal if they fail, so only the goroutine of the test may call them. Many
+// goroutines may use everything else at once.
 package emulatortest
 
 import (
@@ -33,7 +33,7 @@ import (
 	"rewrap/bench/emulator"
 )
 
-// What worlds have in common.
+// All worlds have these in common.
 const (
 	Bucket = "bucket"    // exists in every world
 	Region = "us-east-1" // unless the options name another
@@ -41,14 +41,14 @@ const (
 	Secret = "test"      // and its secret
 )
 
-// World is S3 and KMS for one test. The exported fields are set by [New] and
-// [At]; a test may put clients of its own in their place.
+// World is S3 and KMS for one test. [New] and [At] set the exported fields. A
+// test may change Bucket and the clients.
 type World struct {
 	testing.TB
 	Emulator *emulator.Emulator // nil in a world that At made
 	URL      string             // the endpoint of both services
 	Region   string
-	Bucket   string // where Put, Get, Head, Fill and Check work; [Bucket]
+	Bucket   string // of Put, Get, Head, Fill and Check; the constant unless the test changes it
 	S3       *s3.Client
 	KMS      *kms.Client
 	HTTP     *http.Client // for requests that the SDK would not make
@@ -57,19 +57,20 @@ type World struct {
 	shared *shared
 }
 
-// shared is what a world has in common with its copies for subtests.
+// shared is the part of a world that its copies for subtests share.
 type shared struct {
+	test    testing.TB // at its end every Region ends
 	options emulator.Options
 	hook    atomic.Pointer[Hook]
 
 	mu     sync.Mutex
-	asked  map[string]int64  // by operation: the counter when Calls was last asked
+	asked  map[string]int64  // by operation: the counter at the last call of Calls
 	abroad map[string]*World // by Region
 }
 
-// New starts a world that ends with the test. The options are the emulator's:
-// where Now is nil the clock stands still, with time.Now it runs; either way
-// Clock.Pass moves it. A Hook in the options is the first one.
+// New starts a world that ends with the test. The options are the emulator's.
+// Without Now the clock stands still; with time.Now it runs. Clock.Pass moves
+// both. Hook is the world's first hook.
 func New(t testing.TB, o emulator.Options) *World {
 	t.Helper()
 	return start(t, o, &Clock{base: o.Now})
@@ -77,7 +78,7 @@ func New(t testing.TB, o emulator.Options) *World {
 
 func start(t testing.TB, o emulator.Options, clock *Clock) *World {
 	t.Helper()
-	w := &World{TB: t, Region: o.Region, Bucket: Bucket, Clock: clock, shared: &shared{options: o}}
+	w := &World{TB: t, Region: o.Region, Bucket: Bucket, Clock: clock, shared: &shared{test: t, options: o}}
 	if w.Region == "" {
 		w.Region = Region
 	}
@@ -87,12 +88,12 @@ func start(t testing.TB, o emulator.Options, clock *Clock) *World {
 	server := httptest.NewServer(w.Emulator)
 	t.Cleanup(server.Close)
 	w.Through(nil, server.URL)
-	w.makeBucket(S3Client(w.URL, w.Region, w.Emulator.Backdoor())) // no hook, no counter
+	w.makeBucket(S3Client(w.URL, w.Region, w.Emulator.Backdoor())) // meets no hook and is not counted
 	return w
 }
 
-// At is a world behind an endpoint that somebody else serves: it has clients
-// and a bucket, but no emulator, and its clock moves nothing.
+// At is a world at an endpoint that this package does not serve. It has
+// clients and a bucket, but no Emulator, and its Clock moves nothing.
 func At(t testing.TB, url string) *World {
 	t.Helper()
 	w := &World{TB: t, Region: Region, Bucket: Bucket, Clock: &Clock{base: time.Now}, shared: &shared{}}
@@ -107,8 +108,8 @@ func (w *World) makeBucket(c *s3.Client) {
 	w.OK(err)
 }
 
-// In is the world's other Region: an emulator of its own, with the same options
-// and the same clock. It starts when it is first asked for.
+// In returns the world's other Region: an emulator of its own with the same
+// options and the same clock. The first call starts it.
 func (w *World) In(region string) *World {
 	w.Helper()
 	if region == w.Region {
@@ -123,20 +124,20 @@ func (w *World) In(region string) *World {
 		}
 		o := s.options
 		o.Region = region
-		s.abroad[region] = start(w.TB, o, w.Clock)
+		s.abroad[region] = start(s.test, o, w.Clock)
 	}
-	return s.abroad[region]
+	return s.abroad[region].For(w.TB)
 }
 
-// For is the same world for a subtest: what goes wrong is said of t.
+// For returns the same world for a subtest: failures are those of t.
 func (w *World) For(t testing.TB) *World {
 	same := *w
 	same.TB = t
 	return &same
 }
 
-// Through replaces the clients: from now on they reach the services by h, under
-// this URL. With nil each has connections of its own.
+// Through replaces the clients with ones that send their requests through h to
+// this URL. If h is nil, each client has connections of its own.
 func (w *World) Through(h *http.Client, url string) {
 	w.S3, w.KMS = S3Client(url, w.Region, h), KMSClient(url, w.Region, h)
 	if h == nil {
@@ -145,18 +146,18 @@ func (w *World) Through(h *http.Client, url string) {
 	w.URL, w.HTTP = url, h
 }
 
-// S3Client is the SDK's client of an endpoint. With nil it has connections of
-// its own.
+// S3Client returns the SDK's client of an endpoint. If h is nil, it has
+// connections of its own.
 func S3Client(url, region string, h *http.Client) *s3.Client {
 	o := s3.Options{Region: region, BaseEndpoint: &url, UsePathStyle: true, Credentials: anybody, Retryer: aws.NopRetryer{}}
-	if h != nil { // a nil *http.Client in the interface would be called
+	if h != nil { // the SDK would call a nil *http.Client
 		o.HTTPClient = h
 	}
 	return s3.New(o)
 }
 
-// KMSClient is the SDK's client of an endpoint. With nil it has connections of
-// its own.
+// KMSClient returns the SDK's client of an endpoint. If h is nil, it has
+// connections of its own.
 func KMSClient(url, region string, h *http.Client) *kms.Client {
 	o := kms.Options{Region: region, BaseEndpoint: &url, Credentials: anybody, Retryer: aws.NopRetryer{}}
 	if h != nil {
@@ -167,7 +168,7 @@ func KMSClient(url, region string, h *http.Client) *kms.Client {
 
 var anybody = credentials.NewStaticCredentialsProvider(ID, Secret, "")
 
-// OK ends the test if there is an error.
+// OK ends the test if err is not nil.
 func (w *World) OK(err error) {
 	w.Helper()
 	if err != nil {
@@ -175,8 +176,8 @@ func (w *World) OK(err error) {
 	}
 }
 
-// Code returns the error code in a service's answer; "" if the error is none of
-// a service. HEAD has no body to carry a code: there the SDK makes one of the
+// Code returns the error code of a service's answer; "" for any other error.
+// An answer to HEAD has no body with a code, so the SDK makes one from the
 // status.
 func Code(err error) string {
 	var api smithy.APIError
@@ -186,8 +187,8 @@ func Code(err error) string {
 	return ""
 }
 
-// Refused wants a service's answer with this status and error code, and returns
-// its message. An error of any other kind ends the test.
+// Refused checks that err is a service's answer with this status and code, and
+// returns its message. Any other kind of error ends the test.
 func (w *World) Refused(err error, status int, code string) (message string) {
 	w.Helper()
 	var api smithy.APIError
@@ -201,8 +202,8 @@ func (w *World) Refused(err error, status int, code string) (message string) {
 	return api.ErrorMessage()
 }
 
-// Calls returns how many requests of an operation ("kms:ReEncrypt") came in
-// since Calls was last asked about it, or since Forget.
+// Calls returns the number of requests of an operation ("kms:ReEncrypt") since
+// the last call of Calls for it, or since Forget.
 func (w *World) Calls(op string) int {
 	n := w.Emulator.Counters()[op]
 	s := w.shared
@@ -216,7 +217,7 @@ func (w *World) Calls(op string) int {
 	return int(since)
 }
 
-// Forget lets Calls begin anew for every operation.
+// Forget makes Calls count from now on, for every operation.
 func (w *World) Forget() {
 	n := w.Emulator.Counters()
 	w.shared.mu.Lock()
@@ -232,7 +233,7 @@ type Clock struct {
 
 var begin = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// Now is the time at which the emulator answers.
+// Now is the time of the emulator.
 func (c *Clock) Now() time.Time {
 	now := begin
 	if c.base != nil {
@@ -244,8 +245,8 @@ func (c *Clock) Now() time.Time {
 // Pass moves the clock on.
 func (c *Clock) Pass(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// Sleep lets the time pass without waiting for it, for code that is given its
-// way to sleep. It fails if the context has ended.
+// Sleep moves the clock on by d and returns at once. It is for code that is
+// told how to sleep. It fails if ctx has ended.
 func (c *Clock) Sleep(ctx context.Context, d time.Duration) error {
 	c.Pass(d)
 	return ctx.Err()

@@ -1,10 +1,14 @@
 package emulatortest_test
 
 import (
+	"context"
+	"net/http/httptest"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rewrap/bench/emulator"
 	. "rewrap/bench/emulator/emulatortest"
@@ -82,10 +86,44 @@ func TestHookAndCalls(t *testing.T) {
 	w.Put("k", "v") // passes both
 }
 
+func TestRefusals(t *testing.T) {
+	w := New(t, emulator.Options{})
+	w.Hook(Ignores("s3:PutObject", "If-None-Match"))
+	for range 2 {
+		w.Put("k", "v", func(in *s3.PutObjectInput) { in.IfNoneMatch = aws.String("*") })
+	}
+	w.Hook(Fails("s3:GetObject", 503, "SlowDown"))
+	get := &s3.GetObjectInput{Bucket: &w.Bucket, Key: aws.String("k")}
+	_, err := w.S3.GetObject(t.Context(), get)
+	if message := w.Refused(err, 503, "SlowDown"); message != "made up" {
+		t.Errorf("the message is %q", message)
+	}
+	if n := w.Calls("s3:GetObject"); n != 1 {
+		t.Errorf("%d requests: the client has tried again", n)
+	}
+	w.Hook(nil)
+	get.Key = aws.String("none")
+	if _, err := w.S3.GetObject(t.Context(), get); Code(err) != "NoSuchKey" || Code(context.Canceled) != "" {
+		t.Errorf("the code of %v is %q", err, Code(err))
+	}
+}
+
+func TestAt(t *testing.T) {
+	server := httptest.NewServer(emulator.New(emulator.Options{}))
+	t.Cleanup(server.Close)
+	w := At(t, server.URL)
+	w.Put("k", "v")
+	t.Run("subtest", func(t *testing.T) {
+		if got := w.For(t).Get("k"); got != "v" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
 func TestRegions(t *testing.T) {
 	home := New(t, emulator.Options{})
 	abroad := home.In("eu-west-1")
-	if abroad == home || home.In("eu-west-1") != abroad || home.In(Region) != home {
+	if abroad.URL == home.URL || home.In("eu-west-1").URL != abroad.URL || home.In(Region) != home {
 		t.Error("not one world for each Region")
 	}
 	if abroad.Clock.Pass(time.Hour); home.Clock.Now() != abroad.Clock.Now() {

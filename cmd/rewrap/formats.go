@@ -36,8 +36,8 @@ var knownFormats = []formatInfo{
 	},
 	{
 		Name:     "raw",
-		What:     "items that are one wrapped key and nothing else: its bytes, or base64 of any usual spelling, which stays as it was found; what it does not show, a keyring does without, many other items of the run tell, or --base64 says",
-		Found:    "only if it is named: nearly any small item could be one. Items that are empty, or larger than 8 KiB (as base64 12 KiB), are foreign",
+		What:     "items that are one wrapped key and nothing else: its bytes, or base64 in any usual form, which is kept. --base64 names the alphabet of new blobs if the old blob does not reveal it",
+		Found:    "only if it is named, since nearly any small item could be one. Items that are empty, or larger than 8 KiB (as base64 12 KiB), are foreign",
 		Variants: []string{"raw-binary", "raw-base64"},
 		Records:  "no, name the keys with --from, or a --keyring",
 		Context:  "given with --context (keyring: --associated-data), and may refer to the item's name: {name} is the path below SOURCE in a directory, and the whole key in S3",
@@ -46,7 +46,7 @@ var knownFormats = []formatInfo{
 	},
 	{
 		Name:     "json",
-		What:     "JSON documents, or one document a line, with wrapped keys as base64 in strings; nothing but the blobs' characters changes. What a blob does not show of its base64, others of its field tell, or --base64 says",
+		What:     "JSON documents, or one document a line, with wrapped keys as base64 in strings; only the characters of the blobs change. The other blobs of a field, and then --base64, decide the alphabet of a blob that does not reveal it",
 		Found:    "where --json-field points, which implies the format; * stands for any index or name, and '' is the document itself. Items with nothing there are foreign, those over 64 MiB are skipped",
 		Variants: []string{"json", "json-lines"},
 		Records:  "no, name the keys with --from, or a --keyring",

@@ -77,7 +77,7 @@ func (j *job) jobFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&j.jsonFields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob, * for any array index or object key, '' for a document that is itself the string; repeatable")
 	f.StringArrayVar(&j.context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name} (in a directory the path below SOURCE, in S3 the whole key), {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
 	f.StringVar(&j.contextField, "context-field", "", "where a JSON object stands that is the whole encryption context: `NAME` beside the blob, or /pointer")
-	f.StringVar(&j.base64, "base64", "auto", "base64 alphabet for new blobs if the old blob does not reveal it: std, raw-std, url, raw-url; auto takes std")
+	f.StringVar(&j.base64, "base64", "auto", "base64 alphabet for new blobs if the old blob does not reveal it: auto, std, raw-std, url, raw-url")
 	f.StringVar(&j.keyring, "keyring", "", "re-wrap locally with the Tink keyset in this `FILE` instead of KMS")
 	f.StringVar(&j.associatedData, "associated-data", "", "what binds blobs that a keyring wrapped; may refer to the item as --context does")
 	f.StringVar(&j.keyringKMS, "keyring-kms", "", "`KEY` of KMS that the keyring file is encrypted by")

@@ -34,7 +34,8 @@ type Format interface {
 	Parse(v sources.View) (Envelope, error)
 }
 
-// Envelope is what a format found in one item. Nobody changes it.
+// Envelope is the answer of Parse: the wrapped keys of one item, and the way to
+// replace them. Callers must not change it.
 type Envelope struct {
 	Format string       // the format's name with its variant: "s3ec-v2"
 	Keys   []WrappedKey // in the item's own order, never empty
@@ -43,8 +44,8 @@ type Envelope struct {
 	// that are in the item. nil: it was told of none.
 	Fields []string
 
-	// Style is what the wrapped keys of the item show of the way base64 is
-	// written. Zero: nothing, or the format leaves no choice.
+	// Style is the base64 style that the wrapped keys of the item show together.
+	// Zero: they show none, or the format leaves no choice.
 	Style b64.Style
 
 	// Replace makes the edit that puts new blobs in the place of the old. blobs

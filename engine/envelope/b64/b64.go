@@ -2,8 +2,8 @@
 // 4 and 5), so that a new text looks as if the writer of the old one had
 // written it: the same alphabet, padding, line breaks and space around it.
 //
-// A text does not always show its alphabet or its padding. [Choice] settles
-// what it leaves open.
+// A text does not always show its alphabet or its padding. Then [Choice] settles
+// them.
 package b64
 
 import (
@@ -12,9 +12,9 @@ import (
 	"fmt"
 )
 
-// Style is what texts show of the way they are written: a set of bits, so the
-// style of several texts is the union of theirs. Where texts contradict each
-// other, both bits are set, and the union settles nothing.
+// Style is the alphabet and the padding of texts, as far as the texts show them.
+// It is a set of bits, and the style of several texts is the union of theirs.
+// Texts that contradict each other set both bits, which settle nothing.
 type Style uint8
 
 const (
@@ -121,8 +121,7 @@ func (c Choice) Encode(blob []byte, own, field Style) []byte {
 // whose text is the same in every style that is still possible. nil stands for
 // every blob: the text that is replaced, its field and Said settle the style.
 //
-// Whether a blob of n bytes fits where n zero bytes do not is settled too: it
-// does not.
+// If n zero bytes do not fit, then no blob of n bytes does.
 func (c Choice) Fits(own, field Style) func(blob []byte) bool {
 	alphabet, padding := first(alphabets, own, field, c.Said) != 0, first(paddings, own, field, c.Said) != 0
 	switch {
@@ -165,8 +164,8 @@ var encodings = [...]*base64.Encoding{
 	URL | Unpadded: base64.RawURLEncoding,
 }
 
-// settle is the one alphabet and the one padding that the styles settle, in
-// their order.
+// settle returns one alphabet and one padding: each from the first style that
+// shows exactly one, or else standard, and padded.
 func settle(styles ...Style) Style {
 	alphabet, padding := first(alphabets, styles...), first(paddings, styles...)
 	if alphabet == 0 {
@@ -178,8 +177,8 @@ func settle(styles ...Style) Style {
 	return alphabet | padding
 }
 
-// first is what the first of the styles shows that shows exactly one of the
-// bits in mask.
+// first returns the one bit of mask that the first style with exactly one of
+// them has; 0 if there is no such style.
 func first(mask Style, styles ...Style) Style {
 	for _, s := range styles {
 		if one(s & mask) {

@@ -204,8 +204,8 @@ type Lookup interface {
 	Object(ref int) (map[string]string, error)
 }
 
-// Bind is what binds a wrapped key of the item with this name. from may be nil
-// if there are no references into a document.
+// Bind returns the context and the associated data of a wrapped key in the item
+// with this name. from may be nil if there are no references into a document.
 func (b *Binding) Bind(name string, from Lookup) (context map[string]string, associatedData []byte, err error) {
 	if b.object {
 		if context, err = from.Object(0); err != nil {

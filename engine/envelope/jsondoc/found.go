@@ -27,7 +27,7 @@ type found struct {
 	layouts map[int]b64.Layout
 	memory  []byte // from which blobs are cut
 
-	fields []shown // of each field: what its blobs show together
+	fields []shown // of each field: the union over its blobs
 	met    []bool  // of each field: it is in the item
 
 	shared shared // by all keys of the item, without references
@@ -49,7 +49,7 @@ type document struct {
 	refs    map[string]span
 }
 
-// mark is what a locator is made of.
+// mark holds the parts of a locator.
 type mark struct {
 	line   int // on which the document begins
 	end    int // of the pointer, in paths

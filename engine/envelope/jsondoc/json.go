@@ -133,8 +133,8 @@ type place struct {
 	shown
 }
 
-// shown is what strings show of the way they are written. For several strings
-// it is the union.
+// shown is the base64 style and the escapes of a string, or the union of those
+// of several strings.
 type shown struct {
 	style b64.Style
 	forms forms

@@ -37,8 +37,8 @@ func decodeContext(value []byte) (map[string]string, error) {
 	return context, nil
 }
 
-// decodeHeader undoes what S3 does to a metadata value with characters beyond
-// ASCII. S3 takes the UTF-8 bytes of the writer's header for Latin-1, and
+// decodeHeader undoes the encoding that S3 gives to a metadata value with
+// characters beyond ASCII. S3 takes the UTF-8 bytes of the writer's header for Latin-1, and
 // answers with that text as encoded words of RFC 2047. So each character of the
 // decoded words is one byte that the writer sent. Other stores answer with the
 // writer's bytes, or with encoded words of the text itself. A value is taken as

@@ -11,8 +11,8 @@ import (
 	"rewrap/sources"
 )
 
-// Names of the user metadata in which the Amazon S3 Encryption Client keeps
-// what is needed to decrypt an object (Amazon S3 Encryption Client
+// Names of the user metadata in which the Amazon S3 Encryption Client keeps the
+// data that a reader needs to decrypt an object (Amazon S3 Encryption Client
 // specification, "Content Metadata"). On the wire each has the prefix
 // x-amz-meta-.
 const (

@@ -550,3 +550,45 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("census: %v", rep.Census)
 	}
 }
+
+// TestFinish: a source is finished once all its items have gone their way, and
+// by no run that wrote nothing or did not reach the end.
+func TestFinish(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*engine.Job)
+		want   int
+	}{
+		"complete":  {func(*engine.Job) {}, 1},
+		"stopped":   {func(j *engine.Job) { j.MaxItems = 10 }, 0},
+		"read only": {func(j *engine.Job) { j.Until = engine.Moved }, 0},
+		"planned":   {func(j *engine.Job) { j.Until = engine.Planned }, 0},
+		"failed": {func(j *engine.Job) {
+			j.Mover = moverOn(func(string) error { return &sources.RunError{Err: errors.New("disabled")} })
+		}, 0},
+	} {
+		m := newMemory(stale(50))
+		j := job(m, nil)
+		c.change(&j)
+		_, _ = engine.Run(t.Context(), j)
+		if got := m.Finished(); got != c.want {
+			t.Errorf("%s: finished %d times, want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestLearned: what the job learned is in the checkpoint from the first commit
+// on, for the next session.
+func TestLearned(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	st := openState(t, dir)
+	j := job(newMemory(stale(50)), st)
+	j.Learned, j.MaxItems = "url", 10
+	if _, err := engine.Run(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
+	if got := again(t, st, dir).Snapshot().Learned; got != "url" {
+		t.Errorf("the next session learns %q, want url", got)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"rewrap/engine/envelope"
 	"rewrap/engine/move"
 	"rewrap/sources"
+	"rewrap/sources/mem"
 )
 
 type brokenListing struct {
@@ -220,6 +222,71 @@ func TestRefused(t *testing.T) {
 		ev := engine.Do(t.Context(), src, mover(calls), nil, ref("b/item"))
 		if ev.Outcome != account.Skipped || ev.Reason != "archived" || ev.Err == nil || calls.calls > 1 {
 			t.Errorf("%+v after %d key calls", ev, calls.calls)
+		}
+	}
+}
+
+// TestUntil: an item goes as far as it is asked to, and no further.
+func TestUntil(t *testing.T) {
+	t.Parallel()
+	for until, want := range map[engine.Until]engine.Event{
+		engine.Applied: {Outcome: account.Rewrapped},
+		engine.Planned: {Outcome: account.Skipped, Reason: engine.ReasonOldKey},
+		engine.Moved:   {Outcome: account.Skipped, Reason: engine.ReasonOldKey},
+	} {
+		m := newMemory(map[string]map[string]string{"b/item": {"k": "v1/1"}, "b/refused": {"k": "v1/1", "refuse": ""}})
+		j := job(m, nil)
+		j.Until = until
+		events := make(map[string]engine.Event)
+		j.Observe = func(ev engine.Event) { events[ev.Ref.ID] = ev }
+		if _, err := engine.Run(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+		ev := events["b/item"]
+		if ev.Outcome != want.Outcome || ev.Reason != want.Reason {
+			t.Errorf("until %d: %v for %q, want %v for %q", until, ev.Outcome, ev.Reason, want.Outcome, want.Reason)
+		}
+		if wrote := len(m.Writes()) > 0; wrote != (until == engine.Applied) {
+			t.Errorf("until %d: written: %v", until, wrote)
+		}
+		if planned := ev.Way != "" && len(ev.Cost.Requests) > 0; planned != (until != engine.Moved) {
+			t.Errorf("until %d: the way is %q and the cost %v", until, ev.Way, ev.Cost)
+		}
+		// The source is asked only by commands that want to know the way.
+		refused := "archived"
+		if until == engine.Moved {
+			refused = engine.ReasonOldKey
+		}
+		if got := events["b/refused"].Reason; got != refused {
+			t.Errorf("until %d: an item that cannot be written is skipped for %q, want %q", until, got, refused)
+		}
+	}
+}
+
+// TestListedView: an item that the listing brought along is not read, unless it
+// has to be read again.
+func TestListedView(t *testing.T) {
+	t.Parallel()
+	for _, again := range []bool{false, true} {
+		src := mem.New(mem.Options{Bring: true, Items: map[string]mem.Item{"item": {Meta: map[string]string{"k": "v1/1"}}}})
+		if err := src.Begin(t.Context(), sources.Write); err != nil {
+			t.Fatal(err)
+		}
+		reads := 0
+		src.OnRead = func(string) error { reads++; return nil }
+		var once sync.Once
+		src.Before = func(string) (err error) {
+			if again {
+				once.Do(func() { err = sources.ErrConflict })
+			}
+			return err
+		}
+		rep, err := engine.Run(t.Context(), engine.Job{Source: src, Mover: mover(&versions{})})
+		if err != nil || rep.Items.Rewrapped != 1 {
+			t.Fatalf("%+v, %v; want one rewrapped", rep.Items, err)
+		}
+		if want := map[bool]int{false: 0, true: 1}[again]; reads != want {
+			t.Errorf("read %d times, want %d (again: %v)", reads, want, again)
 		}
 	}
 }

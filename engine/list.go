@@ -97,7 +97,7 @@ func (r *run) hand(it *item, work chan<- *item) bool {
 		}
 	}
 	select {
-	case <-r.halt:
+	case <-r.ending.done:
 		return false
 	case work <- it:
 	}

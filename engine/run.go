@@ -112,7 +112,7 @@ func Run(ctx context.Context, j Job) (Report, error) {
 		way:     way{source: j.Source, mover: j.Mover, until: j.Until, gates: newGates()},
 		ledger:  newLedger(j.State, j.Learned),
 		settled: make(chan settled, j.Workers),
-		halt:    make(chan struct{}),
+		ending:  ending{done: make(chan struct{})},
 	}
 	resumed := r.ledger.resumed()
 	r.calls, r.drop = context.WithCancel(ctx)
@@ -136,6 +136,7 @@ type run struct {
 	job    Job
 	way    way
 	ledger *ledger
+	ending ending
 
 	settled chan settled // from the pool to the one goroutine that settles
 	strikes strikes      // of that goroutine
@@ -143,22 +144,27 @@ type run struct {
 	opened bool // what earlier sessions left is known
 
 	handing sync.Mutex
-	handed  int64
+	handed  int64 // items that were handed out, where their number is limited
 
 	calls context.Context // of every call but writes; done when the run ends on an error
 	drop  context.CancelFunc
+}
 
+// ending is why no further item is handed out, once that is so.
+type ending struct {
 	once sync.Once
-	halt chan struct{} // closed when nothing more is to be handed out
-	err  error         // why, if it is an error; written before halt is closed
+	done chan struct{} // closed when it is
+	err  error         // why, if it is an error; written before done is closed
 	why  string
 }
 
-// stop ends the handing out of items; err is nil for an orderly stop.
+// stop ends the handing out of items; err is nil for an orderly stop. Only the
+// first call counts.
 func (r *run) stop(why string, err error) {
-	r.once.Do(func() {
-		r.why, r.err = why, err
-		close(r.halt)
+	e := &r.ending
+	e.once.Do(func() {
+		e.why, e.err = why, err
+		close(e.done)
 		r.ledger.close()
 		if err != nil {
 			r.drop()
@@ -168,7 +174,7 @@ func (r *run) stop(why string, err error) {
 
 func (r *run) stopped() bool {
 	select {
-	case <-r.halt:
+	case <-r.ending.done:
 		return true
 	default:
 		return false
@@ -184,7 +190,7 @@ func (r *run) result(ctx context.Context, err error) (result, why string) {
 	case err != nil && (ctx.Err() == nil || !errors.Is(err, ctx.Err())):
 		return ResultFailed, ""
 	case r.stopped(): // only then is why written
-		return ResultStopped, r.why
+		return ResultStopped, r.ending.why
 	case ctx.Err() != nil:
 		return ResultStopped, atOnce
 	case t.Left > 0:
@@ -224,8 +230,8 @@ func (r *run) run(ctx context.Context) error {
 	close(quit)
 	beside.Wait()
 	switch {
-	case r.stopped() && r.err != nil:
-		return r.err
+	case r.stopped() && r.ending.err != nil:
+		return r.ending.err
 	case r.stopped(), ctx.Err() != nil:
 		return ctx.Err()
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 )
@@ -130,12 +131,19 @@ func (e Edit) AppendJSON(b []byte) ([]byte, error) {
 		b = append(append(append(b, '"'), name...), '"', ':')
 	}
 	if len(e.Meta) > 0 {
-		text, err := json.Marshal(e.Meta)
-		if err != nil {
-			return nil, err
-		}
 		field("meta")
-		b = append(b, text...)
+		b = append(b, '{')
+		for i, name := range slices.Sorted(maps.Keys(e.Meta)) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			text, err := json.Marshal(name)
+			if err != nil {
+				return nil, err
+			}
+			b = appendBytes(append(append(b, text...), ':'), e.Meta[name])
+		}
+		b = append(b, '}')
 	}
 	if len(e.Splices) > 0 {
 		field("splices")
@@ -162,9 +170,12 @@ func (e Edit) AppendJSON(b []byte) ([]byte, error) {
 func (s Splice) appendJSON(b []byte) []byte {
 	b = strconv.AppendInt(append(b, `{"off":`...), s.Off, 10)
 	b = strconv.AppendInt(append(b, `,"del":`...), s.Del, 10)
-	if s.Ins == nil {
-		return append(b, `,"ins":null}`...)
+	return append(appendBytes(append(b, `,"ins":`...), s.Ins), '}')
+}
+
+func appendBytes(b, value []byte) []byte {
+	if value == nil {
+		return append(b, "null"...)
 	}
-	b = base64.StdEncoding.AppendEncode(append(b, `,"ins":"`...), s.Ins)
-	return append(b, `"}`...)
+	return append(base64.StdEncoding.AppendEncode(append(b, '"'), value), '"')
 }

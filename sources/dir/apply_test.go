@@ -171,10 +171,11 @@ func (o *one) look(t *testing.T) map[string]string {
 	return m
 }
 
-// TestTwoOtherWriters: the second comes after the exchange that is undone for the
-// first, or while it is. The newest has to be at the name. What it replaced or
-// deleted is gone, as it would be without us; where it kept the file that stood
-// in for the first's, the first's is kept too, and the item fails.
+// TestTwoOtherWriters: the second writer comes after the exchange that is undone
+// for the first one, or while it is undone. The newest version has to be at the
+// name. Versions that it replaced or deleted are gone, as they would be without
+// us. If it kept our new file, the first writer's version is kept too, and the
+// item fails.
 func TestTwoOtherWriters(t *testing.T) {
 	put := func(body string) func(*one) error {
 		return func(o *one) error { return o.put(o.name, []byte(body), nil) }
@@ -237,35 +238,39 @@ func TestTwoOtherWriters(t *testing.T) {
 			o.leaves(t, err, test.left, test.want)
 		})
 	}
-	t.Run("replaced, and the first is opened", func(t *testing.T) {
-		needLeases(t)
-		o := newOne(t)
-		n := 0
-		o.s.at = func(step string) {
-			var err error
-			switch step {
-			case "exchange":
-				err = o.put(o.name, []byte("first"), nil)
-			case "undo":
-				if n++; n == 1 {
-					err = o.put(o.name, []byte("second"), nil)
-					break
-				}
-				var f *os.File
-				f, err = os.OpenFile(o.path(o.name), os.O_WRONLY, 0)
-				t.Cleanup(func() { f.Close() })
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		_, err := o.s.Apply(t.Context(), o.mustPlan(t))
-		o.leaves(t, err, "first", map[string]string{"folder/item": "second"})
-	})
 }
 
-// leaves wants the tree to hold these files, and one more with a temporary name
-// and what is left in it, of which the error speaks; or none, and a conflict.
+// TestTwoOtherWritersOpened: the first one's file comes out of the exchange again,
+// and a program has it open for writing by then.
+func TestTwoOtherWritersOpened(t *testing.T) {
+	needLeases(t)
+	o := newOne(t)
+	n := 0
+	o.s.at = func(step string) {
+		var err error
+		switch step {
+		case "exchange":
+			err = o.put(o.name, []byte("first"), nil)
+		case "undo":
+			if n++; n == 1 {
+				err = o.put(o.name, []byte("second"), nil)
+				break
+			}
+			var f *os.File
+			f, err = os.OpenFile(o.path(o.name), os.O_WRONLY, 0)
+			t.Cleanup(func() { f.Close() })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := o.s.Apply(t.Context(), o.mustPlan(t))
+	o.leaves(t, err, "first", map[string]string{"folder/item": "second"})
+}
+
+// leaves wants the tree to hold these files. left is the content of one more with
+// a temporary name, which the error names; "": there is none, and the error is a
+// conflict.
 func (o *one) leaves(t *testing.T, err error, left string, want map[string]string) {
 	t.Helper()
 	var run *sources.RunError
@@ -422,71 +427,6 @@ func TestSwappedParent(t *testing.T) {
 		}
 		if got := o.body(t, "folder/item"); got != oldBody {
 			t.Errorf("%s wrote %q through a symbolic link", when, got)
-		}
-	}
-}
-
-// TestNoExchange: that the file system cannot exchange is found out by the
-// first write, which writes nothing; from then on plans say so.
-func TestNoExchange(t *testing.T) {
-	o := newOne(t)
-	var notices []string
-	o.s.notice = func(text string) { notices = append(notices, text) }
-	o.s.exchange = func(*os.File, string, string) error { return unix.EINVAL }
-	p := o.mustPlan(t)
-	if p.Unconditional {
-		t.Error("unconditional before anything is known")
-	}
-	if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, sources.ErrConflict) {
-		t.Errorf("got %v, should be a conflict", err)
-	}
-	if got := o.body(t, o.name); got != oldBody {
-		t.Errorf("it holds %q", got)
-	}
-	// Nor does a plan that was made before write without a condition.
-	if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, sources.ErrConflict) || o.body(t, o.name) != oldBody {
-		t.Errorf("the old plan again: %v, should be a conflict; it holds %q", err, o.body(t, o.name))
-	}
-	if p = o.mustPlan(t); !p.Unconditional || p.Way != wayRename {
-		t.Errorf("the second plan: %s, unconditional: %v", p.Way, p.Unconditional)
-	}
-	if _, err := o.s.Apply(t.Context(), p); err != nil {
-		t.Error(err)
-	}
-	if got := o.body(t, o.name); got != newBody || len(o.tree(t)) != 3 || len(notices) != 1 {
-		t.Errorf("it holds %q, the tree is %q, the notices are %q", got, o.tree(t), notices)
-	}
-}
-
-// TestLastLook: without an exchange, what another writer did before the last
-// look stays.
-func TestLastLook(t *testing.T) {
-	for _, deletes := range []bool{false, true} {
-		o := newOne(t)
-		o.s.exchange = func(*os.File, string, string) error { return unix.EINVAL }
-		if _, err := o.s.Apply(t.Context(), o.mustPlan(t)); !errors.Is(err, sources.ErrConflict) {
-			t.Fatal(err)
-		}
-		p := o.mustPlan(t)
-		want, tree := sources.ErrConflict, 3
-		o.s.at = func(step string) {
-			if step != "look" {
-				return
-			}
-			err := o.put(o.name, []byte("THEIRS"), nil)
-			if deletes {
-				want, tree = sources.ErrGone, 2
-				err = o.delete(o.name)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		if _, err := o.s.Apply(t.Context(), p); !errors.Is(err, want) {
-			t.Errorf("got %v, should be: %v", err, want)
-		}
-		if got := o.tree(t); len(got) != tree || !deletes && o.body(t, o.name) != "THEIRS" {
-			t.Errorf("the tree is %q", got)
 		}
 	}
 }

@@ -45,7 +45,8 @@ type StoreKey struct {
 type Rewrite struct {
 	Size int64 // of the new body, in bytes
 	// Make reads the body of the view's revision and yields the new one. A
-	// source may call it more than once, each time with the whole old body.
+	// source may call it more than once, each time with the whole old body. If it
+	// fails, or yields another number of bytes than Size, nothing is written.
 	Make func(old io.Reader) (io.Reader, error)
 }
 
@@ -116,8 +117,9 @@ func SplicedSize(size int64, splices []Splice) (int64, error) {
 	return size + grown, nil
 }
 
-// AppendJSON appends e as encoding/json writes it. An edit may have a splice
-// for each of a million keys, and encoding/json takes a multiple of the time.
+// AppendJSON appends the JSON of e, as encoding/json writes it. It is written by
+// hand because an edit may have a million splices, for which encoding/json takes
+// a multiple of the time.
 func (e Edit) AppendJSON(b []byte) ([]byte, error) {
 	size := 2
 	for _, s := range e.Splices {

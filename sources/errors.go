@@ -45,8 +45,8 @@ type SkipError struct {
 
 func (e *SkipError) Error() string { return e.Detail }
 
-// NotYetError is the refusal of an edit or a reading that will be possible
-// later.
+// NotYetError says that an edit or a reading is not possible yet. The item has to
+// be read again after Wait.
 type NotYetError struct {
 	Wait   time.Duration
 	Detail string
@@ -55,21 +55,21 @@ type NotYetError struct {
 func (e *NotYetError) Error() string { return e.Detail }
 
 // RunError is an error that would meet the next item just the same: a disabled
-// key, a bucket that cannot be read, a full disk. The run ends with its state
-// safe instead of failing every item.
+// key, a bucket that cannot be read, a full disk. The run stops with its state
+// safe, instead of failing every item.
 type RunError struct {
 	Err  error
 	Hint string // what to do about it; a sentence
 
-	// Where names the part that refused: "key service", "store: read",
-	// "store: write". Strikes are counted apart for each. "": the engine goes
-	// by the step that it was at.
+	// Where names the part that refused: "key service", "store: list", "store:
+	// read", "store: write". Strikes are counted for each part by itself. "": the
+	// engine uses the name of its own step.
 	Where string
 
-	// Strikes is how many times in a row, with no success between, the error
-	// has to come before the run is stopped. 0 and 1: at once. An error that
-	// might be one item's after all (access denied to one object) asks for
-	// more; until then it fails its item.
+	// Strikes is how often the error has to come in a row, with no success in
+	// between, before the run stops. 0 and 1: at once. An error that may concern
+	// one item only (access denied to one object) has more; until then it fails
+	// its item.
 	Strikes int
 }
 

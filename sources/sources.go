@@ -23,8 +23,9 @@ type Ref struct {
 	Name   string // patterns and {name} mean it; the versions of one object share it
 	Cursor Cursor
 
-	// View is the item as the listing saw it, where a listing brings items
-	// along (the rows of a table). nil: the item has to be read.
+	// View is the item as the listing saw it, with its whole body in Head, where
+	// a listing brings items along (the rows of a table). Its own View is nil.
+	// nil: the item has to be read.
 	View *View
 }
 
@@ -72,17 +73,19 @@ type Plan struct {
 	// apart and reported.
 	Unconditional bool
 
-	// Assumed says that the way rests on an assumption about the store, which
+	// Assumed says that the plan was made on an assumption about the store, which
 	// Begin with Write tries out. Apply refuses such a plan.
 	Assumed bool
 
 	State any // the source's own
 }
 
-// Cost is what an operation on a source takes.
+// Cost is what an operation on a source takes: the requests that are made if
+// none has to be retried, and the bytes of their bodies. It is zero in a source
+// without a service behind it. Requests may be shared, and is not to be changed.
 type Cost struct {
 	Requests []Request
-	In, Out  int64 // bytes of bodies that are received and sent
+	In, Out  int64 // bytes received and sent
 }
 
 // Request is a number of requests of one operation, by the service's own name
@@ -109,9 +112,10 @@ const (
 // Source is a place that holds items. All methods may be called from many
 // goroutines at once, List once per span at a time.
 //
-// A source is opened by its own package, begun once, and closed. Between Begin
-// and Close everything else may be called, Apply only after Begin with Write.
-// Begin may be called again with Write after Look.
+// A source is opened by its own package, begun and closed. Between Begin and
+// Close everything else may be called; Apply and Finish need Begin with Write.
+// Begin may be called again, as with Write after Look. All other calls fail; a
+// [Life] sees to that.
 //
 // Retries of single requests, pacing and deadlines are below this interface,
 // in the client that the source was given. Reading an item again after a
@@ -152,12 +156,13 @@ type Source interface {
 	// context that is done before the write began prevents it.
 	Apply(ctx context.Context, p Plan) (Result, error)
 
-	// Finish is called once after a run with Write in which every span ended,
-	// and before the pass counts as complete. It puts in place what Apply has
-	// staged, where a source stages. A process that dies before it, or in it,
-	// calls it again at the end of the next run.
+	// Finish is called after a run with Write in which every span ended, and
+	// before the pass counts as complete. It puts in place what Apply has staged,
+	// where a source stages. If the process dies before it or in it, the next run
+	// calls it again at its end.
 	Finish(ctx context.Context) error
 
-	// Close lets go of what Open took. Nothing may be called after it.
+	// Close lets go of what opening the source took. Nothing may be called after
+	// it. It may be called without Begin.
 	Close() error
 }

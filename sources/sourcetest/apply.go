@@ -34,8 +34,8 @@ func testPlanWritesNothing(t *testing.T, s *store) {
 	}
 }
 
-// landing puts an item, makes the edit, and looks whether it and nothing else
-// was done.
+// landing puts an item, makes the edit, and fails if anything but the edit was
+// done.
 func (s *store) landing(t *testing.T, body string, e sources.Edit) {
 	t.Helper()
 	s.put(t, "item", body)
@@ -133,7 +133,7 @@ func (s *store) race(t *testing.T, what string, edit func(to string) sources.Edi
 				t.Errorf("%s: writers %d and %d both won", what, winner, i)
 			case err == nil:
 				winner = i
-			case errors.As(err, new(*sources.NotYetError)): // while another one was at it
+			case errors.As(err, new(*sources.NotYetError)): // another one was writing
 			default:
 				refused(t, err, sources.ErrConflict)
 			}
@@ -145,9 +145,9 @@ func (s *store) race(t *testing.T, what string, edit func(to string) sources.Edi
 	}
 }
 
-// conflict has something happen to an item between Read and Plan, and
-// between Plan and Apply; nothing of what happened may be undone, whether the
-// body was read beforehand or is fetched for the write.
+// conflict changes an item as another writer does, between Read and Plan and
+// between Plan and Apply. The other writer's change has to stay, whether the body
+// was read beforehand or is fetched for the write.
 func (s *store) conflict(t *testing.T, want error, happen func(name string)) {
 	t.Helper()
 	s.conflictAt(t, want, 0, happen)
@@ -164,7 +164,7 @@ func (s *store) conflictAt(t *testing.T, want error, head int64, happen func(nam
 			happen(name)
 			var err error
 			if p, err = s.Source.Plan(t.Context(), p.View, p.Edit); err != nil {
-				// A plan may notice already; then it says the same.
+				// Plan may see the conflict already. Then it returns the same error.
 				refused(t, err, want)
 				continue
 			}
@@ -251,8 +251,7 @@ func testCancelled(t *testing.T, s *store) {
 	s.apply(t, p)
 }
 
-// testUnsupported: what cannot be done is refused by Plan, and leaves no
-// trace.
+// testUnsupported: Plan refuses edits that cannot be made.
 func testUnsupported(t *testing.T, s *store) {
 	s.put(t, "item", "body")
 	before := s.snapshot(t, "item")

@@ -75,7 +75,7 @@ func testListResumes(t *testing.T, s *store) {
 		}
 	}
 
-	// A cursor is a place, and stays one when its item is gone.
+	// A cursor is a place in the order. It stays one when its item is gone.
 	span := s.spans(t, 1)[0]
 	refs := s.list(t, span, "")
 	s.delete(t, refs[10].ID)
@@ -124,7 +124,7 @@ func testSpans(t *testing.T, s *store) {
 		sameNames(t, fmt.Sprintf("%d spans", len(spans)), s.listSpans(t, spans), names)
 	}
 
-	// What is written later is somewhere too: before, between and after all.
+	// Items that are written later are in a span too, wherever they stand.
 	spans := s.spans(t, 5)
 	for _, name := range []string{"a", "item", "item-0005", "zzz"} {
 		s.put(t, name, "late")
@@ -148,7 +148,8 @@ func (s *store) listSpans(t *testing.T, spans []sources.Span) []string {
 	return all
 }
 
-// sameNames: each once, none more, in any order.
+// sameNames fails unless got has each of want once, and nothing else, in any
+// order.
 func sameNames(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))

@@ -78,8 +78,8 @@ func testReadGone(t *testing.T, s *store) {
 	}
 }
 
-// testReadOneRevision has another writer at work whose every revision tells
-// its own number in each of its parts.
+// testReadOneRevision reads while another writer writes. Each part of a revision
+// tells the number of the revision.
 func testReadOneRevision(t *testing.T, s *store) {
 	put := func(i int) error {
 		return s.Put("item", []byte(strings.Repeat(string(rune('a'+i%26)), 1+i%26)), s.metaFor(map[string]string{"n": fmt.Sprint(i % 26)}))

@@ -277,41 +277,50 @@ func TestEnableRotation(t *testing.T) {
 	contains(t, err, "Allow kms:EnableKeyRotation on "+arn)
 }
 
+// move plans and makes a move of an alias.
+func (w *world) move(alias, to string) (keyadmin.AliasMove, error) {
+	m, err := w.admin().PlanAliasMove(w.Context(), alias, to)
+	if err == nil {
+		err = w.admin().MoveAlias(w.Context(), m)
+	}
+	return m, err
+}
+
+// names checks which key alias/app names.
+func (w *world) names(arn string) {
+	w.Helper()
+	if k := w.look("alias/app").Keys[0]; k.ARN != arn {
+		w.Errorf("alias/app names %s", k.ARN)
+	}
+}
+
 func TestMoveAlias(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.key(), w.key()
 	w.Alias("alias/app", a)
 	w.Alias("alias/b", b)
 	arnOf := func(name string) string { return strings.Join(strings.SplitN(a, ":", 6)[:5], ":") + ":" + name }
-	move := func(alias, to string) (keyadmin.AliasMove, error) {
-		m, err := w.admin().PlanAliasMove(t.Context(), alias, to)
-		if err == nil {
-			err = w.admin().MoveAlias(t.Context(), m)
-		}
-		return m, err
-	}
-	names := func(arn string) {
-		t.Helper()
-		if k := w.look("alias/app").Keys[0]; k.ARN != arn {
-			t.Errorf("alias/app names %s", k.ARN)
-		}
-	}
 	id := func(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
 	for _, c := range []struct{ alias, to, want string }{
 		{"alias/app", b, b}, {"alias/app", id(a), a}, {arnOf("alias/app"), "alias/b", b}, {arnOf("alias/app"), id(a), a},
 	} {
-		m, err := move(c.alias, c.to)
+		m, err := w.move(c.alias, c.to)
 		must(t, m, err)
 		if m.Alias != "alias/app" || m.Done() {
 			t.Errorf("%+v", m)
 		}
-		names(c.want)
+		w.names(c.want)
 	}
 	w.calls("UpdateAlias")
-	if m, err := move("alias/app", a); err != nil || !m.Done() || w.calls("UpdateAlias") != 0 {
+	if m, err := w.move("alias/app", a); err != nil || !m.Done() || w.calls("UpdateAlias") != 0 {
 		t.Errorf("a move to where it is: %+v %v", m, err)
 	}
+}
 
+func TestMoveAliasRefuses(t *testing.T) {
+	w := newWorld(t, 0)
+	a, b := w.key(), w.key()
+	w.Alias("alias/app", a)
 	dead, off := w.key(), w.key()
 	w.scheduleDeletion(dead)
 	w.Disable(off)
@@ -321,18 +330,18 @@ func TestMoveAlias(t *testing.T) {
 		w.In(abroad).Key(""): "is not there", dead: "PendingDeletion", off: "in state Disabled", rsa: "same type", mac: "same type",
 		"alias/none": "rewrap keys lists",
 	} {
-		_, err := move("alias/app", to)
+		_, err := w.move("alias/app", to)
 		contains(t, err, says)
 		runError(t, err, 0)
 	}
-	for _, alias := range []string{a, "app", "alias/aws/s3", arnOf("alias/aws/s3"), ""} {
-		_, err := move(alias, b)
+	for _, alias := range []string{a, "app", "alias/aws/s3", strings.Replace(a, a[strings.Index(a, "key/"):], "alias/aws/s3", 1), ""} {
+		_, err := w.move(alias, b)
 		var u *keyadmin.UsageError
 		if !errors.As(err, &u) {
 			t.Errorf("%q: %v", alias, err)
 		}
 	}
-	names(a)
+	w.names(a)
 	for _, c := range []struct {
 		as   object
 		says string
@@ -341,17 +350,17 @@ func TestMoveAlias(t *testing.T) {
 		{object{"KeyUsage": "KEY_AGREEMENT"}, "same type and usage"},
 	} {
 		w.describes(b, c.as, nil)
-		_, err := move("alias/app", b)
+		_, err := w.move("alias/app", b)
 		contains(t, err, c.says)
 	}
-	names(a)
+	w.names(a)
 	w.hook(func(_, op string, _ object) string {
 		if op == "UpdateAlias" {
 			return "AccessDeniedException"
 		}
 		return ""
 	}, nil)
-	_, err := move("alias/app", b)
+	_, err := w.move("alias/app", b)
 	contains(t, err, "kms:UpdateAlias on the alias")
 	if runError(t, err, 0); strings.Contains(err.Error(), "not known") {
 		t.Errorf("what was refused was not done: %v", err)
@@ -364,7 +373,7 @@ func TestMoveAlias(t *testing.T) {
 		}
 		return ""
 	}, nil)
-	_, err = move("alias/app", b)
+	_, err = w.move("alias/app", b)
 	contains(t, err, "not known whether alias/app was moved from "+a+" to "+b, "KMS itself has trouble")
 	runError(t, err, 0)
 }

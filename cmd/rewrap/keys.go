@@ -65,8 +65,8 @@ not be looked at; 75 interrupted.`,
 	return cmd
 }
 
-// keysRPS is the default pace. Of the three calls a key, ListKeyRotations is
-// the one with the smallest quota, 100 a second.
+// keysRPS is the default pace, in requests a second. Each key takes three calls.
+// ListKeyRotations has the smallest quota of them, 100 a second.
 const keysRPS = 200
 
 // keysAtOnce is for how many requests side by side connections are kept open.

@@ -63,11 +63,11 @@ func (r *keysReport) print(w io.Writer, require bool) error {
 	return err
 }
 
-// rows is the table: its head, and a row for each key. They are laid out
-// together and cut apart again, since what stands below a row would end the
-// table's columns. What came from an endpoint may hold anything, so each cell
-// is made fit for a line. The columns are those that fit a terminal of
-// [terminalWidth] whatever kinds of keys there are.
+// rows is the table: its head, and a row for each key. They are laid out together
+// and cut apart again, since the details below a row would end the table's
+// columns. An endpoint may answer any bytes, so each cell is made fit for a
+// line. The columns fit a terminal of [terminalWidth], whatever kinds of keys
+// there are.
 func (r *keysReport) rows() []string {
 	if len(r.Keys) == 0 {
 		return nil
@@ -94,7 +94,7 @@ func (r *keysReport) rows() []string {
 	return rows
 }
 
-// terminalWidth is what most terminals have.
+// terminalWidth is the width of most terminals, in columns.
 const terminalWidth = 80
 
 // fold breaks a text at spaces, so that its lines fit a terminal. The first
@@ -119,8 +119,7 @@ func fold(head, text string) string {
 	}
 }
 
-// commonPlace is the account and Region that all keys are in; "" if there is
-// no such.
+// commonPlace is the account and Region of all keys; "" if they differ.
 func commonPlace(all []keyadmin.Key) string {
 	place := ""
 	for _, k := range all {
@@ -151,7 +150,7 @@ func rotationCell(k *keyadmin.Key) string {
 	return fmt.Sprintf("%d days", k.Rotation.PeriodDays)
 }
 
-// rotationText says a rotation in a few words, with what KMS tells of it.
+// rotationText is the automatic rotation of a key in a few words.
 func rotationText(r keyadmin.Rotation) string {
 	if !r.Enabled {
 		return "off"
@@ -166,8 +165,7 @@ func rotationText(r keyadmin.Rotation) string {
 	return text
 }
 
-// onDemand is how many of the rotations on demand are used; "" of a key that
-// has none.
+// onDemand is how many rotations on demand are used; "" if the key has none.
 func onDemand(k *keyadmin.Key) string {
 	switch {
 	case k.OnDemand != nil:
@@ -178,8 +176,8 @@ func onDemand(k *keyadmin.Key) string {
 	return ""
 }
 
-// details are the lines below a key's row, with its ARN where whole is set. What KMS
-// told is folded; an error is not, since it is copied and searched for.
+// details are the lines below a key's row, with its ARN if whole is set. Long
+// lines are folded, but not errors, which people copy and search for.
 func details(k *keyadmin.Key, whole bool) (lines []string) {
 	const indent = "    "
 	add := func(parts ...string) {
@@ -235,7 +233,7 @@ func nextRotation(k *keyadmin.Key) string {
 	return dated("next rotation ", k.Rotation.Next)
 }
 
-// dated is a day and what it is of; "" of none.
+// dated is a day with a word before it; "" if there is no day.
 func dated(what string, t time.Time) string {
 	if t.IsZero() {
 		return ""

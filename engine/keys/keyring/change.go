@@ -51,8 +51,8 @@ var (
 	ErrPrimary  = errors.New("the primary key stays enabled: rotate first, so that another one is primary")
 )
 
-// Create writes a new keyring with one key, and returns its id. It is encrypted
-// if w can encrypt, else in the clear with mode 0600.
+// Create writes a new keyring with one key, and returns the key's id. The file
+// is encrypted if w can encrypt, else in the clear with mode 0600.
 func Create(ctx context.Context, path, template string, w Wrapping) (id uint32, err error) {
 	t, err := templateOf(template)
 	if err != nil {
@@ -77,8 +77,8 @@ func Create(ctx context.Context, path, template string, w Wrapping) (id uint32, 
 // Rotate adds a key to a keyring, makes it the primary one, and returns its id.
 // The old keys stay as they are. template "": a key like the primary one.
 //
-// Whoever reads with the keyring must have the new one before anything is
-// wrapped under its new key.
+// Every reader must have the new keyring before anything is wrapped under its
+// new key.
 func Rotate(ctx context.Context, path, template string, w Wrapping) (id uint32, err error) {
 	var t *tinkpb.KeyTemplate
 	if template != "" {
@@ -124,7 +124,7 @@ func SetStatus(ctx context.Context, path string, id uint32, enabled bool, w Wrap
 	})
 }
 
-// Info is what a keyring file says of itself without any key material.
+// Info is what a keyring file says about itself, without any key material.
 type Info struct {
 	File      string    `json:"file"`
 	Encrypted bool      `json:"encrypted"`
@@ -132,7 +132,7 @@ type Info struct {
 	Keys      []KeyInfo `json:"keys"`
 }
 
-// KeyInfo is what can be said of a key.
+// KeyInfo is what a keyring file says about a key.
 type KeyInfo struct {
 	ID      uint32 `json:"id"`
 	Type    string `json:"type"`   // "AesGcmKey"
@@ -141,8 +141,8 @@ type KeyInfo struct {
 	Primary bool   `json:"primary"`
 }
 
-// List reads what a keyring file says of its keys. Of one that is encrypted
-// that stands beside it in the clear, and is not authenticated.
+// List reads what a keyring file says about its keys. An encrypted file says it
+// in the clear beside the keys, and not authenticated.
 func List(path string) (Info, error) {
 	f, err := read(path)
 	if err != nil {
@@ -293,9 +293,9 @@ func change(ctx context.Context, path string, w Wrapping, edit func(*tinkpb.Keys
 	})
 }
 
-// encode is the file's new content. It is read back before it is handed out:
-// what Tink would refuse, or the key service does not decrypt, must not take
-// the place of a keyring.
+// encode returns the file's new content, after it has read it back: a keyset
+// that Tink would refuse, or that the key service does not decrypt, must not
+// replace a keyring.
 func encode(ctx context.Context, path string, ks *tinkpb.Keyset, encrypted bool, w Wrapping) ([]byte, error) {
 	var m proto.Message = ks
 	if encrypted {
@@ -310,7 +310,7 @@ func encode(ctx context.Context, path string, ks *tinkpb.Keyset, encrypted bool,
 		}
 		m = &tinkpb.EncryptedKeyset{EncryptedKeyset: blob, KeysetInfo: infoOf(ks)}
 	}
-	// As tink-go's JSON writer does it, with the lines that people expect.
+	// As tink-go's JSON writer does, with line breaks for people.
 	text, err := protojson.MarshalOptions{EmitUnpopulated: true, Multiline: true}.Marshal(m)
 	if err != nil {
 		return nil, err

@@ -34,14 +34,14 @@ type key struct {
 	status  tinkpb.KeyStatusType
 	version account.KeyVersion
 	prefix  []byte // empty: RAW
-	least   int    // the bytes of a blob that holds nothing
+	least   int    // the length of a blob that holds nothing
 
-	// One of the two, and neither where the key is not enabled.
+	// One of the two is set; neither if the key is not enabled.
 	gcm   cipher.AEAD // AES-GCM that draws its own nonces
 	other tink.AEAD
 }
 
-// grown is b without its content, with room for n bytes.
+// grown returns b without its content, with room for n bytes.
 func grown(b []byte, n int) []byte { return slices.Grow(b[:0], n) }
 
 func (k *key) usable() bool { return k.gcm != nil || k.other != nil }
@@ -121,9 +121,9 @@ func version(name string, id uint32) account.KeyVersion {
 	return account.KeyVersion{ARN: "keyring:" + name, Material: strconv.FormatUint(uint64(id), 10)}
 }
 
-// newKey makes a key ready for use. A key that is enabled has to be an AEAD
-// that tink-go knows, as tink-go's own aead.New asks it; one that is not
-// enabled may be anything, or, once destroyed, nothing.
+// newKey makes a key ready for use. An enabled key has to be an AEAD that
+// tink-go knows, as tink-go's own aead.New demands. A key that is not enabled may
+// be of any type; a destroyed key may have no content at all.
 func newKey(name string, pb *tinkpb.Keyset_Key) (*key, error) {
 	k := &key{id: pb.KeyId, status: pb.Status, version: version(name, pb.KeyId)}
 	switch pb.OutputPrefixType {
@@ -154,8 +154,8 @@ func newKey(name string, pb *tinkpb.Keyset_Key) (*key, error) {
 	if err != nil {
 		return nil, unusable(name, pb, err)
 	}
-	// aead.New has refused nonces and tags of another size than Tink's 12 and
-	// 16 bytes, which are what NewGCMWithRandomNonce writes, in Tink's order.
+	// aead.New accepts only nonces of 12 and tags of 16 bytes. That is the
+	// format of NewGCMWithRandomNonce too, in the same order.
 	if gcm, ok := entry.Key().(*aesgcm.Key); ok {
 		raw := gcm.KeyBytes().Data(insecuresecretdataaccess.Token{})
 		defer clear(raw)
@@ -171,9 +171,9 @@ func newKey(name string, pb *tinkpb.Keyset_Key) (*key, error) {
 	return k, nil
 }
 
-// handleOf makes a keyset of the one key. Keysets of one key each, since
-// tink-go refuses a whole keyset for a destroyed key whose material is gone,
-// as tinkey leaves it.
+// handleOf makes a keyset of the one key. tink-go would refuse a whole keyset
+// for one destroyed key without material, which tinkey leaves behind; so each key
+// gets a keyset of its own.
 func handleOf(pb *tinkpb.Keyset_Key) (*keyset.Handle, error) {
 	one, err := proto.Marshal(&tinkpb.Keyset{PrimaryKeyId: pb.KeyId, Key: []*tinkpb.Keyset_Key{pb}})
 	if err != nil {

@@ -2,21 +2,20 @@
 // whose primary key is the latest version. No key service is called for a
 // wrapped key; one is called once to open a keyring file that is encrypted.
 //
-// What it writes is what Tink's AEAD primitive writes, and it reads what that
-// writes: an output prefix of five bytes, 01 and the key's id as a big-endian
-// number (Tink "Wire format", Tink output prefix), or no prefix at all (RAW),
-// and then the ciphertext of the key's own type. So the version that wrapped a
-// data key is read from the blob, and a data key under the primary key is known
-// as current without any cryptography. Blobs without prefix tell nothing: their
-// key is found by trying.
+// It reads and writes the format of Tink's AEAD primitive: an output prefix of
+// five bytes, 01 and the key's id as a big-endian number (Tink "Wire format",
+// Tink output prefix), or no prefix at all (RAW), and then the ciphertext of the
+// key's own type. So a blob names the version that wrapped it, and a data key
+// under the primary key is known as current without any cryptography. Blobs
+// without a prefix name no version: their key is found by trying.
 //
 // AES-GCM has a way of its own here that allocates nothing; every other AEAD
 // key type goes through tink-go.
 //
 // Raw data keys exist for the time of one call, in buffers that are zeroed
 // before they are used again. The keys of the keyring live as long as the
-// [Keyring] does. Copies that the Go runtime, the JSON decoder and tink-go made
-// on the way are not in reach.
+// [Keyring]. Copies that the Go runtime, the JSON decoder and tink-go made on
+// the way are out of reach.
 //
 // AES-GCM takes random nonces, so one key must not wrap more than 2^32 data
 // keys (NIST SP 800-38D, 8.3); beyond that, rotate the keyring between runs.
@@ -59,7 +58,7 @@ type Keyring struct {
 	primary     *key
 	prefixed    []*key
 	raw         []*key // enabled keys without prefix, the primary first, then in the keyring's order
-	closed      *key   // one without prefix that is not enabled: nothing tells what is under it
+	closed      *key   // a key without prefix that is not enabled: no blob shows that it is under it
 	openCurrent bool
 	buffers     sync.Pool // of *buffers
 
@@ -67,12 +66,12 @@ type Keyring struct {
 	strangers map[prefix]account.KeyVersion // named by blobs, and not in the keyring
 }
 
-// maxStrangers bounds how many keys that the keyring does not hold are told
-// apart: bytes at random name as many as there are items.
+// maxStrangers bounds how many keys outside of the keyring are counted apart:
+// random bytes name as many keys as there are items.
 const maxStrangers = 64
 
-// stranger is the version of a key that the keyring does not hold; the zero one
-// where there are too many of them.
+// stranger returns the version of a key that the keyring does not hold; the zero
+// version once there are too many of them.
 func (r *Keyring) stranger(p prefix) account.KeyVersion {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,8 +83,8 @@ func (r *Keyring) stranger(p prefix) account.KeyVersion {
 	return v
 }
 
-// prefix is what a Tink ciphertext begins with: a byte that says how, and the
-// id of the key.
+// prefix is the beginning of a Tink ciphertext: a byte for the kind of prefix,
+// and the id of the key.
 type prefix [5]byte
 
 const (
@@ -95,7 +94,7 @@ const (
 
 func (p prefix) id() uint32 { return binary.BigEndian.Uint32(p[1:]) }
 
-// prefixOf is false where the blob cannot begin with a prefix.
+// prefixOf returns the prefix of a blob; false if the blob cannot begin with one.
 func prefixOf(blob []byte) (p prefix, ok bool) {
 	if len(blob) < len(p) || blob[0] > tinkStart {
 		return p, false
@@ -133,7 +132,7 @@ func (r *Keyring) give(b *buffers) {
 // slab is how much memory for new blobs is taken at once.
 const slab = 32 << 10
 
-// room is empty, with a capacity of its own of n bytes.
+// room returns an empty slice that alone owns its capacity of n bytes.
 func (b *buffers) room(n int) []byte {
 	if n > slab/8 {
 		return make([]byte, 0, n)
@@ -146,8 +145,8 @@ func (b *buffers) room(n int) []byte {
 	return room
 }
 
-// Target is the version that everything is moved to: the primary key. ARN is
-// the keyring's name, Material the key's id as a decimal number.
+// Target is the version that all wrapped keys are moved to: the primary key. ARN
+// is the keyring's name, Material the key's id as a decimal number.
 func (r *Keyring) Target() account.KeyVersion { return r.primary.version }
 
 // Targets is Target as the checkpoint keeps it, by ARN.
@@ -188,14 +187,15 @@ func (r *Keyring) Rewrap(ctx context.Context, w envelope.WrappedKey) (envelope.R
 	return envelope.Rewrapped{Blob: blob, From: from.version, To: r.primary.version, Current: from == r.primary}, nil
 }
 
-// rewrap costs one open, one seal, and one more open that proves the new blob
-// before it is handed out: somewhat over a third on top of the first two.
+// rewrap opens the blob, seals the data key anew, and opens the new blob as a
+// proof before it is handed out. The proof adds a bit more than a third to the
+// time of the first two.
 //
-// No key and no error: the blob names no key of the keyring, and no key without
-// prefix opens it.
+// It returns the key that the blob is under. If that is nil without an error,
+// the blob names no key of the keyring, and no key without prefix opens it.
 func (r *Keyring) rewrap(named *key, w envelope.WrappedKey) ([]byte, *key, error) {
-	// Where there are keys without prefix, a blob of theirs may begin with the
-	// primary's prefix by chance, so it has to be opened to be sure.
+	// A blob of a key without prefix may begin with the primary key's prefix by
+	// chance. If there are such keys, the blob has to be opened.
 	if named == r.primary && named != nil && len(r.raw) == 0 && !r.openCurrent {
 		if len(w.Blob) < named.least {
 			return nil, nil, r.unopened(named)
@@ -248,9 +248,9 @@ func (r *Keyring) seal(b *buffers, w envelope.WrappedKey) ([]byte, error) {
 	}
 }
 
-// open finds the key that opens the blob, and leaves the data key in b.plain.
-// nil and no error: the blob names no key of the keyring, and no key without
-// prefix opens it.
+// open finds the key that opens the blob, and leaves the data key in b.plain. If
+// it returns nil without an error, the blob names no key of the keyring, and no
+// key without prefix opens it.
 func (r *Keyring) open(b *buffers, named *key, blob, ad []byte) (*key, error) {
 	var err error
 	if named != nil && named.usable() {
@@ -269,7 +269,7 @@ func (r *Keyring) open(b *buffers, named *key, blob, ad []byte) (*key, error) {
 	return nil, nil
 }
 
-// named is the key of the keyring that blobs with the prefix are under, or nil.
+// named returns the key of the keyring that writes this prefix, or nil.
 func (r *Keyring) named(p prefix) *key {
 	for _, k := range r.prefixed { // few, and then faster than a map
 		if prefix(k.prefix) == p {
@@ -279,8 +279,8 @@ func (r *Keyring) named(p prefix) *key {
 	return nil
 }
 
-// nobody is the answer about a blob that no key of the keyring opens or is named
-// by; p is what it begins with, as far as that can be a prefix.
+// nobody is the answer about a blob that names no key of the keyring and that no
+// key opens. ok says that the blob begins with the prefix p.
 func (r *Keyring) nobody(p prefix, ok bool) (envelope.Rewrapped, error) {
 	known := "not a Tink ciphertext with a key id"
 	if ok {
@@ -297,7 +297,8 @@ func (r *Keyring) nobody(p prefix, ok bool) (envelope.Rewrapped, error) {
 	return envelope.Rewrapped{}, fmt.Errorf("%s: %w", known, envelope.ErrForeign)
 }
 
-// unopened is the error for a blob that names a key and was not opened by it.
+// unopened is the error for a blob that names a key and that the key does not
+// open.
 func (r *Keyring) unopened(k *key) error {
 	why := ErrOpen
 	switch k.status {

@@ -17,18 +17,18 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Wrapping is how a keyring file that is encrypted is opened and written. The
-// functions are a key service's, with the key already chosen: Decrypt has to
-// name it in the call, or whoever can write the file could bring a keyring of
-// their own, under some other key that the caller may use.
+// Wrapping is how an encrypted keyring file is opened and written. The functions
+// call a key service with a key that is already chosen. Decrypt has to name the
+// key in the call. Otherwise someone who can write the file could replace it with
+// a keyring of their own, under another key that the caller may use.
 type Wrapping struct {
-	// Context is the encryption context that the file is bound to. What
+	// Context is the encryption context that the file is bound to. A file that
 	// tink-go-awskms wrote with associated data has the one pair
 	// "associatedData", with the data in hexadecimal.
 	Context map[string]string
-	// Both nil: the file is in the clear. Decrypt alone does where nothing is
-	// written. A file in the clear is refused where there is a Decrypt: it may
-	// have been put in the place of the encrypted one.
+	// Both nil: the file is in the clear. For reading alone Decrypt is enough.
+	// If there is a Decrypt, a file in the clear is refused: it may have been
+	// put in the place of the encrypted one.
 	Decrypt, Encrypt func(ctx context.Context, in []byte, context map[string]string) (out []byte, err error)
 }
 
@@ -38,17 +38,17 @@ type Options struct {
 	// Name is what the keyring is called in key versions. "": the file's name
 	// without its folder.
 	Name string
-	// OpenCurrent opens also what is under the primary key, instead of
-	// believing its prefix; so damage and wrong associated data show up there
-	// too.
+	// OpenCurrent opens blobs under the primary key as well, instead of
+	// believing their prefix. So damage and wrong associated data are found
+	// there too.
 	OpenCurrent bool
 }
 
 // Sentinels of [Open], [Create], [Rotate], [SetStatus] and [List]; wrapped
 // errors say which file and what to do.
 var (
-	// ErrMode: a keyring in the clear that others than its owner can read or
-	// change.
+	// ErrMode: users other than its owner can read or change a keyring in the
+	// clear.
 	ErrMode = errors.New("a keyring in the clear must be its owner's alone")
 	// ErrEncrypted: the file is encrypted, and no way to decrypt it was given.
 	ErrEncrypted = errors.New("the keyring is encrypted by a key service")
@@ -56,7 +56,7 @@ var (
 	ErrClear = errors.New("the keyring is in the clear, though it should be encrypted by a key service")
 	// ErrNotKeyring: the file is no Tink keyset in JSON.
 	ErrNotKeyring = errors.New("not a Tink keyset in JSON (tinkey convert-keyset makes one of a binary keyset)")
-	// ErrUnusable: it is one that Tink itself would refuse.
+	// ErrUnusable: the file is a Tink keyset that Tink itself would refuse.
 	ErrUnusable = errors.New("the Tink keyset cannot be used")
 )
 
@@ -132,8 +132,8 @@ func read(path string) (*file, error) {
 	return out, nil
 }
 
-// parse tells the two kinds of file apart. The decoder's own errors quote the
-// text they stumble over, which may be a key, so they are not passed on.
+// parse tells the two kinds of file apart. The decoder's own errors are not
+// passed on, since they quote the text, which may be a key.
 func (f *file) parse(text []byte) error {
 	var fields struct {
 		A present `json:"encryptedKeyset"`
@@ -157,14 +157,14 @@ func (f *file) parse(text []byte) error {
 	return nil
 }
 
-// present is whether a field is there. Its content is not copied: it may be a
-// key.
+// present says whether a field is there. Its content is not copied, since it may
+// be a key.
 type present bool
 
 // UnmarshalJSON implements [json.Unmarshaler].
 func (p *present) UnmarshalJSON([]byte) error { *p = true; return nil }
 
-// keyset is the checked keyset of the file. The caller wipes it.
+// keyset returns the checked keyset of the file. The caller wipes it.
 func (f *file) keyset(ctx context.Context, w Wrapping) (*tinkpb.Keyset, error) {
 	ks := f.clear
 	switch {
@@ -192,8 +192,8 @@ func (f *file) keyset(ctx context.Context, w Wrapping) (*tinkpb.Keyset, error) {
 	return ks, nil
 }
 
-// check holds a keyset to Tink's own rules (tink-go, keyset.Validate), but for
-// a destroyed key without key data, which tinkey leaves behind.
+// check applies Tink's own rules to a keyset (tink-go, keyset.Validate), except
+// that it accepts a destroyed key without key data, which tinkey leaves behind.
 func check(ks *tinkpb.Keyset) error {
 	if len(ks.Key) == 0 {
 		return errors.New("there is no key in it")

@@ -175,18 +175,24 @@ func TestEncrypted(t *testing.T) {
 	if _, err := keyring.List(writeFile(t, `{"encryptedKeyset":"AAAA"}`, 0o600)); err == nil {
 		t.Error("a list of nothing")
 	}
+}
 
-	// rewrap creates, tink-go reads.
-	path = filepath.Join(t.TempDir(), "keys.json")
-	if id, err = keyring.Create(ctx, path, "AES128_GCM", wrapping(b, nil)); err != nil {
+// TestEncryptedAnew: rewrap creates, tink-go reads.
+func TestEncryptedAnew(t *testing.T) {
+	ctx := t.Context()
+	client, wrapping := service(t)
+	b := newKey(t, client)
+	path := filepath.Join(t.TempDir(), "keys.json")
+	id, err := keyring.Create(ctx, path, "AES128_GCM", wrapping(b, nil))
+	if err != nil {
 		t.Fatal(err)
 	}
-	f, err = os.Open(path)
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	h, err = keyset.Read(keyset.NewJSONReader(f), remote{ctx, wrapping(b, nil)})
+	h, err := keyset.Read(keyset.NewJSONReader(f), remote{ctx, wrapping(b, nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

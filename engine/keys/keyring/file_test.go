@@ -112,6 +112,15 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: the error quotes a key: %v", name, err)
 		}
 	}
+}
+
+// TestRefusedFiles: files that hold no keyset in JSON, and what is said then.
+func TestRefusedFiles(t *testing.T) {
+	s := newSet(t, gcm256, gcm256)
+	text, err := protojson.Marshal(s.ks)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, path := range map[string]string{"folder": t.TempDir(), "device": "/dev/null"} {
 		if _, err := keyring.Open(t.Context(), path, keyring.Options{}); err == nil || !strings.Contains(err.Error(), "is not a file") {
 			t.Errorf("%s: %v", name, err)
@@ -130,7 +139,8 @@ func TestRefused(t *testing.T) {
 	if _, err := keyring.Open(t.Context(), writeFile(t, string(binary), 0o600), keyring.Options{}); !errors.Is(err, keyring.ErrNotKeyring) || !strings.Contains(err.Error(), "convert-keyset") {
 		t.Error("a binary keyset:", err)
 	}
-	if _, err := keyring.Open(t.Context(), writeFile(t, edit(func(ks *tinkpb.Keyset) { ks.PrimaryKeyId++ }), 0o600), keyring.Options{}); !errors.Is(err, keyring.ErrUnusable) || errors.Is(err, keyring.ErrNotKeyring) {
+	s.ks.PrimaryKeyId++
+	if _, err := keyring.Open(t.Context(), s.write(), keyring.Options{}); !errors.Is(err, keyring.ErrUnusable) || errors.Is(err, keyring.ErrNotKeyring) {
 		t.Error("a keyset without its primary key:", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
+	"rewrap/engine/move"
 	"rewrap/sources"
 )
 
@@ -43,12 +44,12 @@ func TestRunErrors(t *testing.T) {
 		j.Workers = 1
 		stray := &sources.RunError{Err: errors.New("denied"), Hint: "Allow it", Strikes: 50}
 		n := 0
-		j.Mover = moverOn(func(string) error {
+		j.Mover = move.NewPayload(tags{}, &versions{on: func(string) error {
 			if n++; n%40 == 0 || n > 400 { // one now and then is the item's; from 400 on it is the run's
 				return stray
 			}
 			return nil
-		})
+		}}, 1)
 		rep, err := engine.Run(t.Context(), j)
 		if !errors.Is(err, stray) {
 			t.Fatalf("got %v", err)

@@ -43,7 +43,7 @@ func TestEmulatorSeeds(t *testing.T) {
 	}
 	line, e := till("export ", "--seed", "100", "--kms-quota", "10", "--s3-quota", "20", "--kms-window", "bucket", "--kms-latency", "10s")
 	if e.want(t, exitOK, "rewrap: seeding s3://demo-bucket with 100 objects\n"); line == "" || strings.Contains(e.errors, "==") {
-		t.Errorf("%s", e.errors)
+		t.Errorf("want an export line, and no header of the demo:\n%s", e.errors)
 	}
 	if _, e := till("seeding", "--seed", "1000000"); e.code != exitStopped || !strings.HasSuffix(e.errors, "objects\nrewrap: interrupted by SIGINT\n") {
 		t.Errorf("exit code %d:\n%s", e.code, e.errors)

@@ -162,7 +162,7 @@ func TestKeysToldOfChanges(t *testing.T) {
 			e := w.ended(cmd, &none, &errs).want(t, exitFailed, c.says)
 			e.want(t, exitFailed, "\nrewrap: that is so, but it cannot be written to standard output: ")
 			if strings.Contains(e.errors, "next: ") {
-				t.Error(e.errors)
+				t.Errorf("what comes next is said after an error:\n%s", e.errors)
 			}
 		}
 	}

@@ -50,7 +50,7 @@ func TestMoto(t *testing.T) {
 	w.run("run", src, "--from", "alias/a", "--to", "alias/b", "--yes", "--max-items", "7").want(t, exitStopped, "")
 	e := w.run("run", src, "--from", "alias/a", "--to", "alias/b", "--yes", "--json").want(t, exitOK, "")
 	if s := e.summary(t); s.Items.Rewrapped != n || s.Items.Seen != n || s.Unconditional != n {
-		t.Errorf("%s", e.out)
+		t.Errorf("%+v, %d unconditional, want all %d rewrapped without a condition", s.Items, s.Unconditional, n)
 	}
 	w.check("alias/b", n, "")
 	w.noCanary()
@@ -58,6 +58,6 @@ func TestMoto(t *testing.T) {
 
 	e = w.run("run", src, "--from", b, "--yes", "--json").want(t, exitOK, "not named")
 	if s := e.summary(t); s.Items.Current != n {
-		t.Errorf("%s", e.out)
+		t.Errorf("%+v, want all %d current", s.Items, n)
 	}
 }

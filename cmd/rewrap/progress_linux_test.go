@@ -17,7 +17,7 @@ func TestBarOnATerminalOnly(t *testing.T) {
 	w.fill("alias/a", 3)
 	args := []string{"run", src, "--from", "alias/a", "--yes", "--progress"}
 	if e := w.run(append(args, "bar")...).want(t, exitOK, ""); strings.ContainsAny(e.errors, "\r[") {
-		t.Errorf("%q", e.errors)
+		t.Errorf("a bar where there is no terminal: %q", e.errors)
 	}
 	for _, mode := range []string{"auto", "bar"} {
 		user, program := terminal(t)

@@ -11,7 +11,7 @@ func TestWords(t *testing.T) {
 		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(-999), "-999"}, {count(-1000), "-1,000"}, {count(-123456), "-123,456"}, {count(1234567), "1,234,567"},
 		{size(0), "0 B"}, {size(1023), "1023 B"}, {size(1024), "1.0 KiB"}, {size(1536), "1.5 KiB"}, {size(5 << 20), "5.0 MiB"}, {size(3 << 30), "3.0 GiB"}, {size(2 << 40), "2.0 TiB"}, {size(4 << 50), "4096.0 TiB"},
 		{orElse("", "b"), "b"}, {orElse("a", "b"), "a"},
-		{oneLine("plain, é and 漢"), "plain, é and 漢"}, {oneLine("a\nb\tc"), `a\nb\tc`}, {oneLine("\x1b[2J"), `\x1b[2J`}, {oneLine("\u202e"), `\u202e`}, {oneLine("\xff"), `\ufffd`},
+		{oneLine("plain, é and 漢"), "plain, é and 漢"}, {oneLine("a\nb\tc"), `a\nb\tc`}, {oneLine("\x1b[2J"), `\x1b[2J`}, {oneLine("\u202e"), `\u202e`}, {oneLine("\xff"), "\ufffd"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%q, want %q", c.got, c.want)

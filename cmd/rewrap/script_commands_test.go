@@ -1,0 +1,485 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"rewrap/bench/emulator"
+	"rewrap/bench/seed"
+)
+
+// commands are those of scripts beside testscript's own. Each fails the script
+// where it fails.
+var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"rewrap": rewrap, // rewrap ARG...
+
+	// Keys of KMS. After "key a", $a is the key's ARN, ${a.id} its id and ${a.1} its first material.
+	"key":     of(1, call.key),     // key NAME [FIELD=VALUE...]: with the alias alias/NAME
+	"bare":    of(1, call.bare),    // bare NAME [FIELD=VALUE...]: without an alias
+	"managed": of(1, call.managed), // managed NAME: the key of alias/aws/NAME
+	"rotate":  of(1, call.rotate),  // rotate NAME [TIMES]
+	"kms":     of(1, call.kms),     // kms OPERATION [FIELD=VALUE...]
+
+	// Time and faults.
+	"age":    of(0, call.age),    // age: an hour passes
+	"fail":   of(2, call.fail),   // fail OPERATION CODE [PART OF THE BODY]
+	"answer": of(2, call.answer), // answer OPERATION JSON
+	"mend":   of(0, call.mend),   // mend: no fail or answer any more
+
+	// Items. What puts objects lets an hour pass.
+	"fill":    of(2, call.fill),    // fill NAME N [FROM]: objects p/00000, p/00001 ... of the S3 Encryption Client
+	"check":   of(2, call.check),   // check MATERIAL N: opens all of them
+	"put":     of(2, call.put),     // put KEY FILE [METADATA=VALUE...]
+	"spoil":   of(1, call.spoil),   // spoil KEY: its wrapped key; a second time mends it
+	"relabel": of(2, call.relabel), // relabel KEY METADATA=VALUE...
+	"blob":    of(3, call.blob),    // blob FILE NAME SECRET [CONTEXT=VALUE...]
+	"seal":    of(1, call.seal),    // seal FILE...: puts wrapped keys in the place of <<NAME SECRET CONTEXT=VALUE...>>
+	"unseal":  of(1, call.unseal),  // unseal FILE...: shows it with <<MATERIAL SECRET CONTEXT=VALUE...>>
+	"wrap":    of(4, call.wrap),    // wrap FILE RING I SECRET [ASSOCIATED DATA]: with key I of a keyring, whatever its status
+	"status":  of(3, call.status),  // status RING I DISABLED|DESTROYED
+	"damage":  of(1, call.damage),  // damage FILE: its last bit
+	"large":   of(2, call.large),   // large FILE BYTES: a file with a hole
+
+	// Files, and what was asked for.
+	"edit":      of(3, call.edit),      // edit FILE OLD NEW
+	"show":      of(1, call.show),      // show GLOB...
+	"ls":        of(1, call.ls),        // ls DIR
+	"remember":  of(1, call.remember),  // remember DIR
+	"unchanged": of(1, call.unchanged), // unchanged DIR
+	"requests":  of(0, call.requests),  // requests [PREFIX...]: since the last forget
+	"forget":    of(0, call.forget),    // forget
+}
+
+const bucket = "bucket"
+
+func name(i int) string    { return fmt.Sprintf("p/%05d", i) }
+func payload(i int) []byte { return fmt.Appendf(nil, "payload %d", i) }
+
+// call is one command of a script.
+type call struct {
+	ts   *testscript.TestScript
+	s    *stage
+	ctx  context.Context
+	args []string
+}
+
+// of makes a command of a function that takes n arguments or more.
+func of(n int, f func(call)) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) < n {
+			ts.Fatalf("it takes %d arguments or more, and is not negated", n)
+		}
+		s := stageOf(ts)
+		s.reseed()
+		f(call{ts, s, context.Background(), args})
+	}
+}
+
+// api calls an operation of KMS.
+func (c call) api(operation string, fields ...string) (answer []byte) {
+	in := make(map[string]any)
+	for _, f := range fields {
+		k, v, _ := strings.Cut(f, "=")
+		if in[k] = v; json.Valid([]byte(v)) {
+			in[k] = json.RawMessage(v)
+		}
+	}
+	body, err := json.Marshal(in)
+	c.ts.Check(err)
+	req, err := http.NewRequestWithContext(c.ctx, http.MethodPost, c.s.url, bytes.NewReader(body))
+	c.ts.Check(err)
+	req.Header.Set("X-Amz-Target", "TrentService."+operation)
+	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	res, err := c.s.http.Do(req)
+	c.ts.Check(err)
+	defer res.Body.Close()
+	answer, err = io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		c.ts.Fatalf("%s: %s %s %v", operation, res.Status, answer, err)
+	}
+	return answer
+}
+
+func (c call) key() {
+	c.bare()
+	c.api("CreateAlias", "AliasName=alias/"+c.args[0], "TargetKeyId="+c.ts.Getenv(c.args[0]))
+}
+
+func (c call) bare() { c.named(c.args[0], c.api("CreateKey", c.args[1:]...)) }
+
+func (c call) managed() { c.named(c.args[0], c.api("DescribeKey", "KeyId=alias/aws/"+c.args[0])) }
+
+// named gives the key that KMS has answered with its name in the script.
+func (c call) named(name string, answer []byte) {
+	var out struct{ KeyMetadata struct{ Arn, KeyID string } }
+	c.ts.Check(json.Unmarshal(answer, &out))
+	c.s.name(c.ts, out.KeyMetadata.KeyID, name)
+	c.ts.Setenv(name, out.KeyMetadata.Arn)
+	c.ts.Setenv(name+".id", out.KeyMetadata.KeyID)
+	c.s.learn(c.ts)
+}
+
+func (c call) rotate() {
+	times := 1
+	if len(c.args) > 1 {
+		times = c.number(1)
+	}
+	for range times {
+		c.api("RotateKeyOnDemand", "KeyId="+c.ts.Getenv(c.args[0]))
+	}
+	c.s.learn(c.ts)
+}
+
+func (c call) kms() { c.api(c.args[0], c.args[1:]...) }
+
+func (c call) age() {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.ahead += time.Hour
+}
+
+func (c call) setFault(f func(op string, w http.ResponseWriter, r *http.Request) bool) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.fault = f
+}
+
+func (c call) mend() { c.setFault(nil) }
+
+func (c call) fail() {
+	part := strings.Join(c.args[2:], " ")
+	c.setFault(func(op string, w http.ResponseWriter, r *http.Request) bool {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if op != c.args[0] || !bytes.Contains(body, []byte(part)) {
+			return false
+		}
+		emulator.Fail(w, r, http.StatusBadRequest, c.args[1], "made up")
+		return true
+	})
+}
+
+func (c call) answer() {
+	c.s.mu.Lock()
+	before := c.s.fault
+	c.s.mu.Unlock()
+	c.setFault(func(op string, w http.ResponseWriter, r *http.Request) bool {
+		if op != c.args[0] {
+			return before != nil && before(op, w, r)
+		}
+		_, _ = io.WriteString(w, c.args[1])
+		return true
+	})
+}
+
+func (c call) number(i int) int {
+	n, err := strconv.Atoi(c.args[i])
+	c.ts.Check(err)
+	return n
+}
+
+func (c call) bucket(key string) seed.Bucket {
+	return seed.Bucket{S3: c.s.s3, KMS: c.s.kms, Name: bucket, Key: key, Context: map[string]string{"tenant": "test"}}
+}
+
+func (c call) fill() {
+	from := 0
+	if len(c.args) > 2 {
+		from = c.number(2)
+	}
+	at := func(i int) string { return name(from + i) }
+	c.ts.Check(c.bucket(c.ts.Getenv(c.args[0])).Fill(c.ctx, c.number(1), at, payload))
+	_, blob := c.metadata(at(0))
+	c.hashed(blob, at(0))
+	c.age()
+}
+
+func (c call) check() {
+	n := c.number(1)
+	key, _, _ := strings.Cut(c.args[0], ".")
+	census, err := c.bucket(c.ts.Getenv(key)).Check(c.ctx, n, name, payload)
+	c.ts.Check(err)
+	if census[c.ts.Getenv(c.args[0])] != n {
+		c.ts.Fatalf("of %d data keys should all be under %s: %v", n, c.ts.Getenv(c.args[0]), census)
+	}
+}
+
+func (c call) put() {
+	data, err := os.ReadFile(c.ts.MkAbs(c.args[1]))
+	c.ts.Check(err)
+	_, err = c.s.s3.PutObject(c.ctx, &s3.PutObjectInput{Bucket: aws.String(bucket), Key: &c.args[0], Body: bytes.NewReader(data), Metadata: pairs(c.args[2:])})
+	c.ts.Check(err)
+	c.age()
+}
+
+func pairs(words []string) map[string]string {
+	m := make(map[string]string)
+	for _, w := range words {
+		k, v, _ := strings.Cut(w, "=")
+		m[k] = v
+	}
+	return m
+}
+
+// keyField is where an object of the S3 Encryption Client has its wrapped key.
+const keyField = "x-amz-key-v2"
+
+func (c call) metadata(key string) (all map[string]string, blob []byte) {
+	head, err := c.s.s3.HeadObject(c.ctx, &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &key})
+	c.ts.Check(err)
+	blob, err = base64.StdEncoding.DecodeString(head.Metadata[keyField])
+	c.ts.Check(err)
+	return head.Metadata, blob
+}
+
+func (c call) setMetadata(key string, all map[string]string) {
+	_, err := c.s.s3.CopyObject(c.ctx, &s3.CopyObjectInput{Bucket: aws.String(bucket), Key: &key, CopySource: aws.String(bucket + "/" + key),
+		MetadataDirective: types.MetadataDirectiveReplace, Metadata: all})
+	c.ts.Check(err)
+	c.age()
+}
+
+func (c call) spoil() {
+	all, blob := c.metadata(c.args[0])
+	blob[0] ^= 0xff
+	all[keyField] = base64.StdEncoding.EncodeToString(blob)
+	c.setMetadata(c.args[0], all)
+}
+
+func (c call) relabel() {
+	all, _ := c.metadata(c.args[0])
+	maps.Copy(all, pairs(c.args[1:]))
+	c.setMetadata(c.args[0], all)
+}
+
+// hashed names the hash of a wrapped key, which rewrap shows in its place.
+func (c call) hashed(blob []byte, name string) {
+	sum := sha256.Sum256(blob)
+	c.s.names[hex.EncodeToString(sum[:])] = "sha256 of " + name
+}
+
+// secret is what a script has wrapped.
+type secret struct {
+	key, text string
+	context   map[string]string
+}
+
+func (sec secret) String() string {
+	words := []string{sec.text}
+	for _, k := range slices.Sorted(maps.Keys(sec.context)) {
+		words = append(words, k+"="+sec.context[k])
+	}
+	return strings.Join(words, " ")
+}
+
+func (c call) encrypt(key, text string, context map[string]string) []byte {
+	out, err := c.s.kms.Encrypt(c.ctx, &kms.EncryptInput{KeyId: aws.String(c.ts.Getenv(key)), Plaintext: []byte(text), EncryptionContext: context})
+	c.ts.Check(err)
+	c.s.sealed = append(c.s.sealed, secret{key, text, context})
+	c.hashed(out.CiphertextBlob, text)
+	return out.CiphertextBlob
+}
+
+// open says what is in a blob, and under which material it is.
+func (c call) open(blob []byte) string {
+	for _, sec := range c.s.sealed {
+		out, err := c.s.kms.Decrypt(c.ctx, &kms.DecryptInput{CiphertextBlob: blob, EncryptionContext: sec.context})
+		if err == nil && string(out.Plaintext) == sec.text {
+			return "<<" + c.s.names[*out.KeyMaterialId] + " " + sec.String() + ">>"
+		}
+	}
+	return ""
+}
+
+func (c call) write(file string, data []byte) {
+	file = c.ts.MkAbs(file)
+	c.ts.Check(os.MkdirAll(filepath.Dir(file), 0o755))
+	c.ts.Check(os.WriteFile(file, data, 0o600))
+}
+
+func (c call) blob() { c.write(c.args[0], c.encrypt(c.args[1], c.args[2], pairs(c.args[3:]))) }
+
+var sealedText = regexp.MustCompile(`<<[^>]+>>`)
+
+func (c call) seal() {
+	for _, file := range c.args {
+		c.write(file, sealedText.ReplaceAllFunc([]byte(c.ts.ReadFile(file)), func(b []byte) []byte {
+			words := strings.Fields(string(b[2 : len(b)-2]))
+			return []byte(base64.StdEncoding.EncodeToString(c.encrypt(words[0], words[1], pairs(words[2:]))))
+		}))
+	}
+}
+
+var base64Text = regexp.MustCompile(`[A-Za-z0-9+/]{60,}={0,2}`)
+
+func (c call) unseal() {
+	c.s.learn(c.ts)
+	for _, file := range c.args {
+		text := c.ts.ReadFile(file)
+		if is := c.open([]byte(text)); is != "" {
+			text = is + "\n"
+		}
+		c.said("unseal", file, base64Text.ReplaceAllStringFunc(text, func(b string) string {
+			blob, err := base64.StdEncoding.DecodeString(b)
+			c.ts.Check(err)
+			return c.open(blob)
+		}))
+	}
+}
+
+func (c call) said(command, arg, text string) {
+	c.s.say(c.ts, command, strings.Fields(arg), marked("> ", text, whole))
+}
+
+func (c call) ring(file string) *tinkpb.Keyset {
+	ks := new(tinkpb.Keyset)
+	c.ts.Check(protojson.Unmarshal([]byte(c.ts.ReadFile(file)), ks))
+	return ks
+}
+
+func (c call) wrap() {
+	k := proto.CloneOf(c.ring(c.args[1]).Key[c.number(2)-1])
+	k.Status = tinkpb.KeyStatusType_ENABLED
+	one, err := proto.Marshal(&tinkpb.Keyset{PrimaryKeyId: k.KeyId, Key: []*tinkpb.Keyset_Key{k}})
+	c.ts.Check(err)
+	h, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(one)))
+	c.ts.Check(err)
+	a, err := aead.New(h)
+	c.ts.Check(err)
+	blob, err := a.Encrypt([]byte(c.args[3]), []byte(strings.Join(c.args[4:], " ")))
+	c.ts.Check(err)
+	c.hashed(blob, c.args[0])
+	c.write(c.args[0], blob)
+}
+
+func (c call) status() {
+	ks := c.ring(c.args[0])
+	k := ks.Key[c.number(1)-1]
+	if k.Status = tinkpb.KeyStatusType(tinkpb.KeyStatusType_value[c.args[2]]); k.Status == tinkpb.KeyStatusType_DESTROYED {
+		k.KeyData = nil // as tinkey leaves it
+	}
+	text, err := protojson.Marshal(ks)
+	c.ts.Check(err)
+	c.write(c.args[0], text)
+}
+
+func (c call) damage() {
+	data := []byte(c.ts.ReadFile(c.args[0]))
+	data[len(data)-1] ^= 1
+	c.write(c.args[0], data)
+}
+
+func (c call) large() {
+	c.write(c.args[0], nil)
+	c.ts.Check(os.Truncate(c.ts.MkAbs(c.args[0]), int64(c.number(1))))
+}
+
+func (c call) edit() {
+	text := c.ts.ReadFile(c.args[0])
+	if !strings.Contains(text, c.args[1]) {
+		c.ts.Fatalf("%s lacks %q:\n%s", c.args[0], c.args[1], text)
+	}
+	c.write(c.args[0], []byte(strings.ReplaceAll(text, c.args[1], c.args[2])))
+}
+
+func (c call) show() {
+	for _, glob := range c.args {
+		files, err := filepath.Glob(c.ts.MkAbs(glob))
+		c.ts.Check(err)
+		if len(files) == 0 {
+			c.ts.Fatalf("there is no %s", glob)
+		}
+		for _, file := range files {
+			text, cut := c.ts.ReadFile(file), whole
+			if filepath.Ext(file) == ".jsonl" { // items that are in work at once end in any order
+				cut = members
+				text = strings.Join(slices.Sorted(strings.Lines(text)), "")
+			}
+			c.s.say(c.ts, "show", []string{file}, marked("> ", text, cut))
+		}
+	}
+}
+
+// tree is what is in a folder; of the script's own, what the script did not
+// bring along or testscript put there.
+func (c call) tree(dir string) map[string]string {
+	all := make(map[string]string)
+	c.ts.Check(filepath.WalkDir(c.ts.MkAbs(dir), func(path string, d fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(c.s.work, path)
+		switch {
+		case err != nil || rel == "said" || rel == "want":
+			return err
+		case rel == ".tmp":
+			return fs.SkipDir
+		case d.IsDir():
+			all[rel] = "a folder"
+			return nil
+		}
+		info, err := d.Info()
+		c.ts.Check(err)
+		data, _ := os.ReadFile(path)
+		all[rel] = info.Mode().String() + " " + string(data)
+		return nil
+	}))
+	return all
+}
+
+func (c call) ls() {
+	var b strings.Builder
+	all := c.tree(c.args[0])
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if mode, _, _ := strings.Cut(all[name], " "); mode != "a" {
+			fmt.Fprintln(&b, mode, name)
+		}
+	}
+	c.said("ls", c.args[0], b.String())
+}
+
+func (c call) remember() { c.s.trees[c.args[0]] = c.tree(c.args[0]) }
+
+func (c call) unchanged() {
+	if was, is := c.s.trees[c.args[0]], c.tree(c.args[0]); was == nil || !maps.Equal(was, is) {
+		c.ts.Fatalf("it was %q, and is %q", was, is)
+	}
+}
+
+func (c call) requests() {
+	var b strings.Builder
+	counters := c.s.emu.Counters()
+	for _, op := range slices.Sorted(maps.Keys(counters)) {
+		if len(c.args) == 0 || slices.ContainsFunc(c.args, func(p string) bool { return strings.HasPrefix(op, p) }) {
+			fmt.Fprintln(&b, op, counters[op])
+		}
+	}
+	c.said("requests", strings.Join(c.args, " "), b.String())
+}
+
+func (c call) forget() { c.s.emu.ResetCounters() }

@@ -1,0 +1,365 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"rewrap/bench/emulator"
+)
+
+// TestScripts runs testdata/script/*.txtar: each is a shell session with rewrap
+// against an emulator of its own, and the whole of what rewrap printed is
+// compared with the file "want" at the script's end.
+//
+// In that file "> " begins a line of standard output and "! " one of standard
+// error. A line of the form "exit 3" follows where the exit code is not 0. The
+// script says beforehand what it expects: "rewrap" has to succeed, and
+// "! rewrap" has to fail.
+//
+// After a change of words, run
+//
+//	TESTSCRIPT_UPDATE=1 go test ./cmd/rewrap -run TestScripts
+//
+// which writes what was printed into the scripts, and read the diff. The
+// commands that scripts have beside testscript's own are in
+// script_commands_test.go. What differs from run to run (ids, times, ports,
+// paths) is given a fixed spelling by [stage.stable] alone.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal(scripts, err)
+	}
+	for _, path := range scripts {
+		script, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.HasPrefix(script, []byte("# ")) || !bytes.Contains(script, []byte("\ncmp said want\n\n-- ")) {
+			t.Errorf("%s has to begin with a line that says what it shows, and end with: cmp said want", path)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       os.Getenv("TESTSCRIPT_UPDATE") != "",
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+		Setup:               newStage,
+		Cmds:                commands,
+	})
+}
+
+type stageKey struct{}
+
+// stage is what one script acts on.
+type stage struct {
+	work string
+	url  string
+	emu  *emulator.Emulator
+	http *http.Client // to the emulator; counted nowhere
+	s3   *s3.Client
+	kms  *kms.Client
+
+	mu    sync.Mutex
+	rand  *rand.ChaCha8
+	calls uint64        // commands of the script so far
+	ahead time.Duration // of the emulator's clock
+	fault func(op string, w http.ResponseWriter, r *http.Request) (answered bool)
+
+	names  map[string]string // what rewrap prints, to what the script calls it
+	jobs   int
+	sealed []secret
+	trees  map[string]map[string]string // as they were remembered
+}
+
+// epoch is when every script begins, on the emulator's clock.
+var epoch = time.Date(2027, 3, 4, 5, 6, 7, 0, time.UTC)
+
+// newStage begins a script. In its file "rotation-delay" it can say how long a
+// rotation on demand takes.
+func newStage(env *testscript.Env) error {
+	s := &stage{work: env.WorkDir, names: make(map[string]string), trees: make(map[string]map[string]string)}
+	began := time.Now()
+	s.reseed()
+	o := emulator.Options{
+		Rand: s,
+		Now: func() time.Time {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return epoch.Add(time.Since(began) + s.ahead)
+		},
+		Hook: func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
+			s.mu.Lock()
+			fault := s.fault
+			s.mu.Unlock()
+			if fault == nil || !fault(op, w, r) {
+				next.ServeHTTP(w, r)
+			}
+		},
+	}
+	delay := filepath.Join(env.WorkDir, "rotation-delay")
+	if text, err := os.ReadFile(delay); err == nil {
+		if o.RotationDelay, err = time.ParseDuration(strings.TrimSpace(string(text))); err != nil {
+			return err
+		}
+		_ = os.Remove(delay)
+	}
+	s.emu = emulator.New(o)
+	ctx, cancel := context.WithCancel(context.Background())
+	srv, err := s.emu.Listen(ctx, "127.0.0.1:0")
+	if err != nil {
+		cancel()
+		return err
+	}
+	env.Defer(func() { cancel(); _ = srv.Wait() })
+	s.url, s.http = srv.URL(), s.emu.Backdoor()
+	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &s.url, HTTPClient: s.http, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
+	s.s3 = s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true })
+	s.kms = kms.NewFromConfig(cfg)
+	env.Values[stageKey{}] = s
+	none := filepath.Join(env.WorkDir, "none")
+	env.Vars = append(env.Vars, "REWRAP_TEST_MAIN=1", "AWS_ENDPOINT_URL="+s.url, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE="+none, "AWS_SHARED_CREDENTIALS_FILE="+none, "elsewhere="+strings.Replace(s.url, "127.0.0.1", "localhost", 1)+"/", "nl=\n", "esc=\x1b", "bidi=\u202e")
+	_, err = s.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(bucket)})
+	return err
+}
+
+// reseed has the emulator make the same ids in each run of the script, whatever
+// the order of the requests that an earlier command made at once.
+func (s *stage) reseed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	s.rand = rand.NewChaCha8([32]byte(binary.BigEndian.AppendUint64(make([]byte, 24), s.calls)))
+}
+
+// Read is the emulator's source of chance.
+func (s *stage) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rand.Read(p)
+}
+
+func stageOf(ts *testscript.TestScript) *stage { return ts.Value(stageKey{}).(*stage) }
+
+// rewrap runs the program and takes down what it printed.
+func rewrap(ts *testscript.TestScript, neg bool, args []string) {
+	s := stageOf(ts)
+	s.reseed()
+	self, err := os.Executable()
+	ts.Check(err)
+	err = ts.Exec(self, args...)
+	code := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	out, errs := ts.ReadFile("stdout"), ts.ReadFile("stderr")
+	said := marked("> ", out, members) + marked("! ", errs, members)
+	if code != 0 {
+		said += fmt.Sprintf("exit %d\n", code)
+	}
+	s.say(ts, "rewrap", args, said)
+	if (code != 0) != neg || strings.Contains(errs, "goroutine ") || strings.Contains(errs, "panic:") {
+		ts.Fatalf("exit code %d:\n%s", code, said)
+	}
+}
+
+// say takes down a command and what it had to say.
+func (s *stage) say(ts *testscript.TestScript, command string, args []string, said string) {
+	s.learn(ts)
+	f, err := os.OpenFile(filepath.Join(s.work, "said"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	defer f.Close()
+	line := "$ " + command
+	for _, arg := range args {
+		if arg = visible(s.stable(arg)); arg == "" || strings.ContainsAny(arg, " '\"") {
+			arg = "'" + arg + "'"
+		}
+		line += " " + arg
+	}
+	_, err = f.WriteString(line + "\n" + s.stable(said) + "\n")
+	ts.Check(err)
+}
+
+// marked begins each line with the mark, or with "+ " what cut has made a line
+// of its own.
+func marked(mark, text string, cut func(line string) []string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line, ended := strings.CutSuffix(line, "\n")
+		b.WriteString(mark + strings.Join(cut(visible(line)), "\n+ ") + "\n")
+		if !ended {
+			b.WriteString("\\ no newline at the end\n")
+		}
+	}
+	return b.String()
+}
+
+func whole(line string) []string { return []string{line} }
+
+// members cuts a JSON object before each of its own members, and before each
+// further object of a list that is one.
+func members(line string) (parts []string) {
+	if !strings.HasPrefix(line, `{"`) || !json.Valid([]byte(line)) || len(line) < 100 {
+		return whole(line)
+	}
+	depth, quoted, from := 0, false, 0
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		case c == ',' && (depth == 1 || depth == 2 && line[i+1] == '{'):
+			parts, from = append(parts, line[from:i+1]), i+1
+		}
+	}
+	return append(parts, line[from:])
+}
+
+// visible shows what a terminal would obey.
+func visible(line string) string {
+	var b strings.Builder
+	for _, r := range line {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString("‹" + strings.Trim(strconv.QuoteRune(r), "'") + "›") // unlike what rewrap itself has escaped
+		}
+	}
+	return b.String()
+}
+
+// varying is what differs from run to run and has no name of its own.
+var varying = []struct {
+	what *regexp.Regexp
+	is   string
+}{
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "<time>"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d( UTC)?`), "<time>"},
+	{regexp.MustCompile(`\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT`), "<time>"},
+	{regexp.MustCompile(`("elapsed_seconds": ?)[\d.]+`), "$1<n>"},
+	{regexp.MustCompile(`(?m)^(>   time +)[\dms.]+$`), "$1<duration>"},
+	// Workers that meet a key first at the same time describe it twice.
+	{regexp.MustCompile(`("kms": ?{[\s>]*"requests": ?)(?:[2-9]|\d\d+)(,[\s>]*"throttled")`), "$1<n>$2"},
+	{regexp.MustCompile(`(?m)^(>   kms +)[\d,]+ requests, (.* throttled)$`), "$1<n> requests, $2"},
+	// Of several items any can be the example.
+	{regexp.MustCompile(`(?m)(left: [\d,]+ items for the reason "[^"]+", for example ).*$`), "$1<one of them>"},
+	{regexp.MustCompile(`(failed \([\d,]+ items\), for example |Items would fail, for example )[^:]+`), "$1<one of them>"},
+	// How far the listing was ahead of a stop differs.
+	{regexp.MustCompile(`("store": ?{[\s>]*"requests": ?)\d+(,[\s>]*"throttled": ?\d+,[\s>]*"bytes_in": ?)\d+(,[\s>]*"bytes_out": ?)\d+`), "$1<n>$2<n>$3<n>"},
+	{regexp.MustCompile(`(?m)^(>   store +)[\d,]+ requests, (.* throttled), .* in, .* out$`), "$1<n> requests, $2, <n> in, <n> out"},
+	{regexp.MustCompile(`(waiting for the new key material, )\d+s`), "$1<n>s"},
+	{regexp.MustCompile(`rewrap \(devel\) go[\d.]+`), "rewrap <version>"},
+	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`), "<id>"},
+	{regexp.MustCompile(`\(request [0-9A-F]{16}\)`), "(request <id>)"},
+	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "<sha256>"},
+	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "<etag>"},
+	{regexp.MustCompile(`\b[0-9a-f]+\.[0-9a-f]+\.[0-9a-f]{16}\.[0-9a-f]{16}\b`), "<revision>"},
+	{regexp.MustCompile(`\.new-\d+`), ".new-<n>"},
+	{regexp.MustCompile(`"known":\d+`), `"known":<n>`},
+	// A way that the file system may not have.
+	{regexp.MustCompile(`(?m)^(>   way .* by )(exchange|rename)$`), "${1}rename"},
+	// The ids of a keyring's keys have not all the same length.
+	{regexp.MustCompile(`(?m)^> (ID|<[a-z]+\.\d+>) +`), "> $1  "},
+}
+
+var stateName = regexp.MustCompile(`\.rewrap/[a-z0-9.-]*[0-9a-f]{8,}`)
+
+// stable gives a fixed spelling to all that differs from run to run.
+func (s *stage) stable(text string) string {
+	text = strings.NewReplacer(s.url, "http://emulator", strings.Replace(s.url, "127.0.0.1", "localhost", 1), "http://emulator-elsewhere", s.work, "$WORK").Replace(text)
+	for _, state := range stateName.FindAllString(text, -1) {
+		if s.names[state] == "" {
+			s.jobs++
+			s.names[state] = fmt.Sprintf("job.%d", s.jobs)
+		}
+	}
+	longest := func(a, b string) int { return len(b) - len(a) }
+	for _, name := range slices.SortedFunc(maps.Keys(s.names), longest) {
+		text = strings.ReplaceAll(text, name, "<"+s.names[name]+">")
+	}
+	for _, v := range varying {
+		text = v.what.ReplaceAllString(text, v.is)
+	}
+	return text
+}
+
+// name gives a value a name, by which scripts refer to it too: $a, ${a.1}.
+func (s *stage) name(ts *testscript.TestScript, value, name string) {
+	if s.names[value] == "" {
+		s.names[value] = name
+		ts.Setenv(name, value)
+	}
+}
+
+// learn names what there is now: of the key a the materials are a.1, a.2 and so
+// on, and of the keyring ring.json the keys ring.1, ring.2 and so on.
+func (s *stage) learn(ts *testscript.TestScript) {
+	for value, name := range maps.Clone(s.names) {
+		if strings.Contains(name, ".") || !strings.Contains(value, "-") {
+			continue // no key of KMS
+		}
+		out, err := s.kms.ListKeyRotations(context.Background(), &kms.ListKeyRotationsInput{KeyId: &value, IncludeKeyMaterial: "ALL_KEY_MATERIAL"})
+		if err != nil {
+			continue // a kind without materials
+		}
+		for i, r := range out.Rotations {
+			material := fmt.Sprintf("%s.%d", name, i+1)
+			s.name(ts, aws.ToString(r.KeyMaterialId), material)
+			s.names[aws.ToString(r.KeyMaterialId)[:12]] = material
+		}
+	}
+	err := filepath.WalkDir(s.work, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".json" {
+			return err
+		}
+		data, _ := os.ReadFile(path)
+		var ring struct {
+			Key        []struct{ KeyID uint32 }
+			KeysetInfo struct{ KeyInfo []struct{ KeyID uint32 } }
+		}
+		if json.Unmarshal(data, &ring) != nil {
+			return nil
+		}
+		name := strings.TrimSuffix(strings.ReplaceAll(filepath.Base(path), "\n", ""), ".json")
+		for i, k := range append(ring.Key, ring.KeysetInfo.KeyInfo...) {
+			if k.KeyID >= 100_000 { // shorter ones would be found in other words
+				s.name(ts, fmt.Sprint(k.KeyID), fmt.Sprintf("%s.%d", name, i+1))
+			}
+		}
+		return nil
+	})
+	ts.Check(err)
+}

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -15,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"rewrap/bench/emulator/emulatortest"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,9 +31,6 @@ import (
 	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-
-	"rewrap/bench/emulator"
-	"rewrap/bench/seed"
 )
 
 // commands are those of scripts beside testscript's own. Each fails the script
@@ -78,16 +75,10 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"forget":    of(0, call.forget),    // forget
 }
 
-const bucket = "bucket"
-
-func name(i int) string    { return fmt.Sprintf("p/%05d", i) }
-func payload(i int) []byte { return fmt.Appendf(nil, "payload %d", i) }
-
 // call is one command of a script.
 type call struct {
+	*stage
 	ts   *testscript.TestScript
-	s    *stage
-	ctx  context.Context
 	args []string
 }
 
@@ -99,7 +90,7 @@ func of(n int, f func(call)) func(*testscript.TestScript, bool, []string) {
 		}
 		s := stageOf(ts)
 		s.reseed()
-		f(call{ts, s, context.Background(), args})
+		f(call{s, ts, args})
 	}
 }
 
@@ -114,11 +105,11 @@ func (c call) api(operation string, fields ...string) (answer []byte) {
 	}
 	body, err := json.Marshal(in)
 	c.ts.Check(err)
-	req, err := http.NewRequestWithContext(c.ctx, http.MethodPost, c.s.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(c.Context(), http.MethodPost, c.URL, bytes.NewReader(body))
 	c.ts.Check(err)
 	req.Header.Set("X-Amz-Target", "TrentService."+operation)
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	res, err := c.s.http.Do(req)
+	res, err := c.HTTP.Do(req)
 	c.ts.Check(err)
 	defer res.Body.Close()
 	answer, err = io.ReadAll(res.Body)
@@ -141,10 +132,10 @@ func (c call) managed() { c.named(c.args[0], c.api("DescribeKey", "KeyId=alias/a
 func (c call) named(name string, answer []byte) {
 	var out struct{ KeyMetadata struct{ Arn, KeyID string } }
 	c.ts.Check(json.Unmarshal(answer, &out))
-	c.s.name(c.ts, out.KeyMetadata.KeyID, name)
+	c.stage.name(c.ts, out.KeyMetadata.KeyID, name)
 	c.ts.Setenv(name, out.KeyMetadata.Arn)
 	c.ts.Setenv(name+".id", out.KeyMetadata.KeyID)
-	c.s.learn(c.ts)
+	c.learn(c.ts)
 }
 
 func (c call) rotate() {
@@ -155,49 +146,41 @@ func (c call) rotate() {
 	for range times {
 		c.api("RotateKeyOnDemand", "KeyId="+c.ts.Getenv(c.args[0]))
 	}
-	c.s.learn(c.ts)
+	c.learn(c.ts)
 }
 
 func (c call) kms() { c.api(c.args[0], c.args[1:]...) }
 
-func (c call) age() {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	c.s.ahead += time.Hour
+func (c call) age() { c.Clock.Pass(time.Hour) }
+
+// hooked puts a hook before those that there are.
+func (c call) hooked(h emulatortest.Hook) {
+	if c.hook != nil {
+		h = emulatortest.Both(h, c.hook)
+	}
+	c.hook = h
+	c.Hook(h)
 }
 
-func (c call) setFault(f func(op string, w http.ResponseWriter, r *http.Request) bool) {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	c.s.fault = f
+func (c call) mend() {
+	c.hook = nil
+	c.Hook(nil)
 }
-
-func (c call) mend() { c.setFault(nil) }
 
 func (c call) fail() {
 	part := strings.Join(c.args[2:], " ")
-	c.setFault(func(op string, w http.ResponseWriter, r *http.Request) bool {
-		body, _ := io.ReadAll(r.Body)
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		if op != c.args[0] || !bytes.Contains(body, []byte(part)) {
-			return false
+	c.hooked(emulatortest.JSON(func(op string, in emulatortest.Object) string {
+		if op == c.args[0] && strings.Contains(fmt.Sprint(in), part) {
+			return c.args[1]
 		}
-		emulator.Fail(w, r, http.StatusBadRequest, c.args[1], "made up")
-		return true
-	})
+		return ""
+	}, nil))
 }
 
 func (c call) answer() {
-	c.s.mu.Lock()
-	before := c.s.fault
-	c.s.mu.Unlock()
-	c.setFault(func(op string, w http.ResponseWriter, r *http.Request) bool {
-		if op != c.args[0] {
-			return before != nil && before(op, w, r)
-		}
+	c.hooked(emulatortest.On(c.args[0], func(_ string, w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		_, _ = io.WriteString(w, c.args[1])
-		return true
-	})
+	}))
 }
 
 func (c call) number(i int) int {
@@ -206,37 +189,25 @@ func (c call) number(i int) int {
 	return n
 }
 
-func (c call) bucket(key string) seed.Bucket {
-	return seed.Bucket{S3: c.s.s3, KMS: c.s.kms, Name: bucket, Key: key, Context: map[string]string{"tenant": "test"}}
-}
-
 func (c call) fill() {
 	from := 0
 	if len(c.args) > 2 {
 		from = c.number(2)
 	}
-	at := func(i int) string { return name(from + i) }
-	c.ts.Check(c.bucket(c.ts.Getenv(c.args[0])).Fill(c.ctx, c.number(1), at, payload))
+	at := func(i int) string { return emulatortest.Name(from + i) }
+	c.OK(c.Seed(c.ts.Getenv(c.args[0])).Fill(c.Context(), c.number(1), at, emulatortest.Payload))
 	_, blob := c.metadata(at(0))
 	c.hashed(blob, at(0))
 	c.age()
 }
 
 func (c call) check() {
-	n := c.number(1)
 	key, _, _ := strings.Cut(c.args[0], ".")
-	census, err := c.bucket(c.ts.Getenv(key)).Check(c.ctx, n, name, payload)
-	c.ts.Check(err)
-	if census[c.ts.Getenv(c.args[0])] != n {
-		c.ts.Fatalf("of %d data keys should all be under %s: %v", n, c.ts.Getenv(c.args[0]), census)
-	}
+	c.Check(c.ts.Getenv(key), c.number(1), c.ts.Getenv(c.args[0]))
 }
 
 func (c call) put() {
-	data, err := os.ReadFile(c.ts.MkAbs(c.args[1]))
-	c.ts.Check(err)
-	_, err = c.s.s3.PutObject(c.ctx, &s3.PutObjectInput{Bucket: aws.String(bucket), Key: &c.args[0], Body: bytes.NewReader(data), Metadata: pairs(c.args[2:])})
-	c.ts.Check(err)
+	c.Put(c.args[0], c.ts.ReadFile(c.args[1]), func(in *s3.PutObjectInput) { in.Metadata = pairs(c.args[2:]) })
 	c.age()
 }
 
@@ -253,17 +224,16 @@ func pairs(words []string) map[string]string {
 const keyField = "x-amz-key-v2"
 
 func (c call) metadata(key string) (all map[string]string, blob []byte) {
-	head, err := c.s.s3.HeadObject(c.ctx, &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &key})
-	c.ts.Check(err)
-	blob, err = base64.StdEncoding.DecodeString(head.Metadata[keyField])
-	c.ts.Check(err)
-	return head.Metadata, blob
+	all = c.Head(key).Metadata
+	blob, err := base64.StdEncoding.DecodeString(all[keyField])
+	c.OK(err)
+	return all, blob
 }
 
 func (c call) setMetadata(key string, all map[string]string) {
-	_, err := c.s.s3.CopyObject(c.ctx, &s3.CopyObjectInput{Bucket: aws.String(bucket), Key: &key, CopySource: aws.String(bucket + "/" + key),
+	_, err := c.S3.CopyObject(c.Context(), &s3.CopyObjectInput{Bucket: &c.Bucket, Key: &key, CopySource: aws.String(c.Bucket + "/" + key),
 		MetadataDirective: types.MetadataDirectiveReplace, Metadata: all})
-	c.ts.Check(err)
+	c.OK(err)
 	c.age()
 }
 
@@ -283,13 +253,13 @@ func (c call) relabel() {
 // hashed names the hash of a wrapped key, which rewrap shows in its place.
 func (c call) hashed(blob []byte, name string) {
 	sum := sha256.Sum256(blob)
-	c.s.names[hex.EncodeToString(sum[:])] = "sha256 of " + name
+	c.names[hex.EncodeToString(sum[:])] = "sha256 of " + name
 }
 
 // secret is what a script has wrapped.
 type secret struct {
-	key, text string
-	context   map[string]string
+	text    string
+	context map[string]string
 }
 
 func (sec secret) String() string {
@@ -301,19 +271,18 @@ func (sec secret) String() string {
 }
 
 func (c call) encrypt(key, text string, context map[string]string) []byte {
-	out, err := c.s.kms.Encrypt(c.ctx, &kms.EncryptInput{KeyId: aws.String(c.ts.Getenv(key)), Plaintext: []byte(text), EncryptionContext: context})
-	c.ts.Check(err)
-	c.s.sealed = append(c.s.sealed, secret{key, text, context})
-	c.hashed(out.CiphertextBlob, text)
-	return out.CiphertextBlob
+	blob := c.Seal(c.ts.Getenv(key), text, context)
+	c.sealed = append(c.sealed, secret{text, context})
+	c.hashed(blob, text)
+	return blob
 }
 
 // open says what is in a blob, and under which material it is.
 func (c call) open(blob []byte) string {
-	for _, sec := range c.s.sealed {
-		out, err := c.s.kms.Decrypt(c.ctx, &kms.DecryptInput{CiphertextBlob: blob, EncryptionContext: sec.context})
+	for _, sec := range c.sealed {
+		out, err := c.KMS.Decrypt(c.Context(), &kms.DecryptInput{CiphertextBlob: blob, EncryptionContext: sec.context})
 		if err == nil && string(out.Plaintext) == sec.text {
-			return "<<" + c.s.names[*out.KeyMaterialId] + " " + sec.String() + ">>"
+			return "<<" + c.names[*out.KeyMaterialId] + " " + sec.String() + ">>"
 		}
 	}
 	return ""
@@ -341,7 +310,7 @@ func (c call) seal() {
 var base64Text = regexp.MustCompile(`[A-Za-z0-9+/]{60,}={0,2}`)
 
 func (c call) unseal() {
-	c.s.learn(c.ts)
+	c.learn(c.ts)
 	for _, file := range c.args {
 		text := c.ts.ReadFile(file)
 		if is := c.open([]byte(text)); is != "" {
@@ -356,7 +325,7 @@ func (c call) unseal() {
 }
 
 func (c call) said(command, arg, text string) {
-	c.s.say(c.ts, command, strings.Fields(arg), marked("> ", text, whole))
+	c.stage.say(c.ts, command, strings.Fields(arg), marked("> ", text, whole))
 }
 
 func (c call) ring(file string) *tinkpb.Keyset {
@@ -423,7 +392,7 @@ func (c call) show() {
 				cut = members
 				text = strings.Join(slices.Sorted(strings.Lines(text)), "")
 			}
-			c.s.say(c.ts, "show", []string{file}, marked("> ", text, cut))
+			c.stage.say(c.ts, "show", []string{file}, marked("> ", text, cut))
 		}
 	}
 }
@@ -433,7 +402,7 @@ func (c call) show() {
 func (c call) tree(dir string) map[string]string {
 	all := make(map[string]string)
 	c.ts.Check(filepath.WalkDir(c.ts.MkAbs(dir), func(path string, d fs.DirEntry, err error) error {
-		rel, _ := filepath.Rel(c.s.work, path)
+		rel, _ := filepath.Rel(c.work, path)
 		switch {
 		case err != nil || rel == "said" || rel == "want":
 			return err
@@ -463,17 +432,17 @@ func (c call) ls() {
 	c.said("ls", c.args[0], b.String())
 }
 
-func (c call) remember() { c.s.trees[c.args[0]] = c.tree(c.args[0]) }
+func (c call) remember() { c.trees[c.args[0]] = c.tree(c.args[0]) }
 
 func (c call) unchanged() {
-	if was, is := c.s.trees[c.args[0]], c.tree(c.args[0]); was == nil || !maps.Equal(was, is) {
+	if was, is := c.trees[c.args[0]], c.tree(c.args[0]); was == nil || !maps.Equal(was, is) {
 		c.ts.Fatalf("it was %q, and is %q", was, is)
 	}
 }
 
 func (c call) requests() {
 	var b strings.Builder
-	counters := c.s.emu.Counters()
+	counters := c.Emulator.Counters()
 	for _, op := range slices.Sorted(maps.Keys(counters)) {
 		if len(c.args) == 0 || slices.ContainsFunc(c.args, func(p string) bool { return strings.HasPrefix(op, p) }) {
 			fmt.Fprintln(&b, op, counters[op])
@@ -482,4 +451,4 @@ func (c call) requests() {
 	c.said("requests", strings.Join(c.args, " "), b.String())
 }
 
-func (c call) forget() { c.s.emu.ResetCounters() }
+func (c call) forget() { c.Emulator.ResetCounters() }

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"io/fs"
 	"maps"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,12 +21,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"rewrap/bench/emulator"
+	"rewrap/bench/emulator/emulatortest"
 )
 
 // TestScripts runs testdata/script/*.txtar: each is a shell session with rewrap
@@ -75,20 +72,16 @@ func TestScripts(t *testing.T) {
 
 type stageKey struct{}
 
-// stage is what one script acts on.
+// stage is what one script acts on. Its world's own clients do not meet the
+// hook, and what they ask for is not counted.
 type stage struct {
+	*emulatortest.World
 	work string
-	url  string
-	emu  *emulator.Emulator
-	http *http.Client // to the emulator; counted nowhere
-	s3   *s3.Client
-	kms  *kms.Client
+	hook emulatortest.Hook
 
 	mu    sync.Mutex
 	rand  *rand.ChaCha8
-	calls uint64        // commands of the script so far
-	ahead time.Duration // of the emulator's clock
-	fault func(op string, w http.ResponseWriter, r *http.Request) (answered bool)
+	calls uint64 // commands of the script so far
 
 	names  map[string]string // what rewrap prints, to what the script calls it
 	jobs   int
@@ -103,24 +96,9 @@ var epoch = time.Date(2027, 3, 4, 5, 6, 7, 0, time.UTC)
 // rotation on demand takes.
 func newStage(env *testscript.Env) error {
 	s := &stage{work: env.WorkDir, names: make(map[string]string), trees: make(map[string]map[string]string)}
-	began := time.Now()
 	s.reseed()
-	o := emulator.Options{
-		Rand: s,
-		Now: func() time.Time {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return epoch.Add(time.Since(began) + s.ahead)
-		},
-		Hook: func(op string, w http.ResponseWriter, r *http.Request, next http.Handler) {
-			s.mu.Lock()
-			fault := s.fault
-			s.mu.Unlock()
-			if fault == nil || !fault(op, w, r) {
-				next.ServeHTTP(w, r)
-			}
-		},
-	}
+	began := time.Now()
+	o := emulator.Options{Rand: s, Now: func() time.Time { return epoch.Add(time.Since(began)) }}
 	delay := filepath.Join(env.WorkDir, "rotation-delay")
 	if text, err := os.ReadFile(delay); err == nil {
 		if o.RotationDelay, err = time.ParseDuration(strings.TrimSpace(string(text))); err != nil {
@@ -128,25 +106,19 @@ func newStage(env *testscript.Env) error {
 		}
 		_ = os.Remove(delay)
 	}
-	s.emu = emulator.New(o)
-	ctx, cancel := context.WithCancel(context.Background())
-	srv, err := s.emu.Listen(ctx, "127.0.0.1:0")
-	if err != nil {
-		cancel()
-		return err
-	}
-	env.Defer(func() { cancel(); _ = srv.Wait() })
-	s.url, s.http = srv.URL(), s.emu.Backdoor()
-	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &s.url, HTTPClient: s.http, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
-	s.s3 = s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true })
-	s.kms = kms.NewFromConfig(cfg)
+	s.World = emulatortest.New(env.T().(testing.TB), o)
+	s.Through(s.Emulator.Backdoor(), s.URL)
 	env.Values[stageKey{}] = s
 	none := filepath.Join(env.WorkDir, "none")
-	env.Vars = append(env.Vars, "REWRAP_TEST_MAIN=1", "AWS_ENDPOINT_URL="+s.url, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
-		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE="+none, "AWS_SHARED_CREDENTIALS_FILE="+none, "elsewhere="+strings.Replace(s.url, "127.0.0.1", "localhost", 1)+"/", "nl=\n", "esc=\x1b", "bidi=\u202e")
-	_, err = s.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(bucket)})
-	return err
+	env.Vars = append(env.Vars, "REWRAP_TEST_MAIN=1", "AWS_ENDPOINT_URL="+s.URL, "AWS_REGION="+s.Region,
+		"AWS_ACCESS_KEY_ID="+emulatortest.ID, "AWS_SECRET_ACCESS_KEY="+emulatortest.Secret,
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE="+none, "AWS_SHARED_CREDENTIALS_FILE="+none,
+		"elsewhere="+s.elsewhere()+"/", "nl=\n", "esc=\x1b", "bidi=\u202e")
+	return nil
 }
+
+// elsewhere is another name of the same endpoint.
+func (s *stage) elsewhere() string { return strings.Replace(s.URL, "127.0.0.1", "localhost", 1) }
 
 // reseed has the emulator make the same ids in each run of the script, whatever
 // the order of the requests that an earlier command made at once.
@@ -299,7 +271,7 @@ var stateName = regexp.MustCompile(`\.rewrap/[a-z0-9.-]*[0-9a-f]{8,}`)
 
 // stable gives a fixed spelling to all that differs from run to run.
 func (s *stage) stable(text string) string {
-	text = strings.NewReplacer(s.url, "http://emulator", strings.Replace(s.url, "127.0.0.1", "localhost", 1), "http://emulator-elsewhere", s.work, "$WORK").Replace(text)
+	text = strings.NewReplacer(s.URL, "http://emulator", s.elsewhere(), "http://emulator-elsewhere", s.work, "$WORK").Replace(text)
 	for _, state := range stateName.FindAllString(text, -1) {
 		if s.names[state] == "" {
 			s.jobs++
@@ -331,7 +303,7 @@ func (s *stage) learn(ts *testscript.TestScript) {
 		if strings.Contains(name, ".") || !strings.Contains(value, "-") {
 			continue // no key of KMS
 		}
-		out, err := s.kms.ListKeyRotations(context.Background(), &kms.ListKeyRotationsInput{KeyId: &value, IncludeKeyMaterial: "ALL_KEY_MATERIAL"})
+		out, err := s.KMS.ListKeyRotations(s.Context(), &kms.ListKeyRotationsInput{KeyId: &value, IncludeKeyMaterial: "ALL_KEY_MATERIAL"})
 		if err != nil {
 			continue // a kind without materials
 		}

@@ -40,15 +40,15 @@ func BenchmarkRun(b *testing.B) {
 		}
 		b.Run("items="+size, func(b *testing.B) {
 			w := newWorld(b, emulator.Options{})
-			arn := w.key("alias/a")
+			arn := w.Key("alias/a")
 			w.stuff(arn, n)
-			w.rotate(arn)
+			w.Rotate(arn)
 			var items, seconds, rss float64
 			for i := range b.N {
 				cmd := w.command(b.Context(), "run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "max",
 					"--progress", "none", "--state", fmt.Sprint("state", i))
 				if i > 0 {
-					w.rotate(arn)
+					w.Rotate(arn)
 				}
 				began := time.Now()
 				wait := w.start(cmd)
@@ -117,25 +117,25 @@ func BenchmarkRunLocal(b *testing.B) {
 
 // lines writes n JSON lines whose keys the keyring has wrapped.
 func (w *world) lines(ring string, n int) {
-	w.t.Helper()
+	w.Helper()
 	data, err := os.ReadFile(filepath.Join(w.dir, ring))
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(data)))
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	wrap, err := aead.New(handle)
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	files, key := make(map[string][]byte), make([]byte, 32)
 	for i := range n {
 		_, _ = rand.Read(key)
 		blob, err := wrap.Encrypt(key, fmt.Append(nil, "tenant ", i))
 		if err != nil {
-			w.t.Fatal(err)
+			w.Fatal(err)
 		}
 		name := fmt.Sprintf("%04d.jsonl", i/50_000)
 		files[name] = fmt.Appendf(files[name], `{"id":"tenant %d","n":1.0e+2,"key":%q,"note":"a b c"}`+"\n", i, base64.StdEncoding.EncodeToString(blob))
@@ -179,20 +179,20 @@ func watchPeak(pid int) <-chan float64 {
 // stuff writes n objects with little ado: their bodies are empty, and every
 // tenth wrapped key is damaged.
 func (w *world) stuff(arn string, n int) {
-	w.t.Helper()
+	w.Helper()
 	bound := map[string]string{"aws:x-amz-cek-alg": "AES/GCM/NoPadding"}
-	client := w.emu.Client()
+	client := w.Emulator.Client()
 	for i := range n {
-		_, blob, _, err := w.emu.KMS().GenerateDataKey(arn, 32, bound)
+		_, blob, _, err := w.Emulator.KMS().GenerateDataKey(arn, 32, bound)
 		if err != nil {
-			w.t.Fatal(err)
+			w.Fatal(err)
 		}
 		if i%10 == 0 {
 			blob[len(blob)-1] ^= 1
 		}
-		req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPut, fmt.Sprintf("%s/%s/p/%08d", w.url, bucket, i), bytes.NewReader(nil))
+		req, err := http.NewRequestWithContext(w.Context(), http.MethodPut, fmt.Sprintf("%s/%s/p/%08d", w.URL, bucket, i), bytes.NewReader(nil))
 		if err != nil {
-			w.t.Fatal(err)
+			w.Fatal(err)
 		}
 		for name, value := range map[string]string{
 			"key-v2": base64.StdEncoding.EncodeToString(blob), "iv": "AAAAAAAAAAAAAAAA", "matdesc": `{"aws:x-amz-cek-alg":"AES/GCM/NoPadding"}`,
@@ -203,11 +203,11 @@ func (w *world) stuff(arn string, n int) {
 		req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0")
 		res, err := client.Do(req)
 		if err != nil {
-			w.t.Fatal(err)
+			w.Fatal(err)
 		}
 		_ = res.Body.Close()
 		if res.StatusCode != http.StatusOK {
-			w.t.Fatalf("PUT answered %s", res.Status)
+			w.Fatalf("PUT answered %s", res.Status)
 		}
 	}
 }

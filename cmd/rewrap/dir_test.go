@@ -10,22 +10,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-
 	"rewrap/bench/emulator"
 )
 
 // tree writes files below the world's folder.
 func (w *world) tree(files map[string][]byte) string {
-	w.t.Helper()
+	w.Helper()
 	root := filepath.Join(w.dir, "vault")
 	for name, content := range files {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			w.t.Fatal(err)
+			w.Fatal(err)
 		}
 		if err := os.WriteFile(path, content, 0o640); err != nil {
-			w.t.Fatal(err)
+			w.Fatal(err)
 		}
 	}
 	return root
@@ -50,24 +48,11 @@ func files(t *testing.T, root string) map[string]string {
 	return all
 }
 
-func (w *world) encrypt(key, secret string, context map[string]string) []byte {
-	w.t.Helper()
-	out, err := w.kms.Encrypt(w.t.Context(), &kms.EncryptInput{KeyId: &key, Plaintext: []byte(secret), EncryptionContext: context})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return out.CiphertextBlob
-}
-
 // opens wants a blob to open to the secret, under the material.
 func (w *world) opens(blob []byte, key, secret, material string, context map[string]string) {
-	w.t.Helper()
-	out, err := w.kms.Decrypt(w.t.Context(), &kms.DecryptInput{KeyId: &key, CiphertextBlob: blob, EncryptionContext: context})
-	switch {
-	case err != nil:
-		w.t.Errorf("%s: %v", secret, err)
-	case string(out.Plaintext) != secret || *out.KeyMaterialId != material:
-		w.t.Errorf("%s: opens to %q under %s", secret, out.Plaintext, *out.KeyMaterialId)
+	w.Helper()
+	if got, under := w.Open(key, blob, context); got != secret || under != material {
+		w.Errorf("%s: opens to %q under %s, want it under %s", secret, got, under, material)
 	}
 }
 
@@ -78,19 +63,19 @@ func TestDirectoryRaw(t *testing.T) {
 	const n = 200
 	// Slow enough for the checkpoint to move on between the kills.
 	w := newWorld(t, emulator.Options{KMSLatency: 5 * time.Millisecond})
-	arn := w.key("alias/a")
+	arn := w.Key("alias/a")
 	in := make(map[string][]byte)
 	name := func(i int) string { return fmt.Sprintf("d%d/key %d\n.bin", i%7, i) }
 	bound := func(i int) map[string]string { return map[string]string{"file": name(i), "app": "test"} }
 	for i := range n {
-		in[name(i)] = w.encrypt("alias/a", fmt.Sprint("secret ", i), bound(i))
+		in[name(i)] = w.Seal("alias/a", fmt.Sprint("secret ", i), bound(i))
 		if i%2 == 1 {
 			in[name(i)] = []byte(base64.StdEncoding.EncodeToString(in[name(i)]) + "\n")
 		}
 	}
 	in["notes.txt"] = []byte("no key at all, but longer than nothing!")
 	root := w.tree(in)
-	material := w.rotate(arn)
+	material := w.Rotate(arn)
 	args := []string{"run", "vault", "--format", "raw", "--from", "alias/a", "--context", "file={name}", "--context", "app=test",
 		"--exclude", "*.txt", "--yes", "--json", "--kms-rps", "max", "--workers", "1", "--base64", "std"}
 	kills := 0
@@ -133,9 +118,9 @@ func TestDirectoryRaw(t *testing.T) {
 func TestDirectoryJSON(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
-	arn := w.key("alias/a")
+	arn := w.Key("alias/a")
 	blob := func(secret string) string {
-		return base64.StdEncoding.EncodeToString(w.encrypt("alias/a", secret, map[string]string{"tenant": secret}))
+		return base64.StdEncoding.EncodeToString(w.Seal("alias/a", secret, map[string]string{"tenant": secret}))
 	}
 	document := func(b func(string) string) string {
 		return "{ \"n\": 1.0e+2, \"tenants\": {\"x\": {\"id\":\"x\",\t\"key\":\"" + b("x") + "\"}, \"y\": {\"key\": \"" + b("y") + "\", \"id\": \"y\"}},\r\n \"n\":2 }"
@@ -157,7 +142,7 @@ func TestDirectoryJSON(t *testing.T) {
 		return s
 	}
 	root := w.tree(map[string][]byte{"one.json": []byte(document(old)), "many.jsonl": []byte(lines(old))})
-	material := w.rotate(arn)
+	material := w.Rotate(arn)
 	s := w.run("run", "vault", "--json-field", "/tenants/*/key", "--context", "tenant={field:id}", "--from", "alias/a", "--yes", "--json", "--kms-rps", "max").
 		want(t, exitOK, "").summary(t)
 	if s.Items.Rewrapped != 2 || s.Keys.Rewrapped != 302 {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,13 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-
 	"rewrap/bench/emulator"
-	"rewrap/bench/seed"
+	"rewrap/bench/emulator/emulatortest"
 )
 
 // TestMain lets the test binary be rewrap itself, so that tests run the real
@@ -35,37 +29,25 @@ func TestMain(m *testing.M) {
 
 // world is S3 and KMS on a loopback port, and a folder to run rewrap in.
 type world struct {
-	t   testing.TB
-	emu *emulator.Emulator
-	url string
+	*emulatortest.World
 	dir string
-	s3  *s3.Client
-	kms *kms.Client
+	t   testing.TB
 }
 
-const bucket = "bucket"
+const bucket = emulatortest.Bucket
 
+// newWorld starts a world whose clock runs, since rewrap waits for objects that
+// were just written.
 func newWorld(t testing.TB, o emulator.Options) *world {
 	t.Helper()
-	emu := emulator.New(o)
-	srv, err := emu.Listen(t.Context(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := worldAt(t, srv.URL())
-	w.emu = emu
-	return w
+	o.Now = time.Now
+	return &world{emulatortest.New(t, o), t.TempDir(), t}
 }
 
 // worldAt is the same behind somebody else's endpoint.
 func worldAt(t testing.TB, url string) *world {
 	t.Helper()
-	w := &world{t: t, url: url, dir: t.TempDir()}
-	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &w.url, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
-	w.s3 = s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true })
-	w.kms = kms.NewFromConfig(cfg)
-	must(t)(w.s3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)}))
-	return w
+	return &world{emulatortest.At(t, url), t.TempDir(), t}
 }
 
 func must(t testing.TB) func(_ any, err error) {
@@ -78,71 +60,22 @@ func must(t testing.TB) func(_ any, err error) {
 	}
 }
 
-// key makes a key with an alias, and returns its ARN.
-func (w *world) key(alias string) string {
-	w.t.Helper()
-	out, err := w.kms.CreateKey(w.t.Context(), &kms.CreateKeyInput{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	must(w.t)(w.kms.CreateAlias(w.t.Context(), &kms.CreateAliasInput{AliasName: &alias, TargetKeyId: out.KeyMetadata.KeyId}))
-	return aws.ToString(out.KeyMetadata.Arn)
-}
-
-func (w *world) arn(alias string) string {
-	w.t.Helper()
-	out, err := w.kms.DescribeKey(w.t.Context(), &kms.DescribeKeyInput{KeyId: &alias})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return aws.ToString(out.KeyMetadata.Arn)
-}
-
-func (w *world) rotate(arn string) (material string) {
-	w.t.Helper()
-	must(w.t)(w.kms.RotateKeyOnDemand(w.t.Context(), &kms.RotateKeyOnDemandInput{KeyId: &arn}))
-	out, err := w.kms.DescribeKey(w.t.Context(), &kms.DescribeKeyInput{KeyId: &arn})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return aws.ToString(out.KeyMetadata.CurrentKeyMaterialId)
-}
-
-func name(i int) string    { return fmt.Sprintf("p/%05d", i) }
-func payload(i int) []byte { return fmt.Appendf(nil, "payload %d", i) }
-
-func (w *world) bucket(key string) seed.Bucket {
-	return seed.Bucket{S3: w.s3, KMS: w.kms, Name: bucket, Key: key, Context: map[string]string{"tenant": "test"}}
-}
-
-func (w *world) fill(key string, n int) {
-	w.t.Helper()
-	if err := w.bucket(key).Fill(w.t.Context(), n, name, payload); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// check opens every object, and wants every data key under the material.
-func (w *world) check(key string, n int, material string) {
-	w.t.Helper()
-	census, err := w.bucket(key).Check(w.t.Context(), n, name, payload)
-	if err != nil {
-		w.t.Error(err)
-	}
-	if census[material] != n {
-		w.t.Errorf("%d of %d data keys are under the material: %v", census[material], n, census)
-	}
+// The names by which base64_test.go knows Key, Rotate and Seal.
+func (w *world) key(alias string) string             { return w.Key(alias) }
+func (w *world) rotate(arn string) (material string) { return w.Rotate(arn) }
+func (w *world) encrypt(key, secret string, context map[string]string) []byte {
+	return w.Seal(key, secret, context)
 }
 
 // command is rewrap in a process of its own.
 func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
 	self, err := os.Executable()
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Dir = w.dir
-	cmd.Env = append(withoutAWS(os.Environ()), "REWRAP_TEST_MAIN=1", "AWS_ENDPOINT_URL="+w.url, "AWS_REGION=us-east-1",
+	cmd.Env = append(withoutAWS(os.Environ()), "REWRAP_TEST_MAIN=1", "AWS_ENDPOINT_URL="+w.URL, "AWS_REGION=us-east-1",
 		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_CONFIG_FILE="+filepath.Join(w.dir, "none"), "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(w.dir, "none"))
 	return cmd
@@ -155,8 +88,8 @@ type ended struct {
 }
 
 func (w *world) run(args ...string) ended {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Minute)
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), 5*time.Minute)
 	defer cancel()
 	return w.wait(w.command(ctx, args...))
 }
@@ -165,25 +98,25 @@ func (w *world) wait(cmd *exec.Cmd) ended { return w.start(cmd)() }
 
 // start starts a command; the function that it returns waits for its end.
 func (w *world) start(cmd *exec.Cmd) (wait func() ended) {
-	w.t.Helper()
+	w.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Start(); err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	return func() ended { return w.ended(cmd, &out, &errs) }
 }
 
 func (w *world) ended(cmd *exec.Cmd, out, errs *bytes.Buffer) ended {
-	w.t.Helper()
+	w.Helper()
 	err := cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	e := ended{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
 	if strings.Contains(e.errors, "goroutine ") || strings.Contains(e.errors, "panic:") {
-		w.t.Errorf("rewrap %v printed a stack trace:\n%s", cmd.Args[1:], e.errors)
+		w.Errorf("rewrap %v printed a stack trace:\n%s", cmd.Args[1:], e.errors)
 	}
 	return e
 }
@@ -220,19 +153,19 @@ type running struct {
 }
 
 func (w *world) begin(args ...string) *running {
-	w.t.Helper()
-	cmd := w.command(w.t.Context(), args...)
+	w.Helper()
+	cmd := w.command(w.Context(), args...)
 	return &running{w, cmd, w.start(cmd)}
 }
 
 // until returns when the emulator has answered n more requests of the
 // operation; the command is expected to go on that long.
 func (r *running) until(op string, n int64) {
-	r.w.t.Helper()
-	for from, deadline := r.w.emu.Counters()[op], time.Now().Add(2*time.Minute); r.w.emu.Counters()[op] < from+n; time.Sleep(time.Millisecond) {
+	r.w.Helper()
+	for from, deadline := r.w.Emulator.Counters()[op], time.Now().Add(2*time.Minute); r.w.Emulator.Counters()[op] < from+n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			_ = r.cmd.Process.Kill()
-			r.w.t.Fatalf("%d more of %s have not come: %+v", n, op, r.wait())
+			r.w.Fatalf("%d more of %s have not come: %+v", n, op, r.wait())
 		}
 	}
 }
@@ -240,13 +173,13 @@ func (r *running) until(op string, n int64) {
 // killAfter runs the command and kills it with SIGKILL when the emulator has
 // answered n more requests of the operation. false: it ended before.
 func (w *world) killAfter(op string, n int64, args ...string) (ended, bool) {
-	w.t.Helper()
-	cmd := w.command(w.t.Context(), args...)
+	w.Helper()
+	cmd := w.command(w.Context(), args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	from := w.emu.Counters()[op]
+	from := w.Emulator.Counters()[op]
 	if err := cmd.Start(); err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = cmd.Wait() }()
@@ -257,7 +190,7 @@ func (w *world) killAfter(op string, n int64, args ...string) (ended, bool) {
 		case <-done:
 			return ended{cmd.ProcessState.ExitCode(), out.String(), errs.String()}, false
 		case <-tick.C:
-			if w.emu.Counters()[op]-from < n {
+			if w.Emulator.Counters()[op]-from < n {
 				continue
 			}
 			_ = cmd.Process.Signal(syscall.SIGKILL)

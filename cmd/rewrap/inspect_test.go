@@ -34,7 +34,7 @@ func TestInspectInterrupted(t *testing.T) {
 // TestFormats: what is said of the formats is what the program takes.
 func TestFormats(t *testing.T) {
 	t.Parallel()
-	w := &world{t: t, dir: t.TempDir(), url: "http://127.0.0.1:1"}
+	w := newWorld(t, emulator.Options{})
 	w.tree(nil)
 	if err := os.Mkdir(filepath.Join(w.dir, "vault"), 0o755); err != nil {
 		t.Fatal(err)
@@ -54,5 +54,4 @@ func TestFormats(t *testing.T) {
 	}
 	// The refusal of an unknown format names all that there are.
 	w.run("run", "s3://bucket/", "--format", "none", "--yes").want(t, exitUsage, "it is "+strings.Join(names, ", ")+" or auto")
-	w.run("formats", "more").want(t, exitUsage, "")
 }

@@ -16,11 +16,12 @@ import (
 func TestKeyringFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
-	w.key("alias/keyrings")
+	w.Key("alias/keyrings")
 	const file = "keys.json"
 	args := []string{file, "--kms", "alias/keyrings", "--context", "app=vault"}
 	w.run(append([]string{"keyring", "create"}, args...)...).want(t, exitOK, "")
-	here := kmsWrapping(w.kms, "alias/keyrings", "", map[string]string{"app": "vault"})
+	w.Through(w.Emulator.Backdoor(), w.URL)
+	here := kmsWrapping(w.KMS, "alias/keyrings", "", map[string]string{"app": "vault"})
 	n, err := 1, error(nil)
 	for ; n <= 80 && err == nil; n++ {
 		_, err = keyring.Rotate(t.Context(), filepath.Join(w.dir, file), "", here)
@@ -36,7 +37,7 @@ func TestKeyringFull(t *testing.T) {
 func TestKeyringInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{KMSLatency: 2 * time.Second})
-	w.key("alias/keyrings")
+	w.Key("alias/keyrings")
 	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP} {
 		r := w.begin("keyring", "create", "ring.json", "--kms", "alias/keyrings")
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {

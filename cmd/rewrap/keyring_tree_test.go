@@ -28,13 +28,13 @@ type ring struct {
 }
 
 func (w *world) ring(file string, templates ...string) ring {
-	w.t.Helper()
+	w.Helper()
 	for i, template := range templates {
 		verb := "create"
 		if i > 0 {
 			verb = "rotate"
 		}
-		w.run("keyring", verb, file, "--template", template).want(w.t, exitOK, "")
+		w.run("keyring", verb, file, "--template", template).want(w.TB, exitOK, "")
 	}
 	return ring{w, file}
 }
@@ -42,44 +42,44 @@ func (w *world) ring(file string, templates ...string) ring {
 func (r ring) path() string { return filepath.Join(r.w.dir, r.file) }
 
 func (r ring) read() *tinkpb.Keyset {
-	r.w.t.Helper()
+	r.w.Helper()
 	text, err := os.ReadFile(r.path())
 	if err != nil {
-		r.w.t.Fatal(err)
+		r.w.Fatal(err)
 	}
 	ks := new(tinkpb.Keyset)
 	if err := protojson.Unmarshal(text, ks); err != nil {
-		r.w.t.Fatal(err)
+		r.w.Fatal(err)
 	}
 	return ks
 }
 
 // aead is tink-go's with key i alone.
 func (r ring) aead(i int) tink.AEAD {
-	r.w.t.Helper()
+	r.w.Helper()
 	k := proto.CloneOf(r.read().Key[i])
 	k.Status = tinkpb.KeyStatusType_ENABLED
 	one, err := proto.Marshal(&tinkpb.Keyset{PrimaryKeyId: k.KeyId, Key: []*tinkpb.Keyset_Key{k}})
 	if err != nil {
-		r.w.t.Fatal(err)
+		r.w.Fatal(err)
 	}
 	h, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(one)))
 	if err != nil {
-		r.w.t.Fatal(err)
+		r.w.Fatal(err)
 	}
 	a, err := aead.New(h)
 	if err != nil {
-		r.w.t.Fatal(err)
+		r.w.Fatal(err)
 	}
 	return a
 }
 
 // wrap is what tink-go writes with key i.
 func (r ring) wrap(i int, secret, ad string) []byte {
-	r.w.t.Helper()
+	r.w.Helper()
 	blob, err := r.aead(i).Encrypt([]byte(secret), []byte(ad))
 	if err != nil {
-		r.w.t.Fatal(err)
+		r.w.Fatal(err)
 	}
 	return blob
 }
@@ -111,7 +111,7 @@ func TestKeyringPlan(t *testing.T) {
 		root := w.tree(tree)
 		w.run("keyring", "disable", "ring.json", strconv.FormatUint(uint64(r.read().Key[0].KeyId), 10)).want(t, exitOK, "")
 		before := files(t, root)
-		w.emu.ResetCounters()
+		w.Emulator.ResetCounters()
 		args := []string{"vault", "--format", "raw", "--keyring", "ring.json", "--associated-data", "ad", "--json"}
 		p := w.run(append([]string{"plan"}, args...)...).want(t, exitOK, "").plan(t)
 		if !maps.Equal(before, files(t, root)) {
@@ -139,7 +139,7 @@ func TestKeyringPlan(t *testing.T) {
 		if keys != 0 {
 			t.Errorf("%s: the plan and the census differ by %d keys: %+v, %v", name, keys, p.Keys, s.Census)
 		}
-		if n := w.emu.Counters(); p.KMS.Requests+s.KMS.Requests+n["kms:Decrypt"]+n["kms:ReEncrypt"] != 0 {
+		if n := w.Emulator.Counters(); p.KMS.Requests+s.KMS.Requests+n["kms:Decrypt"]+n["kms:ReEncrypt"] != 0 {
 			t.Errorf("%s: KMS was called: %v", name, n)
 		}
 		t.Log(name, did)

@@ -78,8 +78,8 @@ func nothing(*os.Process) {}
 func TestKeysRotateAsks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
-	arn := w.key("alias/a")
-	old := w.material(arn)
+	arn := w.Key("alias/a")
+	old := w.Material(arn)
 	for _, answer := range []string{"n\n", "\n", "yesterday\n", "\x04"} {
 		e := w.asked(t, nothing, answer, "keys", "rotate", "alias/a", "--wait").want(t, exitFailed, "rewrap: not confirmed; nothing was changed\n")
 		if answer == "\x04" {
@@ -87,17 +87,17 @@ func TestKeysRotateAsks(t *testing.T) {
 		}
 	}
 	w.asked(t, func(p *os.Process) { _ = p.Signal(syscall.SIGINT) }, "", "keys", "rotate", "alias/a").want(t, exitStopped, "interrupted by SIGINT")
-	if now := w.material(arn); now != old {
+	if now := w.Material(arn); now != old {
 		t.Fatal("it was rotated without a yes")
 	}
 	e := w.asked(t, nothing, "y\n", "keys", "rotate", "alias/a", "--wait").want(t, exitOK, "the current key material is "+old)
-	now := w.material(arn)
+	now := w.Material(arn)
 	e.shows(t, "the current key material is "+now+" (it was "+old+"), 1 of 25")
 
 	// Somebody else rotates it while the question stands.
-	e = w.asked(t, func(*os.Process) { w.rotate(arn) }, "y\n", "keys", "rotate", "alias/a", "--wait").want(t, exitFailed, arn+" was rotated meanwhile: 2 of 25 used")
+	e = w.asked(t, func(*os.Process) { w.Rotate(arn) }, "y\n", "keys", "rotate", "alias/a", "--wait").want(t, exitFailed, arn+" was rotated meanwhile: 2 of 25 used")
 	e.want(t, exitFailed, "look again with rewrap keys "+arn)
-	if n := w.emu.Counters()["kms:RotateKeyOnDemand"]; n != 2 || e.out != "" {
+	if n := w.Emulator.Counters()["kms:RotateKeyOnDemand"]; n != 2 || e.out != "" {
 		t.Errorf("%d rotations were asked for\n%s", n, e.out)
 	}
 }
@@ -106,9 +106,9 @@ func TestKeysRotateAsks(t *testing.T) {
 func TestKeysRotateAsksTwice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{RotationDelay: time.Hour})
-	arn := w.key("alias/a")
-	w.asked(t, func(*os.Process) { w.rotate(arn) }, "y\n", "keys", "rotate", "alias/a").want(t, exitFailed, "was rotated meanwhile: 1 of 25 used")
-	if n := w.emu.Counters()["kms:RotateKeyOnDemand"]; n != 1 {
+	arn := w.Key("alias/a")
+	w.asked(t, func(*os.Process) { w.Rotate(arn) }, "y\n", "keys", "rotate", "alias/a").want(t, exitFailed, "was rotated meanwhile: 1 of 25 used")
+	if n := w.Emulator.Counters()["kms:RotateKeyOnDemand"]; n != 1 {
 		t.Errorf("%d rotations were asked for", n)
 	}
 }
@@ -116,17 +116,17 @@ func TestKeysRotateAsksTwice(t *testing.T) {
 func TestKeysMoveAliasAsks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
-	a, b, c := w.key("alias/app"), w.key("alias/b"), w.key("alias/c")
+	a, b, c := w.Key("alias/app"), w.Key("alias/b"), w.Key("alias/c")
 	point := func(alias, arn string) func(*os.Process) {
 		return func(*os.Process) {
-			must(t)(w.kms.UpdateAlias(t.Context(), &kms.UpdateAliasInput{AliasName: &alias, TargetKeyId: &arn}))
+			must(t)(w.KMS.UpdateAlias(t.Context(), &kms.UpdateAliasInput{AliasName: &alias, TargetKeyId: &arn}))
 		}
 	}
 	move := []string{"keys", "move-alias", "alias/app", "--to", "alias/b"}
 	w.asked(t, nothing, "n\n", move...).want(t, exitFailed, "not confirmed")
 	w.asked(t, point("alias/app", c), "y\n", move...).want(t, exitFailed, "from "+a+" to "+b+", and meanwhile that would be from "+c+" to "+b)
 	w.asked(t, point("alias/b", a), "y\n", move...).want(t, exitFailed, "from "+c+" to "+b+", and meanwhile that would be from "+c+" to "+a)
-	if n := w.emu.Counters()["kms:UpdateAlias"]; n != 2 {
+	if n := w.Emulator.Counters()["kms:UpdateAlias"]; n != 2 {
 		t.Errorf("UpdateAlias was sent %d times", n)
 	}
 	w.asked(t, nothing, "YES\n", move...).want(t, exitOK, "alias/app names "+c+" and shall name "+a).shows(t, "alias/app: names "+a+" (it was "+c+")")
@@ -144,7 +144,7 @@ func TestKeysToldOfChanges(t *testing.T) {
 	defer shut.Close()
 	for _, out := range []*os.File{full, shut} {
 		w := newWorld(t, emulator.Options{})
-		a, b := w.key("alias/app"), w.key("alias/b")
+		a, b := w.Key("alias/app"), w.Key("alias/b")
 		for _, c := range []struct {
 			says string
 			args []string

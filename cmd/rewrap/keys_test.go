@@ -136,7 +136,7 @@ func TestKeysSaysHowFar(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
 	for range 8 {
-		must(t)(w.kms.CreateKey(t.Context(), &kms.CreateKeyInput{}))
+		must(t)(w.KMS.CreateKey(t.Context(), &kms.CreateKeyInput{}))
 	}
 	e := w.run("keys", "--json", "--kms-rps", "5").want(t, exitOK, " of 8 keys looked at")
 	if len(e.keys(t).Keys) != 8 || strings.Contains(e.errors, "8 of 8") {
@@ -178,13 +178,13 @@ func TestKeysPagesAndPace(t *testing.T) {
 		next.ServeHTTP(rw, r)
 	}})
 	for range n {
-		must(t)(w.kms.CreateKey(t.Context(), &kms.CreateKeyInput{}))
+		must(t)(w.KMS.CreateKey(t.Context(), &kms.CreateKeyInput{}))
 	}
 	r := w.run("keys", "--json", "--kms-rps", "max").want(t, exitOK, "").keys(t)
 	if len(r.Keys) != n || r.Read != n || len(r.WithoutRotation) != n {
 		t.Errorf("%d keys, %d read, %d without rotation, want %d of each", len(r.Keys), r.Read, len(r.WithoutRotation), n)
 	}
-	if c := w.emu.Counters(); c["kms:ListKeys"] != 3 || c["kms:DescribeKey"] != n || c["kms:ListAliases"] != 1 {
+	if c := w.Emulator.Counters(); c["kms:ListKeys"] != 3 || c["kms:DescribeKey"] != n || c["kms:ListAliases"] != 1 {
 		t.Errorf("%v, want 3 pages, %d descriptions and 1 list of aliases", c, n)
 	}
 }
@@ -193,14 +193,14 @@ func TestKeysPagesAndPace(t *testing.T) {
 func TestKeysRotateWaitInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{RotationDelay: time.Hour})
-	arn := w.key("alias/a")
+	arn := w.Key("alias/a")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := w.command(ctx, "keys", "rotate", arn, "--wait", "--yes")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
-	from := w.emu.Counters()["kms:DescribeKey"]
+	from := w.Emulator.Counters()["kms:DescribeKey"]
 	go func() {
-		for w.emu.Counters()["kms:DescribeKey"] < from+2 && ctx.Err() == nil {
+		for w.Emulator.Counters()["kms:DescribeKey"] < from+2 && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 		cancel()
@@ -235,7 +235,7 @@ func TestKeysRotateInterrupted(t *testing.T) {
 			<-r.Context().Done()
 			panic(http.ErrAbortHandler)
 		}})
-		arn := w.key("alias/a")
+		arn := w.Key("alias/a")
 		cmd := w.command(ctx, "keys", "rotate", arn, "--yes")
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 		var out, errs strings.Builder
@@ -282,7 +282,7 @@ func TestKeysChangeInterrupted(t *testing.T) {
 				<-r.Context().Done()
 				panic(http.ErrAbortHandler)
 			}})
-			arns := strings.NewReplacer("KEY_A", w.key("alias/a"), "KEY_B", w.key("alias/b"))
+			arns := strings.NewReplacer("KEY_A", w.Key("alias/a"), "KEY_B", w.Key("alias/b"))
 			cmd := w.command(ctx, append([]string{"keys"}, c.args...)...)
 			cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 			w.wait(cmd).want(t, exitStopped, "rewrap: "+arns.Replace(c.says)+"\n")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"rewrap/bench/emulator/emulatortest"
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
 	"rewrap/sources"
@@ -20,7 +21,7 @@ func TestLeftSays(t *testing.T) {
 		l := make(left)
 		for i := range reasons {
 			for range 1 + max(2-i, 0) {
-				l.observe(engine.Event{Ref: sources.Ref{ID: name(i)}, Outcome: account.Failed, Reason: fmt.Sprint(i), Err: errors.New("broken")})
+				l.observe(engine.Event{Ref: sources.Ref{ID: emulatortest.Name(i)}, Outcome: account.Failed, Reason: fmt.Sprint(i), Err: errors.New("broken")})
 			}
 		}
 		var said []string

@@ -45,14 +45,14 @@ func TestMoto(t *testing.T) {
 
 	const n = 30
 	w := worldAt(t, "http://"+addr)
-	_, b := w.key("alias/a"), w.key("alias/b")
-	w.fill("alias/a", n)
+	_, b := w.Key("alias/a"), w.Key("alias/b")
+	w.Fill("alias/a", n)
 	w.run("run", src, "--from", "alias/a", "--to", "alias/b", "--yes", "--max-items", "7").want(t, exitStopped, "")
 	e := w.run("run", src, "--from", "alias/a", "--to", "alias/b", "--yes", "--json").want(t, exitOK, "")
 	if s := e.summary(t); s.Items.Rewrapped != n || s.Items.Seen != n || s.Unconditional != n {
 		t.Errorf("%+v, %d unconditional, want all %d rewrapped without a condition", s.Items, s.Unconditional, n)
 	}
-	w.check("alias/b", n, "")
+	w.Check("alias/b", n, "")
 	w.noCanary()
 	w.run("verify", src, "--from", "alias/a", "--to", "alias/b").want(t, exitOK, "")
 

@@ -8,11 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"rewrap/bench/emulator"
+	"rewrap/bench/emulator/emulatortest"
 	s3source "rewrap/sources/s3"
 )
 
@@ -23,18 +26,18 @@ func TestPlanAgrees(t *testing.T) {
 	t.Parallel()
 	const n = 24
 	lock := func(w *world) {
-		must(w.t)(w.s3.CreateBucket(w.t.Context(), &s3.CreateBucketInput{Bucket: aws.String("special"), ObjectLockEnabledForBucket: aws.Bool(true)}))
+		must(w.TB)(w.S3.CreateBucket(w.Context(), &s3.CreateBucketInput{Bucket: aws.String("special"), ObjectLockEnabledForBucket: aws.Bool(true)}))
 	}
 	lists := func(w *world) {
-		must(w.t)(w.s3.CreateBucket(w.t.Context(), &s3.CreateBucketInput{Bucket: aws.String("special"), ObjectOwnership: types.ObjectOwnershipObjectWriter}))
+		must(w.TB)(w.S3.CreateBucket(w.Context(), &s3.CreateBucketInput{Bucket: aws.String("special"), ObjectOwnership: types.ObjectOwnershipObjectWriter}))
 	}
 	// raw is an item that is one blob.
 	raw := func(w *world, key string, i int) *s3.PutObjectInput {
-		return &s3.PutObjectInput{Body: bytes.NewReader(w.encrypt(key, fmt.Sprint(i), nil))}
+		return &s3.PutObjectInput{Body: bytes.NewReader(w.Seal(key, fmt.Sprint(i), nil))}
 	}
 	// held is one that the metadata of an object holds.
 	held := func(w *world, key string, i int) *s3.PutObjectInput {
-		blob := w.encrypt(key, fmt.Sprint(i), map[string]string{"aws:x-amz-cek-alg": "AES/GCM/NoPadding"})
+		blob := w.Seal(key, fmt.Sprint(i), map[string]string{"aws:x-amz-cek-alg": "AES/GCM/NoPadding"})
 		return &s3.PutObjectInput{Body: strings.NewReader("hello"), Metadata: map[string]string{
 			"x-amz-key-v2": base64.StdEncoding.EncodeToString(blob), "x-amz-iv": "MTExMTExMTExMTEx", "x-amz-matdesc": `{"aws:x-amz-cek-alg":"AES/GCM/NoPadding"}`,
 			"x-amz-wrap-alg": "kms+context", "x-amz-cek-alg": "AES/GCM/NoPadding", "x-amz-tag-len": "128",
@@ -74,7 +77,7 @@ func TestPlanAgrees(t *testing.T) {
 		}},
 		{name: "unconditional", args: []string{"--format", "raw"}, item: func(w *world, i int) *s3.PutObjectInput { return raw(w, "alias/a", i) }, ways: map[string]int64{s3source.WayPutRead: n}},
 		{name: "large bodies", args: []string{"--json-field", "/k", "--base64", "std"}, ways: map[string]int64{s3source.WayPutRead: n}, item: func(w *world, i int) *s3.PutObjectInput {
-			blob := base64.StdEncoding.EncodeToString(w.encrypt("alias/a", fmt.Sprint(i), nil))
+			blob := base64.StdEncoding.EncodeToString(w.Seal("alias/a", fmt.Sprint(i), nil))
 			return &s3.PutObjectInput{Body: strings.NewReader(fmt.Sprintf(`{"k":%q,"text":%q}`, blob, strings.Repeat("x", i%2*100_000)))}
 		}},
 		{name: "tags and SSE-KMS", args: []string{"--format", "raw"}, ways: map[string]int64{s3source.WayPutRead: n}, item: func(w *world, i int) *s3.PutObjectInput {
@@ -93,7 +96,7 @@ func TestPlanAgrees(t *testing.T) {
 			case 0:
 				return raw(w, "alias/b", i)
 			case 1:
-				blob := w.encrypt("alias/b", fmt.Sprint(i), nil)
+				blob := w.Seal("alias/b", fmt.Sprint(i), nil)
 				blob[len(blob)-1] ^= 1
 				return &s3.PutObjectInput{Body: bytes.NewReader(blob)}
 			case 2:
@@ -104,13 +107,13 @@ func TestPlanAgrees(t *testing.T) {
 		{name: "to, one material", args: []string{"--format", "raw", "--to", "alias/b"}, item: func(w *world, i int) *s3.PutObjectInput { return raw(w, "alias/a", i) }, ways: map[string]int64{s3source.WayPutRead: n}},
 		{name: "to, several materials", args: []string{"--to", "alias/b"}, ways: map[string]int64{s3source.WayCopy: n}, item: func(w *world, i int) *s3.PutObjectInput {
 			if i%6 == 5 {
-				w.rotate(w.arn("alias/a"))
+				w.Rotate(aws.ToString(w.Describe("alias/a").Arn))
 			}
 			return held(w, "alias/a", i)
 		}},
 		{name: "to, several keys", args: []string{"--format", "raw", "--from", "alias/b", "--from", "alias/c", "--to", "alias/d"}, ways: map[string]int64{s3source.WayPutRead: n}, item: func(w *world, i int) *s3.PutObjectInput {
 			if i == n/2 {
-				w.rotate(w.arn("alias/b"))
+				w.Rotate(aws.ToString(w.Describe("alias/b").Arn))
 			}
 			return raw(w, []string{"alias/a", "alias/b", "alias/c", "alias/d"}[i%4], i)
 		}},
@@ -119,7 +122,7 @@ func TestPlanAgrees(t *testing.T) {
 			case i%8 == 0:
 				return raw(w, "alias/b", i) // foreign
 			case i%8 == 1 && twin == nil:
-				twin = w.encrypt("alias/a", "same", nil)
+				twin = w.Seal("alias/a", "same", nil)
 				fallthrough
 			case i%8 == 1:
 				return &s3.PutObjectInput{Body: bytes.NewReader(twin)}
@@ -132,11 +135,10 @@ func TestPlanAgrees(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			o, age := aged()
-			w := newWorld(t, o)
+			w := newWorld(t, emulator.Options{})
 			var arns []string
 			for _, alias := range []string{"alias/a", "alias/b", "alias/c", "alias/d"} {
-				arns = append(arns, w.key(alias))
+				arns = append(arns, w.Key(alias))
 			}
 			in := bucket
 			if tc.bucket != nil {
@@ -145,13 +147,13 @@ func TestPlanAgrees(t *testing.T) {
 			}
 			for i := range n {
 				put := tc.item(w, i)
-				put.Bucket, put.Key = &in, aws.String(name(i))
-				must(t)(w.s3.PutObject(t.Context(), put))
+				put.Bucket, put.Key = &in, aws.String(emulatortest.Name(i))
+				must(t)(w.S3.PutObject(t.Context(), put))
 			}
 			for _, arn := range arns {
-				w.rotate(arn)
+				w.Rotate(arn)
 			}
-			age()
+			w.Clock.Pass(time.Hour)
 			source := func(prefix string) []string {
 				return append([]string{"s3://" + in + "/" + prefix, "--from", "alias/a", "--json"}, tc.args...)
 			}
@@ -162,14 +164,14 @@ func TestPlanAgrees(t *testing.T) {
 				return w.run(append([]string{"run", "--yes"}, source(prefix)...)...).summary(t)
 			}
 			nothing, begun := planned("none/"), ran("none/")
-			w.emu.ResetCounters()
+			w.Emulator.ResetCounters()
 			p := planned("p/")
-			if ops := changing(w.emu.Counters()); len(ops) > 0 {
+			if ops := changing(w.Emulator.Counters()); len(ops) > 0 {
 				t.Errorf("plan changed the bucket: %v", ops)
 			}
-			w.emu.ResetCounters()
+			w.Emulator.ResetCounters()
 			s := ran("p/")
-			if did := w.emu.Counters()["kms:ReEncrypt"]; did != p.KMS.By["ReEncrypt"]+int64(len(slices.DeleteFunc(source(""), func(arg string) bool { return arg != "--from" && arg != "--to" }))) { // each key is tried when a command begins
+			if did := w.Emulator.Counters()["kms:ReEncrypt"]; did != p.KMS.By["ReEncrypt"]+int64(len(slices.DeleteFunc(source(""), func(arg string) bool { return arg != "--from" && arg != "--to" }))) { // each key is tried when a command begins
 				t.Errorf("the run called ReEncrypt %d times: %+v", did, p.KMS)
 			}
 			outcomes := map[string]int64{"rewrapped": s.Items.Rewrapped, "current": s.Items.Current, "foreign": s.Items.Foreign, "skipped": s.Items.Skipped, "gone": s.Items.Gone, "failed": s.Items.Failed}
@@ -201,15 +203,14 @@ func TestPlanAgrees(t *testing.T) {
 func TestPlanOfPages(t *testing.T) {
 	t.Parallel()
 	const n = pageOfKeys + 101
-	o, age := aged()
-	w := newWorld(t, o)
+	w := newWorld(t, emulator.Options{})
 	for i, key := range []string{"alias/a", "alias/b", "alias/c"} {
-		w.key(key)
-		if err := w.bucket(key).Fill(t.Context(), n/3, func(k int) string { return name(3*k + i) }, payload); err != nil {
+		w.Key(key)
+		if err := w.Seed(key).Fill(t.Context(), n/3, func(k int) string { return emulatortest.Name(3*k + i) }, emulatortest.Payload); err != nil {
 			t.Fatal(err)
 		}
 	}
-	age()
+	w.Clock.Pass(time.Hour)
 	for _, progress := range []string{"log", "none"} { // a run lists once more for its progress
 		source := func(prefix string) []string {
 			return []string{"s3://" + bucket + "/" + prefix, "--from", "alias/a", "--from", "alias/b", "--from", "alias/c", "--json", "--progress", progress}

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/bench/emulator"
+	"rewrap/bench/emulator/emulatortest"
 	"rewrap/engine"
 	"rewrap/engine/envelope/b64"
 	"rewrap/engine/envelope/binding"
@@ -29,14 +29,6 @@ import (
 	"rewrap/sources"
 	s3source "rewrap/sources/s3"
 )
-
-// aged is an emulator whose clock can be moved on, since a source waits for
-// items that were just written.
-func aged() (o emulator.Options, age func()) {
-	var ahead atomic.Int64
-	o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	return o, func() { ahead.Add(int64(time.Hour)) }
-}
 
 func (e ended) plan(t testing.TB) plan {
 	t.Helper()
@@ -68,30 +60,29 @@ func (p plan) holds(t testing.TB, did map[string]int64) {
 func TestPlanBodies(t *testing.T) {
 	t.Parallel()
 	const n = 20
-	o, age := aged()
-	w := newWorld(t, o)
-	arn := w.key("alias/a")
+	w := newWorld(t, emulator.Options{})
+	arn := w.Key("alias/a")
 	for i := range n {
-		blob := w.encrypt("alias/a", "same", nil)
-		must(t)(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(name(i)), Body: bytes.NewReader(blob)}))
+		blob := w.Seal("alias/a", "same", nil)
+		must(t)(w.S3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(emulatortest.Name(i)), Body: bytes.NewReader(blob)}))
 	}
 	for name, body := range map[string][]byte{"p/empty": nil, "p/large": make([]byte, 1<<20)} { // foreign, each in its way
-		must(t)(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(name), Body: bytes.NewReader(body)}))
+		must(t)(w.S3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(name), Body: bytes.NewReader(body)}))
 	}
-	w.rotate(arn)
-	age()
+	w.Rotate(arn)
+	w.Clock.Pass(time.Hour)
 	args := []string{src, "--format", "raw", "--from", "alias/a", "--json"}
-	w.emu.ResetCounters()
+	w.Emulator.ResetCounters()
 	p := w.run(append([]string{"plan"}, args...)...).want(t, exitOK, "").plan(t)
-	if ops := changing(w.emu.Counters()); len(ops) > 0 {
+	if ops := changing(w.Emulator.Counters()); len(ops) > 0 {
 		t.Errorf("plan changed the bucket: %v", ops)
 	}
 	if p.Ways["HeadObject and PutObject"] != n || p.BytesOut == 0 || p.BytesIn < p.BytesOut || p.BytesIn > 100_000 || p.Outcomes["foreign"] != 2 {
 		t.Errorf("ways %v, %d bytes in and %d out, outcomes %v; want %d by HeadObject and PutObject, more in than out, 2 foreign", p.Ways, p.BytesIn, p.BytesOut, p.Outcomes, n)
 	}
-	w.emu.ResetCounters()
+	w.Emulator.ResetCounters()
 	s := w.run(append([]string{"run", "--yes"}, args...)...).want(t, exitOK, "").summary(t)
-	p.holds(t, w.emu.Counters())
+	p.holds(t, w.Emulator.Counters())
 	if d := s.Store.BytesOut - p.BytesOut; d < 0 || d > 1000 {
 		t.Errorf("forecast %d bytes out, sent %d", p.BytesOut, s.Store.BytesOut)
 	}
@@ -105,28 +96,27 @@ func TestPlanBodies(t *testing.T) {
 func TestPlanOfAWS(t *testing.T) {
 	t.Parallel()
 	const n, archived = 8, 2
-	o, age := aged()
-	w := newWorld(t, o)
-	arn := w.key("alias/a")
+	w := newWorld(t, emulator.Options{})
+	arn := w.Key("alias/a")
 	for i := range n + archived {
-		in := &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(name(i)), Body: bytes.NewReader(w.encrypt("alias/a", "same", nil))}
+		in := &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(emulatortest.Name(i)), Body: bytes.NewReader(w.Seal("alias/a", "same", nil))}
 		if i >= n {
 			in.StorageClass = types.StorageClassGlacier
 		}
-		must(t)(w.s3.PutObject(t.Context(), in))
+		must(t)(w.S3.PutObject(t.Context(), in))
 	}
-	w.rotate(arn)
-	age()
+	w.Rotate(arn)
+	w.Clock.Pass(time.Hour)
 	j := &job{from: []string{"alias/a"}, source: source{bucket: bucket, prefix: "p/"}, progress: "none", workers: 4}
 	se := &session{job: j, cloud: newCloud(j.workers, j.kms, j.store, t.Logf)}
 	var err error
-	if se.source, err = s3source.Open(t.Context(), s3source.Config{Client: w.s3, Bucket: bucket, Prefix: "p/"}); err != nil {
+	if se.source, err = s3source.Open(t.Context(), s3source.Config{Client: w.S3, Bucket: bucket, Prefix: "p/"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := se.source.Begin(t.Context(), sources.Look); err != nil {
 		t.Fatal(err)
 	}
-	client := func(string) kmskeys.API { return w.kms }
+	client := func(string) kmskeys.API { return w.KMS }
 	if se.kms, err = kmskeys.Open(t.Context(), kmskeys.Config{Client: client, From: j.from, Look: true, TargetFirst: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -138,13 +128,13 @@ func TestPlanOfAWS(t *testing.T) {
 	if err := all.draw(t.Context(), se.source, nil); err != nil {
 		t.Fatal(err)
 	}
-	w.emu.ResetCounters()
+	w.Emulator.ResetCounters()
 	r := newRehearsal(se, all.refs())
 	if _, err := engine.Run(t.Context(), engine.Job{Source: r, Mover: move.NewPayload(blobs, asker{se.kms, r}, 4), Until: engine.Planned, Observe: r.observe}); err != nil {
 		t.Fatal(err)
 	}
 	var did asked
-	for op, n := range w.emu.Counters() {
+	for op, n := range w.Emulator.Counters() {
 		if strings.HasPrefix(op, "s3:") {
 			did.store += n
 		}
@@ -153,10 +143,10 @@ func TestPlanOfAWS(t *testing.T) {
 	if p.WaysAssumed || !maps.Equal(p.Ways, map[string]int64{"HeadObject and PutObject": n}) || p.SkippedByReason["archived"] != archived || p.Outcomes["rewrapped"] != n {
 		t.Errorf("assumed %v, ways %v, outcomes %v, skipped %v; want %d by HeadObject and PutObject, known, and %d archived", p.WaysAssumed, p.Ways, p.Outcomes, p.SkippedByReason, n, archived)
 	}
-	if tags := w.emu.Counters()["s3:GetObjectTagging"]; tags != n || p.Store.By[opLooks] != 2*n {
-		t.Errorf("forecast %d looks; %v", p.Store.By[opLooks], w.emu.Counters())
+	if tags := w.Emulator.Counters()["s3:GetObjectTagging"]; tags != n || p.Store.By[opLooks] != 2*n {
+		t.Errorf("forecast %d looks; %v", p.Store.By[opLooks], w.Emulator.Counters())
 	}
-	ops := changing(w.emu.Counters())
+	ops := changing(w.Emulator.Counters())
 	delete(ops, "s3:Unknown") // ListObjectAnnotations, which the emulator has not
 	if len(ops) > 0 {
 		t.Errorf("plan changed the bucket: %v", ops)
@@ -168,35 +158,35 @@ func TestPlanOfAWS(t *testing.T) {
 func TestPlanDirectory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
-	arn := w.key("alias/a")
+	arn := w.Key("alias/a")
 	in := make(map[string][]byte)
 	b64 := base64.StdEncoding.EncodeToString
 	const n = 12
 	for i := range n {
-		in[fmt.Sprintf("%02d.json", i)] = fmt.Appendf(nil, `{"a":%q,"b":%q}`, b64(w.encrypt("alias/a", "x", nil)), b64(w.encrypt("alias/a", "y", nil)))
+		in[fmt.Sprintf("%02d.json", i)] = fmt.Appendf(nil, `{"a":%q,"b":%q}`, b64(w.Seal("alias/a", "x", nil)), b64(w.Seal("alias/a", "y", nil)))
 	}
 	root := w.tree(in)
 	if err := os.Link(filepath.Join(root, "00.json"), filepath.Join(root, "twin.json")); err != nil {
 		t.Fatal(err)
 	}
-	w.rotate(arn)
+	w.Rotate(arn)
 	before := files(t, root)
 	args := []string{"vault", "--json-field", "/*", "--from", "alias/a", "--json"}
-	w.emu.ResetCounters()
+	w.Emulator.ResetCounters()
 	p := w.run(append([]string{"plan", "--out", "plan.json"}, args...)...).want(t, exitOK, "").plan(t)
 	if !maps.Equal(before, files(t, root)) {
 		t.Error("plan changed the tree")
 	}
-	asked := w.emu.Counters()["kms:ReEncrypt"]
+	asked := w.Emulator.Counters()["kms:ReEncrypt"]
 	if p.Outcomes["rewrapped"] != n-1 || p.SkippedByReason["hard-link"] != 2 || p.Ways["exchange"]+p.Ways["rename"] != n-1 || p.Store.Requests != 0 ||
 		p.KMS.By["ReEncrypt"] != 2*n || asked > 2*n+2 {
 		t.Errorf("%d calls of ReEncrypt, forecast %d; outcomes %v, skipped %v, ways %v, %d requests to a store; want %d calls, %d rewrapped, 2 hard links, no store",
 			asked, p.KMS.By["ReEncrypt"], p.Outcomes, p.SkippedByReason, p.Ways, p.Store.Requests, 2*n, n-1)
 	}
 
-	w.emu.ResetCounters()
+	w.Emulator.ResetCounters()
 	w.run(append([]string{"run", "--yes"}, args...)...).want(t, exitRemaining, "")
-	if did := w.emu.Counters()["kms:ReEncrypt"]; did-p.KMS.By["ReEncrypt"] > 2 || did < p.KMS.By["ReEncrypt"] {
+	if did := w.Emulator.Counters()["kms:ReEncrypt"]; did-p.KMS.By["ReEncrypt"] > 2 || did < p.KMS.By["ReEncrypt"] {
 		t.Errorf("forecast %d calls of ReEncrypt, the run made %d", p.KMS.By["ReEncrypt"], did)
 	}
 }
@@ -205,8 +195,8 @@ func TestPlanDirectory(t *testing.T) {
 func TestPlanProgress(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
-	w.key("alias/a")
-	w.fill("alias/a", 40)
+	w.Key("alias/a")
+	w.Fill("alias/a", 40)
 	e := w.run("plan", src, "--from", "alias/a", "--sample", "30", "--json", "--progress", "json").want(t, exitOK, "")
 	last := standing{}
 	lines := strings.Split(strings.TrimSpace(e.errors), "\n")
@@ -226,8 +216,8 @@ func TestPlanInterrupted(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	}})
-	w.key("alias/a")
-	w.fill("alias/a", 3)
+	w.Key("alias/a")
+	w.Fill("alias/a", 3)
 	r := w.begin("plan", src, "--from", "alias/a")
 	r.until("s3:HeadObject", 1)
 	must(t)(nil, r.cmd.Process.Signal(os.Interrupt))
@@ -244,8 +234,8 @@ func TestPlanIsShown(t *testing.T) {
 		}
 		next.ServeHTTP(rw, r)
 	}})
-	w.key("alias/a")
-	w.fill("alias/a", 1)
+	w.Key("alias/a")
+	w.Fill("alias/a", 1)
 	if e := w.run("plan", src, "--from", "alias/a", "--out", late).want(t, exitFailed, "the plan cannot be written to --out"); !strings.Contains(e.out, "1 listed") {
 		t.Errorf("the plan is lost:\n%s", e.out)
 	}
@@ -274,8 +264,8 @@ func TestSampleIsUniform(t *testing.T) {
 	const n, k = 20_000, 2_000
 	s, again := sample{size: k}, sample{size: k}
 	for i := range n {
-		s.meet(sources.Ref{ID: name(i)}, true)
-		again.meet(sources.Ref{ID: name(n - 1 - i)}, true)
+		s.meet(sources.Ref{ID: emulatortest.Name(i)}, true)
+		again.meet(sources.Ref{ID: emulatortest.Name(n - 1 - i)}, true)
 	}
 	refs := s.refs()
 	if len(refs) != k || s.seen != n || !slices.Equal(refs, again.refs()) {

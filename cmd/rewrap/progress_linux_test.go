@@ -13,8 +13,8 @@ import (
 func TestBarOnATerminalOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
-	w.key("alias/a")
-	w.fill("alias/a", 3)
+	w.Key("alias/a")
+	w.Fill("alias/a", 3)
 	args := []string{"run", src, "--from", "alias/a", "--yes", "--progress"}
 	if e := w.run(append(args, "bar")...).want(t, exitOK, ""); strings.ContainsAny(e.errors, "\r[") {
 		t.Errorf("a bar where there is no terminal: %q", e.errors)

@@ -17,9 +17,9 @@ func TestSummaryThatNobodyGot(t *testing.T) {
 	defer full.Close()
 	const n = 5
 	w := newWorld(t, emulator.Options{})
-	arn := w.key("alias/app")
-	w.fill(arn, n)
-	w.rotate(arn)
+	arn := w.Key("alias/app")
+	w.Fill(arn, n)
+	w.Rotate(arn)
 	args := []string{"run", "s3://" + bucket, "--from", "alias/app", "--yes", "--json"}
 	cmd := w.command(t.Context(), args...)
 	var none, errs bytes.Buffer
@@ -38,10 +38,10 @@ func TestSummaryThatNobodyGot(t *testing.T) {
 func TestRunAsks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
-	arn := w.key("alias/a")
+	arn := w.Key("alias/a")
 	args := []string{"run", src, "--from", "alias/a", "--format", "raw", "--context", "file={name}", "--context", "a=b\nc", "--include", "*.key",
 		"--exclude", "old/*", "--verify", "open", "--state", "a\nb"}
 	e := w.asked(t, nothing, "n\n", args...).want(t, exitFailed, "rewrap: not confirmed; nothing was changed\n")
 	wants(t, e.errors, "\n  source    "+src+"\n", "\n  format    raw\n", "\n  context   file={name}\n", "\n  context   a=b\\nc\n", "\n  include   *.key\n",
-		"\n  exclude   old/*\n", "\n  endpoint  "+w.url+"\n", "\n  from      alias/a = "+arn+", ", "\n  verify    open\n", "\n  state     a\\nb (new)\n")
+		"\n  exclude   old/*\n", "\n  endpoint  "+w.URL+"\n", "\n  from      alias/a = "+arn+", ", "\n  verify    open\n", "\n  state     a\\nb (new)\n")
 }

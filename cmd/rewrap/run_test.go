@@ -17,26 +17,19 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rewrap/bench/emulator"
+	"rewrap/bench/emulator/emulatortest"
 )
 
 const src = "s3://" + bucket + "/p/"
-
-func (w *world) material(arn string) string {
-	out, err := w.kms.DescribeKey(w.t.Context(), &kms.DescribeKeyInput{KeyId: &arn})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return aws.ToString(out.KeyMetadata.CurrentKeyMaterialId)
-}
 
 // TestKill9 kills the program at random moments until it is through.
 func TestKill9(t *testing.T) {
 	t.Parallel()
 	const n = 600
 	w := newWorld(t, emulator.Options{})
-	arn := w.key("alias/a")
-	w.fill("alias/a", n)
-	material := w.rotate(arn)
+	arn := w.Key("alias/a")
+	w.Fill("alias/a", n)
+	material := w.Rotate(arn)
 	args := []string{"run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "max"}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	kills := 0
@@ -62,8 +55,8 @@ func TestKill9(t *testing.T) {
 			ids[a.ID]++
 		}
 		for i := range n {
-			if ids[name(i)] != 1 {
-				t.Errorf("%s has %d lines of audit", name(i), ids[name(i)])
+			if ids[emulatortest.Name(i)] != 1 {
+				t.Errorf("%s has %d lines of audit", emulatortest.Name(i), ids[emulatortest.Name(i)])
 			}
 		}
 		break
@@ -71,19 +64,19 @@ func TestKill9(t *testing.T) {
 	if kills < 5 || kills == 100 {
 		t.Errorf("%d kills", kills)
 	}
-	w.check("alias/a", n, material)
+	w.Check("alias/a", n, material)
 	w.noCanary()
 }
 
 // noCanary wants nothing in the bucket that was not put there by the test.
 func (w *world) noCanary() {
-	w.t.Helper()
-	out, err := w.s3.ListObjectsV2(w.t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(bucket), Prefix: aws.String("p/.")})
+	w.Helper()
+	out, err := w.S3.ListObjectsV2(w.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(bucket), Prefix: aws.String("p/.")})
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	for _, o := range out.Contents {
-		w.t.Errorf("left behind: %s", aws.ToString(o.Key))
+		w.Errorf("left behind: %s", aws.ToString(o.Key))
 	}
 }
 
@@ -91,9 +84,9 @@ func TestStopped(t *testing.T) {
 	t.Parallel()
 	const n = 400
 	w := newWorld(t, emulator.Options{})
-	arn := w.key("alias/a")
-	w.fill("alias/a", n)
-	w.rotate(arn)
+	arn := w.Key("alias/a")
+	w.Fill("alias/a", n)
+	w.Rotate(arn)
 	args := []string{"run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "200", "--workers", "4"}
 
 	s := w.run(append(args, "--max-items", "50")...).want(t, exitStopped, "--max-items 50").summary(t)
@@ -139,9 +132,9 @@ func TestTwice(t *testing.T) {
 		}
 		next.ServeHTTP(rw, r)
 	}})
-	arn := w.key("alias/a")
-	w.fill("alias/a", n)
-	w.rotate(arn)
+	arn := w.Key("alias/a")
+	w.Fill("alias/a", n)
+	w.Rotate(arn)
 	args := []string{"run", src, "--from", "alias/a", "--yes", "--json"}
 	r := w.begin(args...)
 	r.until("s3:CopyObject", 21)
@@ -165,27 +158,27 @@ func TestDisabledKey(t *testing.T) {
 	var copies atomic.Int64
 	w = newWorld(t, emulator.Options{Hook: func(op string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
 		if op == "s3:CopyObject" && copies.Add(1) == 50 {
-			if _, err := w.kms.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &arn}); err != nil {
+			if _, err := w.KMS.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &arn}); err != nil {
 				t.Error(err)
 			}
 		}
 		next.ServeHTTP(rw, r)
 	}})
-	arn = w.key("alias/a")
-	w.fill("alias/a", n)
-	material := w.rotate(arn)
+	arn = w.Key("alias/a")
+	w.Fill("alias/a", n)
+	material := w.Rotate(arn)
 	args := []string{"run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "200"}
 	s := w.run(args...).want(t, exitFailed, "Enable it").summary(t)
 	if s.Items.Failed != 0 || s.Items.Rewrapped == 0 || s.Items.Rewrapped >= n || s.Result != "failed" {
 		t.Errorf("%s after %+v, want failed with some of %d rewrapped and none failed", s.Result, s.Items, n)
 	}
 	w.run(args...).want(t, exitFailed, "Enable it")
-	must(t)(w.kms.EnableKey(t.Context(), &kms.EnableKeyInput{KeyId: &arn}))
+	must(t)(w.KMS.EnableKey(t.Context(), &kms.EnableKeyInput{KeyId: &arn}))
 	s = w.run(args...).want(t, exitOK, "").summary(t)
 	if s.Items.Rewrapped != n {
 		t.Errorf("%+v, want all %d rewrapped", s.Items, n)
 	}
-	w.check("alias/a", n, material)
+	w.Check("alias/a", n, material)
 }
 
 // TestThrottled: throttles of both services cost time and no item.
@@ -206,9 +199,9 @@ func TestThrottled(t *testing.T) {
 			rw.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}})
-	arn := w.key("alias/a")
-	w.fill("alias/a", n)
-	w.rotate(arn)
+	arn := w.Key("alias/a")
+	w.Fill("alias/a", n)
+	w.Rotate(arn)
 	slow.Store(true)
 	s := w.run("run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "max").want(t, exitOK, "").summary(t)
 	if s.Items.Rewrapped != n || s.KMS.Throttled == 0 || s.Store.Throttled == 0 {

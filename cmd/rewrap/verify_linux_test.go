@@ -16,9 +16,9 @@ import (
 func TestVerifyFullDisk(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{})
-	arn := w.key("alias/a")
-	w.fill("alias/a", 3)
-	w.rotate(arn)
+	arn := w.Key("alias/a")
+	w.Fill("alias/a", 3)
+	w.Rotate(arn)
 	state := filepath.Join(w.dir, "state")
 	must(t)(nil, os.Mkdir(state, 0o700))
 	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=16k"); err != nil {

@@ -12,8 +12,8 @@ import (
 func TestVerifyInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, emulator.Options{KMSLatency: 200 * time.Millisecond})
-	w.key("alias/a")
-	w.fill("alias/a", 20)
+	w.Key("alias/a")
+	w.Fill("alias/a", 20)
 	r := w.begin("verify", src, "--from", "alias/a", "--workers", "1", "--progress", "none")
 	r.until("kms:ReEncrypt", 4) // some are of the opening
 	must(t)(nil, r.cmd.Process.Signal(os.Interrupt))

@@ -26,7 +26,7 @@ type spelling struct {
 }
 
 func (w *world) spelled(folder, quoted string, blobs [][]byte, variant func(i int) int) spelling {
-	w.t.Helper()
+	w.Helper()
 	in := make(map[string][]byte)
 	for i, blob := range blobs {
 		in[fmt.Sprintf("%s/%04d", folder, i)] = fmt.Appendf(nil, quoted, spellings[variant(i)].EncodeToString(blob))
@@ -109,10 +109,10 @@ func TestBase64Mixed(t *testing.T) {
 	secret := func(i int) string { return strings.Repeat("s", 6+i%3) }
 	for k := 0; len(bare) < 24; k++ { // blobs hold what belongs to the key, and of some keys all show the alphabet
 		alias = fmt.Sprint("alias/", k)
-		arn = w.key(alias)
+		arn = w.Key(alias)
 		blobs, bare = nil, nil
 		for i := 0; i < 300 || len(bare) > 0 && len(bare) < 24; i++ {
-			blob := w.encrypt(alias, secret(i), nil)
+			blob := w.Seal(alias, secret(i), nil)
 			switch {
 			case isBare(blob) && len(bare) < 24:
 				bare = append(bare, blob)
@@ -122,7 +122,7 @@ func TestBase64Mixed(t *testing.T) {
 		}
 	}
 	blobs = append(blobs, bare...)
-	material := w.rotate(arn)
+	material := w.Rotate(arn)
 	mixed := w.spelled("mixed", "%s", blobs, cycle)
 	kept := func(i int) int { // the variant of the new blob
 		v := cycle(i)
@@ -136,7 +136,7 @@ func TestBase64Mixed(t *testing.T) {
 	}
 	args := []string{"run", "vault/mixed", "--format", "raw", "--from", alias, "--yes", "--json", "--kms-rps", "max"}
 	s := w.run(args...).want(t, exitOK, "").summary(t)
-	assumed, overhead := int64(0), len(w.encrypt(alias, "s", nil))-1
+	assumed, overhead := int64(0), len(w.Seal(alias, "s", nil))-1
 	for i, blob := range (spelling{mixed.root, mixed.quoted, kept}).read(t) {
 		w.opens(blob, arn, strings.Repeat("s", len(blobs[i])-overhead), material, nil)
 		if isBare(blobs[i]) && !isBare(blob) || len(blobs[i])%3 == 0 && len(blob)%3 != 0 {

@@ -187,11 +187,11 @@ func TestBase64Auto(t *testing.T) {
 	var in, bare map[string][]byte
 	for k := 0; len(bare) < 12; k++ { // blobs hold what belongs to the key, and of some keys all show the alphabet
 		alias = fmt.Sprint("alias/", k)
-		arn = w.key(alias)
+		arn = w.Key(alias)
 		in, bare = make(map[string][]byte), make(map[string][]byte)
 		for i := 0; i < n || len(bare) > 0 && len(bare) < 12; i++ {
 			name := fmt.Sprint(i)
-			text := []byte(e.EncodeToString(w.encrypt(alias, "secret "+name, nil)))
+			text := []byte(e.EncodeToString(w.Seal(alias, "secret "+name, nil)))
 			if i < n {
 				in["all/"+name] = text
 			}
@@ -201,7 +201,7 @@ func TestBase64Auto(t *testing.T) {
 		}
 	}
 	root := w.tree(in)
-	material := w.rotate(arn)
+	material := w.Rotate(arn)
 	readable := func(folder string, e *base64.Encoding) (assumed int64) {
 		t.Helper()
 		for name, text := range files(t, filepath.Join(root, folder)) {

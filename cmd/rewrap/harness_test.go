@@ -31,7 +31,6 @@ func TestMain(m *testing.M) {
 type world struct {
 	*emulatortest.World
 	dir string
-	t   testing.TB
 }
 
 const bucket = emulatortest.Bucket
@@ -41,13 +40,13 @@ const bucket = emulatortest.Bucket
 func newWorld(t testing.TB, o emulator.Options) *world {
 	t.Helper()
 	o.Now = time.Now
-	return &world{emulatortest.New(t, o), t.TempDir(), t}
+	return &world{emulatortest.New(t, o), t.TempDir()}
 }
 
 // worldAt is the same behind somebody else's endpoint.
 func worldAt(t testing.TB, url string) *world {
 	t.Helper()
-	return &world{emulatortest.At(t, url), t.TempDir(), t}
+	return &world{emulatortest.At(t, url), t.TempDir()}
 }
 
 func must(t testing.TB) func(_ any, err error) {
@@ -58,13 +57,6 @@ func must(t testing.TB) func(_ any, err error) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// The names by which base64_test.go knows Key, Rotate and Seal.
-func (w *world) key(alias string) string             { return w.Key(alias) }
-func (w *world) rotate(arn string) (material string) { return w.Rotate(arn) }
-func (w *world) encrypt(key, secret string, context map[string]string) []byte {
-	return w.Seal(key, secret, context)
 }
 
 // command is rewrap in a process of its own.

@@ -33,12 +33,13 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// commands are those of scripts beside testscript's own. Each fails the script
-// where it fails.
+// commands are the commands of scripts beside testscript's own. A command that
+// cannot do its work fails the script. "key a" sets $a to the key's ARN, ${a.id}
+// to its id and ${a.1} to the id of its first material.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"rewrap": rewrap, // rewrap ARG...
 
-	// Keys of KMS. After "key a", $a is the key's ARN, ${a.id} its id and ${a.1} its first material.
+	// Keys of KMS.
 	"key":     of(1, call.key),     // key NAME [FIELD=VALUE...]: with the alias alias/NAME
 	"bare":    of(1, call.bare),    // bare NAME [FIELD=VALUE...]: without an alias
 	"managed": of(1, call.managed), // managed NAME: the key of alias/aws/NAME
@@ -47,31 +48,31 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 
 	// Time and faults.
 	"age":    of(0, call.age),    // age: an hour passes
-	"fail":   of(2, call.fail),   // fail OPERATION CODE [PART OF THE BODY]
-	"answer": of(2, call.answer), // answer OPERATION JSON
-	"mend":   of(0, call.mend),   // mend: no fail or answer any more
+	"fail":   of(2, call.fail),   // fail OPERATION CODE [PART OF THE REQUEST]: KMS answers with the error
+	"answer": of(2, call.answer), // answer OPERATION JSON: KMS answers with it
+	"mend":   of(0, call.mend),   // mend: takes fail and answer back
 
-	// Items. What puts objects lets an hour pass.
+	// Items. An hour passes after each object that is written.
 	"fill":    of(2, call.fill),    // fill NAME N [FROM]: objects p/00000, p/00001 ... of the S3 Encryption Client
-	"check":   of(2, call.check),   // check MATERIAL N: opens all of them
+	"check":   of(2, call.check),   // check MATERIAL N: opens the N objects and wants their keys under the material
 	"put":     of(2, call.put),     // put KEY FILE [METADATA=VALUE...]
-	"spoil":   of(1, call.spoil),   // spoil KEY: its wrapped key; a second time mends it
-	"relabel": of(2, call.relabel), // relabel KEY METADATA=VALUE...
-	"blob":    of(3, call.blob),    // blob FILE NAME SECRET [CONTEXT=VALUE...]
-	"seal":    of(1, call.seal),    // seal FILE...: puts wrapped keys in the place of <<NAME SECRET CONTEXT=VALUE...>>
-	"unseal":  of(1, call.unseal),  // unseal FILE...: shows it with <<MATERIAL SECRET CONTEXT=VALUE...>>
-	"wrap":    of(4, call.wrap),    // wrap FILE RING I SECRET [ASSOCIATED DATA]: with key I of a keyring, whatever its status
-	"status":  of(3, call.status),  // status RING I DISABLED|DESTROYED
-	"damage":  of(1, call.damage),  // damage FILE: its last bit
+	"spoil":   of(1, call.spoil),   // spoil KEY: damages the object's wrapped key; a second time repairs it
+	"relabel": of(2, call.relabel), // relabel KEY METADATA=VALUE...: changes metadata of the object
+	"blob":    of(3, call.blob),    // blob FILE NAME SECRET [CONTEXT=VALUE...]: the file is the encrypted secret
+	"seal":    of(1, call.seal),    // seal FILE...: replaces <<NAME SECRET CONTEXT=VALUE...>> by the encrypted secret
+	"unseal":  of(1, call.unseal),  // unseal FILE...: prints it, with <<MATERIAL SECRET CONTEXT=VALUE...>> for each secret
+	"wrap":    of(4, call.wrap),    // wrap FILE RING I SECRET [ASSOCIATED DATA]: tink-go encrypts it with key I of a keyring
+	"status":  of(3, call.status),  // status RING I DISABLED|DESTROYED: of key I
+	"damage":  of(1, call.damage),  // damage FILE: flips its last bit
 	"large":   of(2, call.large),   // large FILE BYTES: a file with a hole
 
-	// Files, and what was asked for.
-	"edit":      of(3, call.edit),      // edit FILE OLD NEW
-	"show":      of(1, call.show),      // show GLOB...
-	"ls":        of(1, call.ls),        // ls DIR
+	// Files and requests.
+	"edit":      of(3, call.edit),      // edit FILE OLD NEW: replaces a text
+	"show":      of(1, call.show),      // show GLOB...: prints the files
+	"ls":        of(1, call.ls),        // ls DIR: prints the mode and the name of each file
 	"remember":  of(1, call.remember),  // remember DIR
-	"unchanged": of(1, call.unchanged), // unchanged DIR
-	"requests":  of(0, call.requests),  // requests [PREFIX...]: since the last forget
+	"unchanged": of(1, call.unchanged), // unchanged DIR: fails if a file is not as it was at remember
+	"requests":  of(0, call.requests),  // requests [PREFIX...]: prints how many came in since the last forget
 	"forget":    of(0, call.forget),    // forget
 }
 
@@ -94,7 +95,7 @@ func of(n int, f func(call)) func(*testscript.TestScript, bool, []string) {
 	}
 }
 
-// api calls an operation of KMS.
+// api calls an operation of KMS and returns the answer.
 func (c call) api(operation string, fields ...string) (answer []byte) {
 	in := make(map[string]any)
 	for _, f := range fields {
@@ -128,7 +129,7 @@ func (c call) bare() { c.named(c.args[0], c.api("CreateKey", c.args[1:]...)) }
 
 func (c call) managed() { c.named(c.args[0], c.api("DescribeKey", "KeyId=alias/aws/"+c.args[0])) }
 
-// named gives the key that KMS has answered with its name in the script.
+// named gives the key in an answer of KMS its name in the script.
 func (c call) named(name string, answer []byte) {
 	var out struct{ KeyMetadata struct{ Arn, KeyID string } }
 	c.ts.Check(json.Unmarshal(answer, &out))
@@ -153,7 +154,7 @@ func (c call) kms() { c.api(c.args[0], c.args[1:]...) }
 
 func (c call) age() { c.Clock.Pass(time.Hour) }
 
-// hooked puts a hook before those that there are.
+// hooked adds a hook before the ones that the script has set already.
 func (c call) hooked(h emulatortest.Hook) {
 	if c.hook != nil {
 		h = emulatortest.Both(h, c.hook)
@@ -220,7 +221,7 @@ func pairs(words []string) map[string]string {
 	return m
 }
 
-// keyField is where an object of the S3 Encryption Client has its wrapped key.
+// keyField is the metadata entry with the wrapped key of the S3 Encryption Client.
 const keyField = "x-amz-key-v2"
 
 func (c call) metadata(key string) (all map[string]string, blob []byte) {
@@ -250,13 +251,13 @@ func (c call) relabel() {
 	c.setMetadata(c.args[0], all)
 }
 
-// hashed names the hash of a wrapped key, which rewrap shows in its place.
+// hashed names the hash of a wrapped key: rewrap prints the hash only.
 func (c call) hashed(blob []byte, name string) {
 	sum := sha256.Sum256(blob)
 	c.names[hex.EncodeToString(sum[:])] = "sha256 of " + name
 }
 
-// secret is what a script has wrapped.
+// secret is a plaintext that the script had encrypted.
 type secret struct {
 	text    string
 	context map[string]string
@@ -277,7 +278,7 @@ func (c call) encrypt(key, text string, context map[string]string) []byte {
 	return blob
 }
 
-// open says what is in a blob, and under which material it is.
+// open names the secret in a blob and the material that the blob is under.
 func (c call) open(blob []byte) string {
 	for _, sec := range c.sealed {
 		out, err := c.KMS.Decrypt(c.Context(), &kms.DecryptInput{CiphertextBlob: blob, EncryptionContext: sec.context})
@@ -397,8 +398,8 @@ func (c call) show() {
 	}
 }
 
-// tree is what is in a folder; of the script's own, what the script did not
-// bring along or testscript put there.
+// tree returns the mode and the content of each file below a folder, without the
+// files of the test itself.
 func (c call) tree(dir string) map[string]string {
 	all := make(map[string]string)
 	c.ts.Check(filepath.WalkDir(c.ts.MkAbs(dir), func(path string, d fs.DirEntry, err error) error {

@@ -28,23 +28,24 @@ import (
 	"rewrap/bench/emulator/emulatortest"
 )
 
-// TestScripts runs testdata/script/*.txtar: each is a shell session with rewrap
-// against an emulator of its own, and the whole of what rewrap printed is
-// compared with the file "want" at the script's end.
+// TestScripts runs testdata/script/*.txtar. Each script is a session with rewrap
+// against an emulator of its own. All that rewrap printed in it is compared with
+// the file "want" at the script's end.
 //
-// In that file "> " begins a line of standard output and "! " one of standard
-// error. A line of the form "exit 3" follows where the exit code is not 0. The
-// script says beforehand what it expects: "rewrap" has to succeed, and
-// "! rewrap" has to fail.
+// In that file "> " begins a line of standard output, and "! " a line of standard
+// error. "+ " goes on with the line before it: JSON objects of one line are shown
+// in several. "exit 3" follows where the exit code is not 0. The script itself
+// says "rewrap" where the exit code has to be 0, and "! rewrap" where it must not.
 //
-// After a change of words, run
+// After a change of the output, run
 //
 //	TESTSCRIPT_UPDATE=1 go test ./cmd/rewrap -run TestScripts
 //
-// which writes what was printed into the scripts, and read the diff. The
-// commands that scripts have beside testscript's own are in
-// script_commands_test.go. What differs from run to run (ids, times, ports,
-// paths) is given a fixed spelling by [stage.stable] alone.
+// to write the new output into the scripts, and read the diff.
+//
+// Scripts have testscript's commands and those of script_commands_test.go. Values
+// that differ from run to run (ids, times, ports, paths) get a fixed spelling,
+// by [stage.stable] and nowhere else.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
@@ -72,8 +73,8 @@ func TestScripts(t *testing.T) {
 
 type stageKey struct{}
 
-// stage is what one script acts on. Its world's own clients do not meet the
-// hook, and what they ask for is not counted.
+// stage is what one script acts on. Requests of the world's own clients are not
+// counted and do not meet the hook.
 type stage struct {
 	*emulatortest.World
 	work string
@@ -89,11 +90,11 @@ type stage struct {
 	trees  map[string]map[string]string // as they were remembered
 }
 
-// epoch is when every script begins, on the emulator's clock.
+// epoch is the time at which every script begins, on the emulator's clock.
 var epoch = time.Date(2027, 3, 4, 5, 6, 7, 0, time.UTC)
 
-// newStage begins a script. In its file "rotation-delay" it can say how long a
-// rotation on demand takes.
+// newStage begins a script. Its file "rotation-delay" says how long a rotation
+// on demand takes; without that file it takes no time.
 func newStage(env *testscript.Env) error {
 	s := &stage{work: env.WorkDir, names: make(map[string]string), trees: make(map[string]map[string]string)}
 	s.reseed()
@@ -120,8 +121,9 @@ func newStage(env *testscript.Env) error {
 // elsewhere is another name of the same endpoint.
 func (s *stage) elsewhere() string { return strings.Replace(s.URL, "127.0.0.1", "localhost", 1) }
 
-// reseed has the emulator make the same ids in each run of the script, whatever
-// the order of the requests that an earlier command made at once.
+// reseed begins each command of a script with random numbers of its own, so that
+// the emulator makes the same ids in each run. The order of the requests that an
+// earlier command made at once has no effect on them.
 func (s *stage) reseed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,7 +131,7 @@ func (s *stage) reseed() {
 	s.rand = rand.NewChaCha8([32]byte(binary.BigEndian.AppendUint64(make([]byte, 24), s.calls)))
 }
 
-// Read is the emulator's source of chance.
+// Read is the emulator's source of random numbers.
 func (s *stage) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +140,7 @@ func (s *stage) Read(p []byte) (int, error) {
 
 func stageOf(ts *testscript.TestScript) *stage { return ts.Value(stageKey{}).(*stage) }
 
-// rewrap runs the program and takes down what it printed.
+// rewrap runs the program and appends its output to the file "said".
 func rewrap(ts *testscript.TestScript, neg bool, args []string) {
 	s := stageOf(ts)
 	s.reseed()
@@ -162,7 +164,7 @@ func rewrap(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// say takes down a command and what it had to say.
+// say appends a command and its output to the file "said".
 func (s *stage) say(ts *testscript.TestScript, command string, args []string, said string) {
 	s.learn(ts)
 	f, err := os.OpenFile(filepath.Join(s.work, "said"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -179,8 +181,8 @@ func (s *stage) say(ts *testscript.TestScript, command string, args []string, sa
 	ts.Check(err)
 }
 
-// marked begins each line with the mark, or with "+ " what cut has made a line
-// of its own.
+// marked puts the mark before each line, and "+ " before the further parts of a
+// line that cut has split.
 func marked(mark, text string, cut func(line string) []string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
@@ -195,8 +197,8 @@ func marked(mark, text string, cut func(line string) []string) string {
 
 func whole(line string) []string { return []string{line} }
 
-// members cuts a JSON object before each of its own members, and before each
-// further object of a list that is one.
+// members splits a JSON object before each of its members, and a list of objects
+// before each object.
 func members(line string) (parts []string) {
 	if !strings.HasPrefix(line, `{"`) || !json.Valid([]byte(line)) || len(line) < 100 {
 		return whole(line)
@@ -220,20 +222,22 @@ func members(line string) (parts []string) {
 	return append(parts, line[from:])
 }
 
-// visible shows what a terminal would obey.
+// visible escapes control characters. ‹ and › tell these escapes from those that
+// rewrap printed.
 func visible(line string) string {
 	var b strings.Builder
 	for _, r := range line {
 		if strconv.IsPrint(r) {
 			b.WriteRune(r)
 		} else {
-			b.WriteString("‹" + strings.Trim(strconv.QuoteRune(r), "'") + "›") // unlike what rewrap itself has escaped
+			b.WriteString("‹" + strings.Trim(strconv.QuoteRune(r), "'") + "›")
 		}
 	}
 	return b.String()
 }
 
-// varying is what differs from run to run and has no name of its own.
+// varying lists the values that differ from run to run and have no name in the
+// script.
 var varying = []struct {
 	what *regexp.Regexp
 	is   string
@@ -243,13 +247,13 @@ var varying = []struct {
 	{regexp.MustCompile(`\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT`), "<time>"},
 	{regexp.MustCompile(`("elapsed_seconds": ?)[\d.]+`), "$1<n>"},
 	{regexp.MustCompile(`(?m)^(>   time +)[\dms.]+$`), "$1<duration>"},
-	// Workers that meet a key first at the same time describe it twice.
+	// Two workers that meet a new key at the same time both ask KMS about it.
 	{regexp.MustCompile(`("kms": ?{[\s>]*"requests": ?)(?:[2-9]|\d\d+)(,[\s>]*"throttled")`), "$1<n>$2"},
 	{regexp.MustCompile(`(?m)^(>   kms +)[\d,]+ requests, (.* throttled)$`), "$1<n> requests, $2"},
-	// Of several items any can be the example.
+	// Any of several items can be the example.
 	{regexp.MustCompile(`(?m)(left: [\d,]+ items for the reason "[^"]+", for example ).*$`), "$1<one of them>"},
 	{regexp.MustCompile(`(failed \([\d,]+ items\), for example |Items would fail, for example )[^:]+`), "$1<one of them>"},
-	// How far the listing was ahead of a stop differs.
+	// The listing runs ahead of the items, by more or less when a run stops.
 	{regexp.MustCompile(`("store": ?{[\s>]*"requests": ?)\d+(,[\s>]*"throttled": ?\d+,[\s>]*"bytes_in": ?)\d+(,[\s>]*"bytes_out": ?)\d+`), "$1<n>$2<n>$3<n>"},
 	{regexp.MustCompile(`(?m)^(>   store +)[\d,]+ requests, (.* throttled), .* in, .* out$`), "$1<n> requests, $2, <n> in, <n> out"},
 	{regexp.MustCompile(`(waiting for the new key material, )\d+s`), "$1<n>s"},
@@ -261,15 +265,15 @@ var varying = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]+\.[0-9a-f]+\.[0-9a-f]{16}\.[0-9a-f]{16}\b`), "<revision>"},
 	{regexp.MustCompile(`\.new-\d+`), ".new-<n>"},
 	{regexp.MustCompile(`"known":\d+`), `"known":<n>`},
-	// A way that the file system may not have.
+	// Not every file system can exchange two files.
 	{regexp.MustCompile(`(?m)^(>   way .* by )(exchange|rename)$`), "${1}rename"},
-	// The ids of a keyring's keys have not all the same length.
+	// The width of this column depends on ids of 9 or 10 digits.
 	{regexp.MustCompile(`(?m)^> (ID|<[a-z]+\.\d+>) +`), "> $1  "},
 }
 
 var stateName = regexp.MustCompile(`\.rewrap/[a-z0-9.-]*[0-9a-f]{8,}`)
 
-// stable gives a fixed spelling to all that differs from run to run.
+// stable gives a fixed spelling to all values that differ from run to run.
 func (s *stage) stable(text string) string {
 	text = strings.NewReplacer(s.URL, "http://emulator", s.elsewhere(), "http://emulator-elsewhere", s.work, "$WORK").Replace(text)
 	for _, state := range stateName.FindAllString(text, -1) {
@@ -288,7 +292,7 @@ func (s *stage) stable(text string) string {
 	return text
 }
 
-// name gives a value a name, by which scripts refer to it too: $a, ${a.1}.
+// name gives a value a name, which is also a variable of the script: $a, ${a.1}.
 func (s *stage) name(ts *testscript.TestScript, value, name string) {
 	if s.names[value] == "" {
 		s.names[value] = name
@@ -296,8 +300,9 @@ func (s *stage) name(ts *testscript.TestScript, value, name string) {
 	}
 }
 
-// learn names what there is now: of the key a the materials are a.1, a.2 and so
-// on, and of the keyring ring.json the keys ring.1, ring.2 and so on.
+// learn names the key material and the keyring keys that there are now. The
+// materials of key a are a.1, a.2 and so on; the keys of ring.json are ring.1,
+// ring.2 and so on.
 func (s *stage) learn(ts *testscript.TestScript) {
 	for value, name := range maps.Clone(s.names) {
 		if strings.Contains(name, ".") || !strings.Contains(value, "-") {

@@ -216,7 +216,8 @@ func TestOwedCounted(t *testing.T) {
 		{Outcome: account.Current, From: account.KeyVersion{ARN: "a", Material: "1"}, How: account.HowKMS, Deduplicated: true},
 		{Outcome: account.Failed, From: account.KeyVersion{ARN: "b"}}}}
 	var sums account.Tally
-	counted := sums.Count(item)
+	sums.Count(item)
+	counted := item.Counted()
 	var o Owed
 	o.SetCounted(counted)
 	line, err := appendLine(nil, o, maxLine)

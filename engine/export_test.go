@@ -10,7 +10,7 @@ import (
 // nil.
 func Do(ctx context.Context, src sources.Source, m Mover, j journal, ref sources.Ref) Event {
 	e := errand{way: &way{source: src, mover: m}, ref: ref, hard: ctx, journal: j, intent: -1}
-	return e.do(ctx)
+	return *e.do(ctx)
 }
 
 // Intent is where the undo journal holds the newest edit of the item that may

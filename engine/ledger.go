@@ -170,10 +170,10 @@ func (l *ledger) unpark(it *item) {
 
 // settle notes how an item ended. Items that are unsettled never come here: they
 // stay beyond the watermark, or parked, and the next run does them again.
-func (l *ledger) settle(it *item, ev Event) {
+func (l *ledger) settle(it *item, ev *Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	it.event = &ev
+	it.event = ev
 	if it.parked {
 		l.unpark(it)
 		l.account(it)
@@ -222,7 +222,8 @@ func (l *ledger) account(it *item) {
 	if it.owed != nil {
 		t.Retract(it.owed.Counted())
 	}
-	counted := t.Count(account.Item{Outcome: ev.Outcome, Reason: ev.Reason, Owed: ev.owed(), Unconditional: ev.Unconditional, Keys: ev.Keys})
+	counted := account.Item{Outcome: ev.Outcome, Reason: ev.Reason, Owed: ev.owed(), Unconditional: ev.Unconditional, Keys: ev.Keys}
+	t.Count(counted)
 	before := l.unknown(it)
 	delete(l.tried, it.ref.ID)
 	if l.state == nil {
@@ -232,7 +233,7 @@ func (l *ledger) account(it *item) {
 		l.note(l.state.Audit(checkpoint.AuditLine{ID: ev.Ref.ID, Time: now(), KeyChange: c, RevisionBefore: ev.RevBefore, RevisionAfter: ev.RevAfter}))
 	}
 	if ev.owed() {
-		l.owe(it, counted, before)
+		l.owe(it, counted.Counted(), before)
 	}
 }
 

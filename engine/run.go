@@ -40,6 +40,9 @@ const (
 	// itemsPerWorker is how many items are on their way for each key call in
 	// work: the others read or write meanwhile.
 	itemsPerWorker = 4
+	// settledAhead is how many items may wait to be settled, so that the pool
+	// seldom waits for the one goroutine that settles.
+	settledAhead = 1024
 	// spansWanted is how many parts a listing is split into.
 	spansWanted = 8
 )
@@ -111,7 +114,7 @@ func Run(ctx context.Context, j Job) (Report, error) {
 		job:     j,
 		way:     way{source: j.Source, mover: j.Mover, until: j.Until, gates: newGates()},
 		ledger:  newLedger(j.State, j.Learned),
-		settled: make(chan settled, j.Workers),
+		settled: make(chan settled, settledAhead),
 		ending:  ending{done: make(chan struct{})},
 	}
 	resumed := r.ledger.resumed()
@@ -219,7 +222,9 @@ func (r *run) run(ctx context.Context) error {
 	for range r.job.Workers * itemsPerWorker {
 		pool.Go(func() {
 			for it := range work {
-				r.settled <- settled{it, r.do(ctx, it)}
+				ev := r.do(ctx, it)
+				r.stopAtOnce(ev)
+				r.settled <- settled{it, ev}
 			}
 		})
 	}
@@ -251,7 +256,7 @@ func (r *run) finish() error {
 }
 
 // do takes one item its way.
-func (r *run) do(ctx context.Context, it *item) Event {
+func (r *run) do(ctx context.Context, it *item) *Event {
 	e := errand{way: &r.way, ref: it.ref, hard: ctx, intent: -1}
 	if r.job.State != nil {
 		e.journal = intent{r.ledger, it}

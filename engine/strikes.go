@@ -13,21 +13,21 @@ import (
 // settled is an item that has gone its way.
 type settled struct {
 	it *item
-	ev Event
+	ev *Event
 }
 
 // settle takes in every item that has gone its way, one at a time: it counts
 // strikes, tells the ledger, and shows the event. It ends when the pool has.
 func (r *run) settle() {
 	for s := range r.settled {
-		if s.ev.Outcome == account.Unsettled && !r.strike(&s.ev) {
+		if s.ev.Outcome == account.Unsettled && !r.strike(s.ev) {
 			continue // the item stays beyond the watermark, and is done again
 		}
-		r.strikes.succeeded(&s.ev)
+		r.strikes.succeeded(s.ev)
 		s.ev.Again = s.it.owed != nil
 		r.ledger.settle(s.it, s.ev)
 		if r.job.Observe != nil {
-			r.job.Observe(s.ev)
+			r.job.Observe(*s.ev)
 		}
 	}
 }
@@ -36,7 +36,7 @@ func (r *run) settle() {
 // the run when there were too many in a row. false: the item is not settled.
 func (r *run) strike(ev *Event) (settled bool) {
 	var re *sources.RunError
-	if !errors.As(ev.Err, &re) || r.stopped() {
+	if r.stopped() || !errors.As(ev.Err, &re) {
 		return false
 	}
 	if r.strikes.add(cmp.Or(re.Where, ev.phase.String())) >= re.Strikes {
@@ -45,6 +45,15 @@ func (r *run) strike(ev *Event) (settled bool) {
 	}
 	ev.Outcome, ev.Reason = account.Failed, ev.phase.reason()
 	return true
+}
+
+// stopAtOnce stops the run on an error that needs no other of its kind, before
+// the next item is begun.
+func (r *run) stopAtOnce(ev *Event) {
+	var re *sources.RunError
+	if ev.Outcome == account.Unsettled && errors.As(ev.Err, &re) && re.Strikes <= 1 {
+		r.stop("", fmt.Errorf("%q: %w", ev.Ref.ID, ev.Err))
+	}
 }
 
 // strikes counts the errors in a row that put the run in doubt, apart for each

@@ -40,7 +40,7 @@ type journal interface {
 // store is in doubt, not the item; its outcome is Unsettled.
 func Look(ctx context.Context, src sources.Source, m Mover, ref sources.Ref) Event {
 	e := errand{way: &way{source: src, mover: m, until: Moved}, ref: ref, hard: ctx, intent: -1}
-	return e.do(ctx)
+	return *e.do(ctx)
 }
 
 // errand is one item on its way, over all its readings. One goroutine does it.
@@ -66,7 +66,7 @@ type errand struct {
 
 // do goes the way, again from a fresh reading where the item has to be read
 // again. When ctx is done no write is begun.
-func (e *errand) do(ctx context.Context) Event {
+func (e *errand) do(ctx context.Context) *Event {
 	for attempt, waited := 1, 0; ; {
 		ev, err := e.once(ctx)
 		ev.intent = e.intent
@@ -107,7 +107,7 @@ func (e *errand) do(ctx context.Context) Event {
 // reading is one reading of an item and all that follows from it.
 type reading struct {
 	*errand
-	ev    Event
+	ev    *Event
 	room  Room
 	wrote bool
 	// recovered are the keys that an earlier edit of ours had moved.
@@ -116,8 +116,8 @@ type reading struct {
 
 // once goes the way from a fresh reading. The event is complete where there is
 // no error; after an error the item has to be read again.
-func (e *errand) once(ctx context.Context) (Event, error) {
-	r := reading{errand: e, ev: Event{Ref: e.ref, phase: phaseRead}, room: Room{gates: e.gates}}
+func (e *errand) once(ctx context.Context) (*Event, error) {
+	r := reading{errand: e, ev: &Event{Ref: e.ref, phase: phaseRead}, room: Room{gates: e.gates}}
 	defer r.room.release()
 	err := r.take(ctx)
 	r.unwritten()

@@ -138,10 +138,9 @@ type Counted struct {
 	Keys KeyCounts
 }
 
-// Count adds one item. The result is what [Tally.Retract] takes back.
-func (t *Tally) Count(it Item) Counted {
-	c := Counted{Outcome: it.Outcome.String(), Reason: it.Reason}
-	t.Items.Count(c.Outcome, 1)
+// Count adds one item.
+func (t *Tally) Count(it Item) {
+	t.Items.Count(it.Outcome.String(), 1)
 	if it.Outcome == Skipped {
 		t.SkippedByReason.add(it.Reason, 1)
 	}
@@ -151,32 +150,57 @@ func (t *Tally) Count(it Item) Counted {
 	if it.Owed {
 		t.Left++
 	}
+	if t.Census == nil && len(it.Keys) > 0 {
+		t.Census = make(Census)
+	}
 	for i := range it.Keys {
 		k := &it.Keys[i]
-		h := k.Under()
-		switch k.Outcome {
-		case Rewrapped:
-			t.Keys.Rewrapped++
-			h.Key, h.Material = k.To.ARN, k.To.Material
-			if k.Newer {
-				t.Newer++
-			}
-			if k.Assumed {
-				t.Assumed++
-			}
-		case Current:
-			c.Keys.Current++
+		t.Census[k.row()]++
+		t.Keys.add(k.counts(), 1)
+		if k.Outcome != Rewrapped {
+			continue
 		}
-		if k.Deduplicated {
-			c.Keys.Deduplicated++
+		t.Keys.Rewrapped++
+		if k.Newer {
+			t.Newer++
 		}
+		if k.Assumed {
+			t.Assumed++
+		}
+	}
+}
+
+// row is the key's row in the census: where it is now.
+func (k *KeyEvent) row() Holder {
+	h := k.Under()
+	if k.Outcome == Rewrapped {
+		h.Key, h.Material = k.To.ARN, k.To.Material
+	}
+	return h
+}
+
+// counts is what is counted of the key each time that its item is tried.
+func (k *KeyEvent) counts() (n KeyCounts) {
+	if k.Outcome == Current {
+		n.Current = 1
+	}
+	if k.Deduplicated {
+		n.Deduplicated = 1
+	}
+	return n
+}
+
+// Counted is what [Tally.Count] counted of the item that [Tally.Retract] takes
+// back.
+func (it Item) Counted() Counted {
+	c := Counted{Outcome: it.Outcome.String(), Reason: it.Reason}
+	for i := range it.Keys {
 		if c.Under == nil {
 			c.Under = make(Census)
 		}
-		c.Under[h]++
+		c.Under[it.Keys[i].row()]++
+		c.Keys.add(it.Keys[i].counts(), 1)
 	}
-	t.Census.Add(c.Under)
-	t.Keys.add(c.Keys, 1)
 	return c
 }
 

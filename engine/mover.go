@@ -22,7 +22,8 @@ type Mover interface {
 	// Errors: *sources.ShortError where it has to see more of the body,
 	// *sources.SkipError where the item is left as it is, *sources.RunError
 	// where the run itself is in doubt, and the context's. After any other
-	// error the item counts as broken.
+	// error the item counts as broken. The keys that were found come with
+	// every error: a key whose outcome is Unsettled may be under any key.
 	Move(ctx context.Context, v sources.View, room *Room) (Move, error)
 
 	// Landed says whether an earlier edit is in the item as it was read: every

@@ -174,6 +174,7 @@ func (r *reading) look(ctx context.Context) (sources.View, Move, error) {
 		}
 		var short *sources.ShortError
 		if !errors.As(err, &short) || short.Need <= want.Head || short.Need > maxHead {
+			r.ev.Found = move.Found
 			return view, Move{}, r.unmoved(ctx, err)
 		}
 		want.Head = short.Need

@@ -6,6 +6,7 @@
 package move
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -51,7 +52,7 @@ func (p *Payload) Move(ctx context.Context, v sources.View, room *engine.Room) (
 	if errors.Is(err, envelope.ErrForeign) {
 		return engine.Move{}, nil
 	}
-	if err != nil {
+	if env.Keys == nil {
 		return engine.Move{}, err
 	}
 	m := engine.Move{Found: engine.Found{Format: env.Format, Fields: env.Fields, Keys: make([]account.KeyEvent, len(answers))}}
@@ -61,7 +62,9 @@ func (p *Payload) Move(ctx context.Context, v sources.View, room *engine.Room) (
 	for i := range answers {
 		a, w := &answers[i], &env.Keys[i]
 		if a.Err != nil && (ctx.Err() != nil || errors.As(a.Err, new(*sources.RunError))) {
-			return engine.Move{}, a.Err
+			err = cmp.Or(err, a.Err)
+			m.Keys[i] = account.KeyEvent{Locator: w.Locator, How: p.traits.How, From: a.From, Calls: a.Calls, Misses: a.Misses}
+			continue
 		}
 		m.Keys[i] = event(w, a, p.traits.How)
 		switch {
@@ -76,8 +79,8 @@ func (p *Payload) Move(ctx context.Context, v sources.View, room *engine.Room) (
 		}
 	}
 	m.Failure, m.Reason = failed.error(), failed.reason
-	if moved == 0 {
-		return m, nil
+	if err != nil || moved == 0 {
+		return m, err
 	}
 	edit, err := env.Replace(blobs)
 	if err != nil {

@@ -213,7 +213,10 @@ func TestRunError(t *testing.T) {
 	}
 	for _, service := range []bool{false, true} {
 		r := &versions{service: service, on: func(context.Context, string) error { return disabled }}
-		_, err := move.NewPayload(tags{}, r, 10).Move(t.Context(), view(meta), nil)
+		m, err := move.NewPayload(tags{}, r, 10).Move(t.Context(), view(meta), nil)
+		if len(m.Keys) != len(meta) || m.Keys[0].Locator != "k0000" || m.Keys[0].From != v1 || m.Keys[0].Outcome != account.Unsettled {
+			t.Errorf("%d keys, the first %+v; want all %d, as far as they are known", len(m.Keys), m.Keys[0], len(meta))
+		}
 		if !errors.Is(err, disabled) || r.calls.Load() > 20 {
 			t.Errorf("%v after %d calls, want %v after a few", err, r.calls.Load(), disabled)
 		}

@@ -200,7 +200,7 @@ func whole(line string) []string { return []string{line} }
 // members splits a JSON object before each of its members, and a list of objects
 // before each object.
 func members(line string) (parts []string) {
-	if !strings.HasPrefix(line, `{"`) || !json.Valid([]byte(line)) || len(line) < 100 {
+	if !strings.HasPrefix(strings.TrimPrefix(line, "["), `{"`) || !json.Valid([]byte(line)) || len(line) < 100 {
 		return whole(line)
 	}
 	depth, quoted, from := 0, false, 0

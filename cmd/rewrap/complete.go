@@ -7,23 +7,20 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"rewrap/cmd/rewrap/internal/job"
 	"rewrap/engine/keys/keyring"
 )
 
-var (
-	formatNames   = []string{"s3ec", "raw", "json", "auto"}
-	progressModes = []string{"auto", "bar", "log", "json", "none"}
-	kmsWindows    = []string{"second", "bucket"}
-)
+var kmsWindows = []string{"second", "bucket"}
 
-// What the shell offers as the value of a flag, by its name, or as the first
-// argument, by what the usage calls it; where it is not here, nothing.
+// What the shell offers as the value of a flag, by the flag's name, or as the
+// first argument, by its name in the usage line. It offers nothing for others.
 var (
 	valuesOf = map[string][]string{
-		"format":     formatNames,
+		"format":     job.FormatNames,
 		"base64":     {"auto", "std", "raw-std", "url", "raw-url"},
 		"verify":     {"none", "answer", "open"},
-		"progress":   progressModes,
+		"progress":   job.ProgressModes,
 		"kms-window": kmsWindows,
 		"template":   keyring.Templates(),
 	}
@@ -77,10 +74,4 @@ func completeKeyIDs(enabled bool) cobra.CompletionFunc {
 		}
 		return ids, cobra.ShellCompDirectiveNoFileComp
 	}
-}
-
-// oneOf is a list of words for a sentence.
-func oneOf(words []string) string {
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

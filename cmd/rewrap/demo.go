@@ -19,6 +19,9 @@ import (
 
 	"rewrap/bench/emulator"
 	"rewrap/bench/seed"
+
+	"rewrap/cmd/rewrap/internal/job"
+	"rewrap/cmd/rewrap/internal/report"
 )
 
 func newDemo(s streams) *cobra.Command {
@@ -34,7 +37,7 @@ and leaves nothing behind.`,
 		Args: argsAre(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			if items < 100 || items > 1_000_000 {
-				return usage("--items %d: 100 to 1000000", items)
+				return job.Usage("--items %d: 100 to 1000000", items)
 			}
 			_, stop, _, release := interruptible(func(string, ...any) {})
 			defer release()
@@ -78,7 +81,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(d.dir)) }()
 
-	d.say("S3 and KMS in process; %s client-side encrypted objects in s3://%s, each with its own data key", count(int64(d.items)), demoBucket)
+	d.say("S3 and KMS in process; %s client-side encrypted objects in s3://%s, each with its own data key", report.Count(int64(d.items)), demoBucket)
 	for _, step := range []func(context.Context) error{d.seed, d.rotate, d.kill, d.resume, d.verify, d.readBack} {
 		if err := step(ctx); err != nil {
 			return err
@@ -131,7 +134,7 @@ func (d *demo) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("The key is rotated: material %s -> %s. The objects are still under %s", short(before.id), short(after.id), short(before.id))
+	d.say("The key is rotated: material %s -> %s. The objects are still under %s", report.Short(before.id), report.Short(after.id), report.Short(before.id))
 	return nil
 }
 
@@ -198,7 +201,7 @@ func (d *demo) kill(ctx context.Context) error {
 				return err
 			}
 			<-ended
-			fmt.Fprintf(d.s.out, "\nkilled after %s copies\n", count(d.emulator.Counters()["s3:CopyObject"]))
+			fmt.Fprintf(d.s.out, "\nkilled after %s copies\n", report.Count(d.emulator.Counters()["s3:CopyObject"]))
 			return nil
 		}
 	}
@@ -239,8 +242,8 @@ func (d *demo) readBack(ctx context.Context) error {
 		return err
 	}
 	if census[now.id] != d.items {
-		return fmt.Errorf("only %d of %d data keys are under material %s", census[now.id], d.items, short(now.id))
+		return fmt.Errorf("only %d of %d data keys are under material %s", census[now.id], d.items, report.Short(now.id))
 	}
-	d.say("Read back: all %s objects open, every data key is under material %s", count(int64(d.items)), short(now.id))
+	d.say("Read back: all %s objects open, every data key is under material %s", report.Count(int64(d.items)), report.Short(now.id))
 	return nil
 }

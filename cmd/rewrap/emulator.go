@@ -9,6 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"rewrap/bench/emulator"
+
+	"rewrap/cmd/rewrap/internal/job"
+	"rewrap/cmd/rewrap/internal/report"
 )
 
 func newEmulator(s streams) *cobra.Command {
@@ -28,20 +31,20 @@ with the number of requests by operation.`,
 		RunE: func(*cobra.Command, []string) error {
 			switch {
 			case listen == "":
-				return usage("say where to listen, for example --listen 127.0.0.1:9000")
+				return job.Usage("say where to listen, for example --listen 127.0.0.1:9000")
 			case items < 0 || items > 1_000_000:
-				return usage("--seed %d: 0 to 1000000", items)
+				return job.Usage("--seed %d: 0 to 1000000", items)
 			case o.KMSQuota < 0 || o.S3Quota < 0 || o.KMSLatency < 0 || o.S3Latency < 0 || o.RotationDelay < 0:
-				return usage("quotas and times are 0 or more")
+				return job.Usage("quotas and times are 0 or more")
 			case !slices.Contains(kmsWindows, o.KMSWindow):
-				return usage("--kms-window %q: it is %s", o.KMSWindow, oneOf(kmsWindows))
+				return job.Usage("--kms-window %q: it is %s", o.KMSWindow, report.OneOf(kmsWindows))
 			}
 			if host, port, err := net.SplitHostPort(listen); err != nil {
-				return usage("--listen %q: it is HOST:PORT, for example 127.0.0.1:9000", listen)
+				return job.Usage("--listen %q: it is HOST:PORT, for example 127.0.0.1:9000", listen)
 			} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-				return usage("--listen %q: loopback only, for example 127.0.0.1:%s: the emulator checks no credentials", listen, port)
+				return job.Usage("--listen %q: loopback only, for example 127.0.0.1:%s: the emulator checks no credentials", listen, port)
 			}
-			say := speak(s.err)
+			say := report.Speak(s.err)
 			_, stop, _, release := interruptible(func(string, ...any) {})
 			defer release()
 			emu := emulator.New(o)
@@ -50,7 +53,7 @@ with the number of requests by operation.`,
 				return err
 			}
 			if items > 0 {
-				say("seeding s3://%s with %s", demoBucket, many(int64(items), "object"))
+				say("seeding s3://%s with %s", demoBucket, report.Many(int64(items), "object"))
 				err := (&demo{items: items, emulator: emu, url: srv.URL()}).seed(stop)
 				if stop.Err() != nil {
 					return &exitError{exitStopped, context.Cause(stop)}

@@ -15,6 +15,7 @@ import (
 
 	"rewrap/bench/emulator"
 	"rewrap/bench/emulator/emulatortest"
+	"rewrap/cmd/rewrap/internal/report"
 )
 
 // TestMain lets the test binary be rewrap itself, so that tests run the real
@@ -124,9 +125,9 @@ func (e ended) want(t testing.TB, code int, message string) ended {
 	return e
 }
 
-func (e ended) summary(t testing.TB) summary {
+func (e ended) summary(t testing.TB) report.Summary {
 	t.Helper()
-	var s summary
+	var s report.Summary
 	if err := json.Unmarshal([]byte(e.out), &s); err != nil {
 		t.Fatalf("the summary is no JSON object: %v\n%s", err, e.out)
 	}

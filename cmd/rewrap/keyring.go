@@ -13,15 +13,13 @@ import (
 	"syscall"
 	"text/tabwriter"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"rewrap/cmd/rewrap/internal/job"
+	"rewrap/cmd/rewrap/internal/report"
+	"rewrap/cmd/rewrap/internal/setup"
 	"rewrap/engine/keys/keyring"
-	"rewrap/sources/cloud"
-	"rewrap/sources/cloud/arn"
-	"rewrap/sources/cloud/awserr"
 )
 
 func newKeyring(s streams) *cobra.Command {
@@ -110,7 +108,7 @@ func newKeyringStatus(s streams, verb, short string, enabled bool) *cobra.Comman
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := strconv.ParseUint(args[1], 10, 32)
 			if err != nil {
-				return usage("%q is no key id: it is a decimal number, as rewrap keyring list shows it", args[1])
+				return job.Usage("%q is no key id: it is a decimal number, as rewrap keyring list shows it", args[1])
 			}
 			err = w.change(cmd, func(ctx context.Context, how keyring.Wrapping) error {
 				return keyring.SetStatus(ctx, args[0], uint32(id), enabled, how)
@@ -146,7 +144,7 @@ encrypted keyring has that in the clear beside the keys.`,
 			if info.Encrypted {
 				kept = "encrypted by a key service; what it says of its keys is not authenticated"
 			}
-			fmt.Fprintf(&b, "%s is %s\n", oneLine(args[0]), kept)
+			fmt.Fprintf(&b, "%s is %s\n", report.OneLine(args[0]), kept)
 			t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(t, "ID\tTYPE\tPREFIX\tSTATUS\t")
 			for _, k := range info.Keys {
@@ -154,7 +152,7 @@ encrypted keyring has that in the clear beside the keys.`,
 				if k.Primary {
 					note = "primary"
 				}
-				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\n", k.ID, oneLine(k.Type), k.Prefix, k.Status, note)
+				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\n", k.ID, report.OneLine(k.Type), k.Prefix, k.Status, note)
 			}
 			_ = t.Flush()
 			_, err = io.WriteString(s.out, b.String())
@@ -169,7 +167,7 @@ encrypted keyring has that in the clear beside the keys.`,
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != len(names) {
-			return fmt.Errorf("give %s; got %s", strings.Join(names, " and "), many(int64(len(args)), "argument"))
+			return fmt.Errorf("give %s; got %s", strings.Join(names, " and "), report.Many(int64(len(args)), "argument"))
 		}
 		return nil
 	}
@@ -186,27 +184,13 @@ func (w *wrapFlags) change(cmd *cobra.Command, do func(context.Context, keyring.
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		return &exitError{exitStopped, errors.New("interrupted, nothing was changed")}
 	}
-	return keyringError(err, "")
-}
-
-// keyringError gives wrong usage its exit code.
-func keyringError(err error, prefix string) error {
-	switch {
-	case errors.Is(err, keyring.ErrTemplate):
-		return &exitError{exitUsage, err}
-	case errors.Is(err, keyring.ErrEncrypted):
-		return usage("%w with --%skms", err, prefix)
-	case errors.Is(err, keyring.ErrClear):
-		return usage("%w; leave --%skms out if that is meant to be so", err, prefix)
-	}
-	return err
+	return setup.KeyringError(err, "")
 }
 
 // wrapFlags say how a keyring file is encrypted.
 type wrapFlags struct {
 	key     string
 	context []string
-	prefix  string // of the flags' names, for messages: run has them as --keyring-kms
 }
 
 func (w *wrapFlags) flags(f *pflag.FlagSet) {
@@ -214,75 +198,12 @@ func (w *wrapFlags) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&w.context, "context", nil, "a pair `k=v` of the encryption context that the file is bound to; repeatable")
 }
 
-// open does the same as wrapping, for a command that calls KMS for nothing else.
+// open is how the file is encrypted, for a command that calls KMS for nothing
+// else.
 func (w *wrapFlags) open(ctx context.Context) (keyring.Wrapping, error) {
-	c := cloud.New(cloud.Config{Connections: 4})
-	if w.key != "" {
-		if err := c.Configure(ctx); err != nil {
-			return keyring.Wrapping{}, err
-		}
+	c, err := setup.Cloud(ctx, job.Pace{Workers: 1}, w.key != "", func(string, ...any) {})
+	if err != nil {
+		return keyring.Wrapping{}, err
 	}
-	return w.wrapping(c)
-}
-
-// wrapping needs a cloud that is configured, if a key is named.
-func (w *wrapFlags) wrapping(c *cloud.Cloud) (keyring.Wrapping, error) {
-	pairs := make(map[string]string, len(w.context))
-	for _, p := range w.context {
-		k, v, ok := strings.Cut(p, "=")
-		_, twice := pairs[k]
-		if !ok || k == "" || v == "" || twice {
-			return keyring.Wrapping{}, usage("--%scontext %q: it is k=v, neither of them empty, and each k once", w.prefix, p)
-		}
-		pairs[k] = v
-	}
-	if w.key == "" {
-		if len(pairs) > 0 {
-			return keyring.Wrapping{}, usage("--%scontext binds an encrypted keyring: name its key with --%skms", w.prefix, w.prefix)
-		}
-		return keyring.Wrapping{}, nil
-	}
-	return kmsWrapping(c.KMS(arn.Region(w.key)), w.key, w.prefix, pairs), nil
-}
-
-// maxDirect is the most that KMS encrypts itself (KMS API Reference, Encrypt,
-// Plaintext).
-const maxDirect = 4096
-
-// kmsWrapping opens and writes keyring files with a KMS key, and with no other:
-// a file that somebody encrypted under another key is refused by KMS.
-func kmsWrapping(client *kms.Client, key, prefix string, pairs map[string]string) keyring.Wrapping {
-	refused := func(err error, action string) error {
-		hint := ""
-		meaning, plain := awserr.KMS(err)
-		switch meaning {
-		case awserr.Denied:
-			hint = "; it needs " + action
-		case awserr.BadBlob:
-			hint = "; the file is damaged, or bound to another context: see --" + prefix + "context"
-		case awserr.WrongKey:
-			hint = "; another key encrypted the file: see --" + prefix + "kms"
-		}
-		return fmt.Errorf("by %s: %w%s", key, plain, hint)
-	}
-	return keyring.Wrapping{
-		Context: pairs,
-		Decrypt: func(ctx context.Context, blob []byte, pairs map[string]string) ([]byte, error) {
-			out, err := client.Decrypt(ctx, &kms.DecryptInput{KeyId: aws.String(key), CiphertextBlob: blob, EncryptionContext: pairs})
-			if err != nil {
-				return nil, refused(err, "kms:Decrypt")
-			}
-			return out.Plaintext, nil
-		},
-		Encrypt: func(ctx context.Context, plain []byte, pairs map[string]string) ([]byte, error) {
-			if len(plain) > maxDirect {
-				return nil, fmt.Errorf("the keyring has %d bytes, and KMS encrypts at most %d: begin a new keyring, or take keys out that nothing is under any more (tinkey delete-key)", len(plain), maxDirect)
-			}
-			out, err := client.Encrypt(ctx, &kms.EncryptInput{KeyId: aws.String(key), Plaintext: plain, EncryptionContext: pairs})
-			if err != nil {
-				return nil, refused(err, "kms:Encrypt")
-			}
-			return out.CiphertextBlob, nil
-		},
-	}
+	return setup.Wrapping(c, w.key, w.context, "")
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rewrap/bench/emulator"
+	"rewrap/cmd/rewrap/internal/setup"
 	"rewrap/engine/keys/keyring"
 )
 
@@ -21,7 +22,7 @@ func TestKeyringFull(t *testing.T) {
 	args := []string{file, "--kms", "alias/keyrings", "--context", "app=vault"}
 	w.run(append([]string{"keyring", "create"}, args...)...).want(t, exitOK, "")
 	w.Through(w.Emulator.Backdoor(), w.URL)
-	here := kmsWrapping(w.KMS, "alias/keyrings", "", map[string]string{"app": "vault"})
+	here := setup.KMSWrapping(w.KMS, "alias/keyrings", "", map[string]string{"app": "vault"})
 	n, err := 1, error(nil)
 	for ; n <= 80 && err == nil; n++ {
 		_, err = keyring.Rotate(t.Context(), filepath.Join(w.dir, file), "", here)

@@ -11,11 +11,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rewrap/cmd/rewrap/internal/job"
 	"rewrap/cmd/rewrap/internal/keyadmin"
+	"rewrap/cmd/rewrap/internal/report"
+	"rewrap/cmd/rewrap/internal/setup"
 )
 
 func newKeys(s streams) *cobra.Command {
-	c := &keysCommand{rps: rate{perSecond: keysRPS}}
+	c := &keysCommand{rps: job.Rate{PerSecond: keysRPS}}
 	cmd := &cobra.Command{
 		Use:   "keys [KEY...]",
 		Short: "Each customer key: kind, rule, rotation and all its key material",
@@ -50,7 +53,7 @@ not be looked at; 75 interrupted.`,
 			}
 			for _, name := range args {
 				if !couldBeKey(name) {
-					return usage("%q is no key (id, ARN, alias/NAME) and no subcommand (enable-rotation, rotate, move-alias)", name)
+					return job.Usage("%q is no key (id, ARN, alias/NAME) and no subcommand (enable-rotation, rotate, move-alias)", name)
 				}
 			}
 			return c.show(s, args)
@@ -74,7 +77,7 @@ const keysAtOnce = 8
 
 type keysCommand struct {
 	all, require, json bool
-	rps                rate
+	rps                job.Rate
 }
 
 // keyNames refuses names that no key can have, before any call is made.
@@ -82,9 +85,9 @@ func keyNames(names []string) error {
 	for _, name := range names {
 		switch {
 		case strings.TrimSpace(name) == "":
-			return usage("a KEY is empty; it is an id, ARN or alias")
+			return job.Usage("a KEY is empty; it is an id, ARN or alias")
 		case strings.ContainsAny(name, " \t\r\n"):
-			return usage("KEY %q: no key has spaces in its name", name)
+			return job.Usage("KEY %q: no key has spaces in its name", name)
 		}
 	}
 	return nil
@@ -95,11 +98,10 @@ func keyNames(names []string) error {
 func couldBeKey(name string) bool { return strings.ContainsAny(name, "0123456789/:") }
 
 // administer runs a command on keys until it is done or a signal comes.
-func administer(s streams, rps rate, do func(ctx context.Context, a *keyadmin.Admin) error) error {
+func administer(s streams, rps job.Rate, do func(ctx context.Context, a *keyadmin.Admin) error) error {
 	_, stop, _, release := interruptible(func(string, ...any) {})
 	defer release()
-	clients := newCloud(keysAtOnce, rps, rate{}, speak(s.err))
-	err := clients.Configure(stop)
+	clients, err := setup.Cloud(stop, job.Pace{Workers: keysAtOnce, KMS: rps}, true, report.Speak(s.err))
 	if err == nil {
 		err = do(stop, &keyadmin.Admin{Client: func(region string) keyadmin.API { return clients.KMS(region) }})
 	}
@@ -134,7 +136,7 @@ func reportOf(c keyadmin.Overview) keysReport {
 		}
 		switch {
 		case k.Error != "" || k.OwesRotation() && k.Rotation == nil:
-			r.RotationUnknown = append(r.RotationUnknown, orElse(k.ARN, k.Given))
+			r.RotationUnknown = append(r.RotationUnknown, report.OrElse(k.ARN, k.Given))
 		case k.OwesRotation() && !k.Rotation.Enabled:
 			r.WithoutRotation = append(r.WithoutRotation, k.ARN)
 		}
@@ -144,7 +146,7 @@ func reportOf(c keyadmin.Overview) keysReport {
 
 func (c *keysCommand) show(s streams, names []string) error {
 	return administer(s, c.rps, func(ctx context.Context, a *keyadmin.Admin) error {
-		a.Progress = slowly(speak(s.err))
+		a.Progress = slowly(report.Speak(s.err))
 		found, err := a.Look(ctx, names, c.all)
 		if err != nil {
 			return err

@@ -12,19 +12,21 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"rewrap/cmd/rewrap/internal/job"
 	"rewrap/cmd/rewrap/internal/keyadmin"
+	"rewrap/cmd/rewrap/internal/report"
 )
 
 // oneKey makes sure that there is one argument, and that it can be a key.
 func oneKey(what string, args []string) error {
 	if len(args) != 1 {
-		return usage("give one %s; got %d arguments", what, len(args))
+		return job.Usage("give one %s; got %d arguments", what, len(args))
 	}
 	if err := keyNames(args); err != nil {
 		return err
 	}
 	if what == "KEY" && !couldBeKey(args[0]) {
-		return usage("%q is no key: it is an id, an ARN or alias/NAME", args[0])
+		return job.Usage("%q is no key: it is an id, an ARN or alias/NAME", args[0])
 	}
 	return nil
 }
@@ -34,7 +36,7 @@ func oneKey(what string, args []string) error {
 // after a signal, so that no script repeats it.
 func printResult(s streams, asJSON bool, v any, format string, args ...any) error {
 	signal.Ignore(syscall.SIGPIPE) // or a reader that left would end the program here
-	text := oneLine(fmt.Sprintf(format, args...))
+	text := report.OneLine(fmt.Sprintf(format, args...))
 	line := text
 	if asJSON {
 		b, err := json.Marshal(v)
@@ -44,7 +46,7 @@ func printResult(s streams, asJSON bool, v any, format string, args ...any) erro
 		line = string(b)
 	}
 	if _, err := fmt.Fprintln(s.out, line); err != nil {
-		speak(s.err)("%s", text)
+		report.Speak(s.err)("%s", text)
 		return &exitError{exitFailed, fmt.Errorf("that is so, but it cannot be written to standard output: %w", err)}
 	}
 	return nil
@@ -108,7 +110,7 @@ command again makes it, or says that it was made.`,
 			if err := oneKey("KEY", args); err != nil {
 				return err
 			}
-			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keyadmin.Admin) error {
+			return administer(s, job.Rate{PerSecond: keysRPS}, func(ctx context.Context, a *keyadmin.Admin) error {
 				k, before, after, err := a.EnableRotation(ctx, args[0], int(days))
 				if err != nil {
 					return err
@@ -133,7 +135,7 @@ func mustAsk(s streams, yes bool, why string) (bool, error) {
 		return false, nil
 	}
 	if s.in == nil || !term.IsTerminal(int(s.in.Fd())) {
-		return false, usage("%s, and it cannot be asked here, since standard input is no terminal: say --yes", why)
+		return false, job.Usage("%s, and it cannot be asked here, since standard input is no terminal: say --yes", why)
 	}
 	return true, nil
 }
@@ -162,16 +164,16 @@ asks for a second one.`,
 				return err
 			}
 			if timeout <= 0 {
-				return usage("--timeout %v: more than 0", timeout)
+				return job.Usage("--timeout %v: more than 0", timeout)
 			}
 			if cmd.Flags().Changed("timeout") && !wait {
-				return usage("--timeout is for --wait")
+				return job.Usage("--timeout is for --wait")
 			}
 			ask, err := mustAsk(s, yes, "a rotation on demand is one of 25 in the key's life")
 			if err != nil {
 				return err
 			}
-			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keyadmin.Admin) error {
+			return administer(s, job.Rate{PerSecond: keysRPS}, func(ctx context.Context, a *keyadmin.Admin) error {
 				r := rotation{s, a, wait, asJSON, timeout}
 				return r.run(ctx, args[0], ask)
 			})
@@ -193,7 +195,7 @@ type rotation struct {
 	timeout      time.Duration
 }
 
-func (r *rotation) say(format string, args ...any) { speak(r.s.err)(format, args...) }
+func (r *rotation) say(format string, args ...any) { report.Speak(r.s.err)(format, args...) }
 
 func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 	p, err := r.a.PlanRotation(ctx, name)
@@ -206,7 +208,7 @@ func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 	}
 	begin := p.Since.IsZero()
 	if begin {
-		r.say("%s: %d of %d rotations on demand used so far; the current key material is %s", arn, p.Used, keyadmin.MaxOnDemand, orElse(old, "not named by the endpoint"))
+		r.say("%s: %d of %d rotations on demand used so far; the current key material is %s", arn, p.Used, keyadmin.MaxOnDemand, report.OrElse(old, "not named by the endpoint"))
 		if ask {
 			if !confirm(ctx, r.s) {
 				return errNotConfirmed
@@ -231,7 +233,7 @@ func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 			what = "unchanged, a rotation is under way"
 		}
 		return printResult(r.s, r.asJSON, change, "%s: %s, %d of %d used; KMS encrypts under %s until it is complete: wait for new material in rewrap keys %s before rewrap run",
-			arn, what, p.Used, keyadmin.MaxOnDemand, orElse(old, "the old key material"), arn)
+			arn, what, p.Used, keyadmin.MaxOnDemand, report.OrElse(old, "the old key material"), arn)
 	}
 	material, err := r.await(ctx, p)
 	if err != nil {
@@ -254,7 +256,7 @@ func (r *rotation) still(ctx context.Context, p keyadmin.RotationPlan) error {
 		return err
 	case now.Key.CurrentMaterial != p.Key.CurrentMaterial, now.Used != p.Used:
 		return fmt.Errorf("%[1]s was rotated meanwhile: %[2]d of %[3]d used, the current key material is %[4]s. No rotation was started; look again with rewrap keys %[1]s",
-			p.Key.ARN, now.Used, keyadmin.MaxOnDemand, orElse(now.Key.CurrentMaterial, "not named by the endpoint"))
+			p.Key.ARN, now.Used, keyadmin.MaxOnDemand, report.OrElse(now.Key.CurrentMaterial, "not named by the endpoint"))
 	}
 	return nil
 }
@@ -298,7 +300,7 @@ the alias named; the same command again makes it, or says that it was made.`,
 				return err
 			}
 			if to == "" {
-				return usage("say where the alias shall point: --to KEY")
+				return job.Usage("say where the alias shall point: --to KEY")
 			}
 			if err := keyNames([]string{to}); err != nil {
 				return err
@@ -307,7 +309,7 @@ the alias named; the same command again makes it, or says that it was made.`,
 			if err != nil {
 				return err
 			}
-			return administer(s, rate{perSecond: keysRPS}, func(ctx context.Context, a *keyadmin.Admin) error {
+			return administer(s, job.Rate{PerSecond: keysRPS}, func(ctx context.Context, a *keyadmin.Admin) error {
 				return moveAlias(ctx, s, a, args[0], to, ask, asJSON)
 			})
 		},
@@ -319,7 +321,7 @@ the alias named; the same command again makes it, or says that it was made.`,
 }
 
 func moveAlias(ctx context.Context, s streams, a *keyadmin.Admin, alias, to string, ask, asJSON bool) error {
-	say := speak(s.err)
+	say := report.Speak(s.err)
 	m, err := a.PlanAliasMove(ctx, alias, to)
 	if err != nil {
 		return err

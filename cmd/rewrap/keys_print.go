@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"rewrap/cmd/rewrap/internal/keyadmin"
+	"rewrap/cmd/rewrap/internal/report"
 )
 
 var kindNames = map[keyadmin.Kind]string{
 	keyadmin.KindCustomStore: "custom store", keyadmin.KindHMAC: "HMAC", keyadmin.KindAWSManaged: "AWS managed",
 }
 
-func kindName(k keyadmin.Kind) string { return orElse(kindNames[k], string(k)) }
+func kindName(k keyadmin.Kind) string { return report.OrElse(kindNames[k], string(k)) }
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
@@ -29,7 +30,7 @@ func (r *keysReport) print(w io.Writer, require bool) error {
 	}
 	where := commonPlace(r.Keys)
 	if where != "" {
-		fmt.Fprintf(&b, "%s\n", oneLine(where))
+		fmt.Fprintf(&b, "%s\n", report.OneLine(where))
 	}
 	for i, row := range r.rows() {
 		fmt.Fprintln(&b, row)
@@ -50,14 +51,14 @@ func (r *keysReport) print(w io.Writer, require bool) error {
 			if k.Replica() {
 				line += ", a replica; turn it on at its primary key " + k.MultiRegion.Primary
 			}
-			fmt.Fprintln(&b, oneLine(line))
+			fmt.Fprintln(&b, report.OneLine(line))
 		}
 		for _, key := range r.RotationUnknown {
-			fmt.Fprintln(&b, oneLine("rotation not known: "+key))
+			fmt.Fprintln(&b, report.OneLine("rotation not known: "+key))
 		}
 	}
 	if r.Notice != "" {
-		fmt.Fprintln(&b, oneLine(r.Notice))
+		fmt.Fprintln(&b, report.OneLine(r.Notice))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -77,12 +78,12 @@ func (r *keysReport) rows() []string {
 	fmt.Fprintln(t, "KEY\tKIND\tSTATE\tROTATION")
 	for i := range r.Keys {
 		k := &r.Keys[i]
-		cells := []string{orElse(k.ARN[strings.LastIndexByte(k.ARN, '/')+1:], k.Given), "?", "?", "?"}
+		cells := []string{report.OrElse(k.ARN[strings.LastIndexByte(k.ARN, '/')+1:], k.Given), "?", "?", "?"}
 		if k.Error == "" {
 			cells = append(cells[:1], kindName(k.Kind), k.State, rotationCell(k))
 		}
 		for i := range cells {
-			cells[i] = oneLine(cells[i])
+			cells[i] = report.OneLine(cells[i])
 		}
 		fmt.Fprintln(t, strings.Join(cells, "\t"))
 	}
@@ -183,7 +184,7 @@ func details(k *keyadmin.Key, whole bool) (lines []string) {
 	add := func(parts ...string) {
 		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
 		if len(parts) > 0 {
-			lines = append(lines, fold(indent, oneLine(strings.Join(parts, ", "))))
+			lines = append(lines, fold(indent, report.OneLine(strings.Join(parts, ", "))))
 		}
 	}
 	if whole {
@@ -191,10 +192,10 @@ func details(k *keyadmin.Key, whole bool) (lines []string) {
 	}
 	add(k.Aliases...)
 	if k.Error != "" {
-		return append(lines, indent+oneLine("not read: "+k.Error))
+		return append(lines, indent+report.OneLine("not read: "+k.Error))
 	}
 	manager := map[string]string{"CUSTOMER": "customer managed", "AWS": "AWS managed"}[k.Manager]
-	what := []string{orElse(manager, k.Manager), k.Spec, k.Usage, "origin " + k.Origin}
+	what := []string{report.OrElse(manager, k.Manager), k.Spec, k.Usage, "origin " + k.Origin}
 	if k.KeyStore != "" {
 		what = append(what, "key store "+k.KeyStore)
 	}
@@ -218,10 +219,10 @@ func details(k *keyadmin.Key, whole bool) (lines []string) {
 		add(materialLine(m))
 	}
 	if len(k.Materials) == 0 && k.CurrentMaterial != "" {
-		add(short(k.CurrentMaterial) + "  CURRENT")
+		add(report.Short(k.CurrentMaterial) + "  CURRENT")
 	}
 	for _, u := range k.Unread {
-		lines = append(lines, indent+oneLine("not read: "+u))
+		lines = append(lines, indent+report.OneLine("not read: "+u))
 	}
 	return lines
 }
@@ -256,7 +257,7 @@ func replicaRegions(arns []string) string {
 }
 
 func materialLine(m keyadmin.Material) string {
-	line := fmt.Sprintf("%-12s  %-11s", short(m.ID), m.State)
+	line := fmt.Sprintf("%-12s  %-11s", report.Short(m.ID), m.State)
 	switch {
 	case !m.Date.IsZero():
 		line += "  " + day(m.Date) + "  " + m.Type

@@ -16,6 +16,8 @@ import (
 
 	"rewrap/bench/emulator"
 	"rewrap/bench/emulator/emulatortest"
+	"rewrap/cmd/rewrap/internal/forecast"
+	"rewrap/cmd/rewrap/internal/report"
 	s3source "rewrap/sources/s3"
 )
 
@@ -157,10 +159,10 @@ func TestPlanAgrees(t *testing.T) {
 			source := func(prefix string) []string {
 				return append([]string{"s3://" + in + "/" + prefix, "--from", "alias/a", "--json"}, tc.args...)
 			}
-			planned := func(prefix string) plan {
+			planned := func(prefix string) *forecast.Plan {
 				return w.run(append([]string{"plan", "--sample", "1000"}, source(prefix)...)...).want(t, exitOK, "").plan(t)
 			}
-			ran := func(prefix string) summary {
+			ran := func(prefix string) report.Summary {
 				return w.run(append([]string{"run", "--yes"}, source(prefix)...)...).summary(t)
 			}
 			nothing, begun := planned("none/"), ran("none/")
@@ -202,7 +204,7 @@ func TestPlanAgrees(t *testing.T) {
 // often as the plan says, and the bytes of that go with the names.
 func TestPlanOfPages(t *testing.T) {
 	t.Parallel()
-	const n = pageOfKeys + 101
+	const n = 1000 + 101 // a page has 1000
 	w := newWorld(t, emulator.Options{})
 	for i, key := range []string{"alias/a", "alias/b", "alias/c"} {
 		w.Key(key)
@@ -215,10 +217,10 @@ func TestPlanOfPages(t *testing.T) {
 		source := func(prefix string) []string {
 			return []string{"s3://" + bucket + "/" + prefix, "--from", "alias/a", "--from", "alias/b", "--from", "alias/c", "--json", "--progress", progress}
 		}
-		planned := func(prefix string) plan {
+		planned := func(prefix string) *forecast.Plan {
 			return w.run(append([]string{"plan", "--sample", "20"}, source(prefix)...)...).want(t, exitOK, "").plan(t)
 		}
-		ran := func(prefix string) summary {
+		ran := func(prefix string) report.Summary {
 			return w.run(append([]string{"run", "--yes"}, source(prefix)...)...).want(t, exitOK, "").summary(t)
 		}
 		nothing, begun, p, s := planned("none/"), ran("none/"), planned("p/"), ran("p/")

@@ -9,31 +9,22 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"rewrap/bench/emulator"
 	"rewrap/bench/emulator/emulatortest"
-	"rewrap/engine"
-	"rewrap/engine/envelope/b64"
-	"rewrap/engine/envelope/binding"
-	"rewrap/engine/envelope/raw"
-	kmskeys "rewrap/engine/keys/kms"
-	"rewrap/engine/move"
-	"rewrap/sources"
-	s3source "rewrap/sources/s3"
+	"rewrap/cmd/rewrap/internal/forecast"
 )
 
-func (e ended) plan(t testing.TB) plan {
+func (e ended) plan(t testing.TB) *forecast.Plan {
 	t.Helper()
-	var p plan
-	if err := json.Unmarshal([]byte(e.out), &p); err != nil {
+	p := new(forecast.Plan)
+	if err := json.Unmarshal([]byte(e.out), p); err != nil {
 		t.Fatalf("the plan is no JSON object: %v\n%s", err, e.out)
 	}
 	return p
@@ -41,18 +32,15 @@ func (e ended) plan(t testing.TB) plan {
 
 // holds wants a run to have made the requests that the plan forecast, and no
 // more than the few with which it begins: it tries the keys, and a canary.
-func (p plan) holds(t testing.TB, did map[string]int64) {
+func holds(t testing.TB, p *forecast.Plan, did map[string]int64) {
 	t.Helper()
-	begin := map[string]int64{"kms:ReEncrypt": 1, "s3:HeadObject": 12, "s3:GetObject": 4, "s3:CopyObject": 4, "s3:PutObject": 4, "s3:ListObjectsV2": 0}
+	begin := map[string]int64{"kms:ReEncrypt": 1, "s3:HeadObject": 12, "s3:GetObject": 4, "s3:CopyObject": 4, "s3:PutObject": 4, "s3:ListObjectsV2": 0, "s3:GetObjectTagging": 0, "s3:GetObjectAcl": 0}
 	for op, few := range begin {
 		service, name, _ := strings.Cut(op, ":")
-		f := map[string]forecast{"kms": p.KMS, "s3": p.Store}[service]
+		f := map[string]forecast.Requests{"kms": p.KMS, "s3": p.Store}[service]
 		if d := did[op] - f.By[name]; d < 0 || d > few {
 			t.Errorf("%s: forecast %d, done %d", op, f.By[name], did[op])
 		}
-	}
-	if d := did["s3:GetObjectTagging"] + did["s3:GetObjectAcl"] - p.Store.By[opLooks]; d != 0 {
-		t.Errorf("looks: forecast %d, done %d more", p.Store.By[opLooks], d)
 	}
 }
 
@@ -82,74 +70,12 @@ func TestPlanBodies(t *testing.T) {
 	}
 	w.Emulator.ResetCounters()
 	s := w.run(append([]string{"run", "--yes"}, args...)...).want(t, exitOK, "").summary(t)
-	p.holds(t, w.Emulator.Counters())
+	holds(t, p, w.Emulator.Counters())
 	if d := s.Store.BytesOut - p.BytesOut; d < 0 || d > 1000 {
 		t.Errorf("forecast %d bytes out, sent %d", p.BytesOut, s.Store.BytesOut)
 	}
 	if d := s.Store.BytesIn - p.BytesIn; d < -500 || d > 3500 { // the canary
 		t.Errorf("forecast %d bytes in, got %d", p.BytesIn, s.Store.BytesIn)
-	}
-}
-
-// TestPlanOfAWS: where the ways are known, the source says what it would refuse,
-// and the requests that it makes for a write are counted.
-func TestPlanOfAWS(t *testing.T) {
-	t.Parallel()
-	const n, archived = 8, 2
-	w := newWorld(t, emulator.Options{})
-	arn := w.Key("alias/a")
-	for i := range n + archived {
-		in := &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(emulatortest.Name(i)), Body: bytes.NewReader(w.Seal("alias/a", "same", nil))}
-		if i >= n {
-			in.StorageClass = types.StorageClassGlacier
-		}
-		must(t)(w.S3.PutObject(t.Context(), in))
-	}
-	w.Rotate(arn)
-	w.Clock.Pass(time.Hour)
-	j := &job{from: []string{"alias/a"}, source: source{bucket: bucket, prefix: "p/"}, progress: "none", workers: 4}
-	se := &session{job: j, cloud: newCloud(j.workers, j.kms, j.store, t.Logf)}
-	var err error
-	if se.source, err = s3source.Open(t.Context(), s3source.Config{Client: w.S3, Bucket: bucket, Prefix: "p/"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := se.source.Begin(t.Context(), sources.Look); err != nil {
-		t.Fatal(err)
-	}
-	client := func(string) kmskeys.API { return w.KMS }
-	if se.kms, err = kmskeys.Open(t.Context(), kmskeys.Config{Client: client, From: j.from, Look: true, TargetFirst: true}); err != nil {
-		t.Fatal(err)
-	}
-	blobs, err := raw.New(binding.Binding{}, b64.Choice{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := sample{size: 100}
-	if err := all.draw(t.Context(), se.source, nil); err != nil {
-		t.Fatal(err)
-	}
-	w.Emulator.ResetCounters()
-	r := newRehearsal(se, all.refs())
-	if _, err := engine.Run(t.Context(), engine.Job{Source: r, Mover: move.NewPayload(blobs, asker{se.kms, r}, 4), Until: engine.Planned, Observe: r.observe}); err != nil {
-		t.Fatal(err)
-	}
-	var did asked
-	for op, n := range w.Emulator.Counters() {
-		if strings.HasPrefix(op, "s3:") {
-			did.store += n
-		}
-	}
-	p := r.plan(asked{}, asked{}, did, &all)
-	if p.WaysAssumed || !maps.Equal(p.Ways, map[string]int64{"HeadObject and PutObject": n}) || p.SkippedByReason["archived"] != archived || p.Outcomes["rewrapped"] != n {
-		t.Errorf("assumed %v, ways %v, outcomes %v, skipped %v; want %d by HeadObject and PutObject, known, and %d archived", p.WaysAssumed, p.Ways, p.Outcomes, p.SkippedByReason, n, archived)
-	}
-	if tags := w.Emulator.Counters()["s3:GetObjectTagging"]; tags != n || p.Store.By[opLooks] != 2*n {
-		t.Errorf("forecast %d looks; %v", p.Store.By[opLooks], w.Emulator.Counters())
-	}
-	ops := changing(w.Emulator.Counters())
-	delete(ops, "s3:Unknown") // ListObjectAnnotations, which the emulator has not
-	if len(ops) > 0 {
-		t.Errorf("plan changed the bucket: %v", ops)
 	}
 }
 
@@ -241,47 +167,12 @@ func TestPlanIsShown(t *testing.T) {
 	}
 }
 
-// TestScaling: what is scaled up adds up.
-func TestScaling(t *testing.T) {
+// TestAmount: a price for people.
+func TestAmount(t *testing.T) {
 	t.Parallel()
-	got := apportion(map[string]int64{"a": 1, "b": 1, "c": 1, "d": 4}, 100)
-	if want := map[string]int64{"a": 15, "b": 14, "c": 14, "d": 57}; !maps.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-	if got := apportion(map[string]int64(nil), 5); len(got) != 0 {
-		t.Errorf("%v out of nothing", got)
-	}
 	for dollars, want := range map[float64]string{0: "about $0.0000", 0.00003: "under $0.0001", 0.0001: "about $0.0001", 12.5: "about $12.5000"} {
 		if got := amount("about ", dollars); got != want {
 			t.Errorf("%v is %q, want %q", dollars, got, want)
-		}
-	}
-}
-
-// TestSampleIsUniform: each item has the same chance, whatever its place.
-func TestSampleIsUniform(t *testing.T) {
-	t.Parallel()
-	const n, k = 20_000, 2_000
-	s, again := sample{size: k}, sample{size: k}
-	for i := range n {
-		s.meet(sources.Ref{ID: emulatortest.Name(i)}, true)
-		again.meet(sources.Ref{ID: emulatortest.Name(n - 1 - i)}, true)
-	}
-	refs := s.refs()
-	if len(refs) != k || s.seen != n || !slices.Equal(refs, again.refs()) {
-		t.Fatalf("%d of %d, or another sample in another order", len(refs), s.seen)
-	}
-	var tenths [10]int
-	for _, r := range refs {
-		var i int
-		if _, err := fmt.Sscanf(r.ID, "p/%d", &i); err != nil {
-			t.Fatal(err)
-		}
-		tenths[i*10/n]++
-	}
-	for i, got := range tenths { // 200 each; the standard deviation is 13
-		if got < 140 || got > 260 {
-			t.Errorf("tenth %d of the names has %d of %d", i, got, k)
 		}
 	}
 }

@@ -13,7 +13,11 @@ import (
 	"golang.org/x/term"
 
 	"rewrap/checkpoint/account"
+	"rewrap/cmd/rewrap/internal/setup"
 	"rewrap/engine"
+	"rewrap/sources"
+
+	"rewrap/cmd/rewrap/internal/report"
 )
 
 const (
@@ -52,14 +56,23 @@ type standing struct {
 	Elapsed   float64       `json:"elapsed_seconds"`
 }
 
-// newProgress begins to show. earlier is what was settled before this run.
-func newProgress(se *session, s streams, earlier account.Tally) *progress {
-	throttled := func() int64 { return se.cloud.KMSTraffic().Throttled }
-	p := &progress{throttled: throttled, items: earlier.Items, since: earlier.Items.Seen, began: time.Now()}
-	mode := se.job.progress
+// watched is what a progress looks at besides the events.
+type watched struct {
+	source    sources.Source
+	match     func(name string) bool // nil: every item is in scope
+	throttled func() int64           // requests of KMS that were throttled so far
+}
+
+func watch(se *setup.Session) watched {
+	return watched{se.Source, se.Match, func() int64 { return se.Cloud.KMSTraffic().Throttled }}
+}
+
+// newProgress begins to show on w. earlier is what was settled before this run.
+func newProgress(w io.Writer, mode string, at watched, earlier account.Items) *progress {
+	p := &progress{throttled: at.throttled, items: earlier, since: earlier.Seen, began: time.Now()}
 	if mode == "auto" || mode == "bar" { // which redraws itself, and a file keeps every drawing
 		mode = "log"
-		if f, ok := s.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 			mode = "bar"
 		}
 	}
@@ -70,19 +83,19 @@ func newProgress(se *session, s streams, earlier account.Tally) *progress {
 		return p
 	case "bar":
 		every = barEvery
-		p.bar(s.err)
+		p.bar(w)
 	case "json":
 		every = jsonEvery
-		enc := json.NewEncoder(s.err)
+		enc := json.NewEncoder(w)
 		p.show = func(st standing) { _ = enc.Encode(st) }
 		p.last = p.show
 	case "log":
-		p.show = func(st standing) { fmt.Fprintln(s.err, "rewrap: "+st.line()) }
+		p.show = func(st standing) { fmt.Fprintln(w, "rewrap: "+st.line()) }
 		p.last = func(standing) {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stop = cancel
-	p.done.Go(func() { p.count(ctx, se) })
+	p.done.Go(func() { p.count(ctx, at) })
 	p.done.Go(func() {
 		t := time.NewTicker(every)
 		defer t.Stop()
@@ -100,18 +113,18 @@ func newProgress(se *session, s streams, earlier account.Tally) *progress {
 
 // count finds out how many items there are, for the ETA: one request for each
 // thousand of them, which is little beside the two or more for each one.
-func (p *progress) count(ctx context.Context, se *session) {
-	spans, err := se.source.Spans(ctx, 1)
+func (p *progress) count(ctx context.Context, at watched) {
+	spans, err := at.source.Spans(ctx, 1)
 	if err != nil {
 		return // the run itself says what is wrong with the source
 	}
 	n := int64(0)
 	for _, span := range spans {
-		for ref, err := range se.source.List(ctx, span, "") {
+		for ref, err := range at.source.List(ctx, span, "") {
 			if err != nil {
 				return
 			}
-			if se.match == nil || se.match(ref.ID) {
+			if at.match == nil || at.match(ref.Name) {
 				n++
 			}
 		}
@@ -163,14 +176,14 @@ func (p *progress) standing() standing {
 }
 
 func (s standing) line() string {
-	seen := items(s.Items.Seen)
+	seen := report.Items(s.Items.Seen)
 	if s.Total > 0 {
-		seen = fmt.Sprintf("%s of %s (%.0f %%)", count(s.Items.Seen), items(s.Total), 100*float64(s.Items.Seen)/float64(s.Total))
+		seen = fmt.Sprintf("%s of %s (%.0f %%)", report.Count(s.Items.Seen), report.Items(s.Total), 100*float64(s.Items.Seen)/float64(s.Total))
 	}
 	line := fmt.Sprintf("%s, %s rewrapped, %.0f/s, %s throttled, %s failed",
-		seen, count(s.Items.Rewrapped), s.Rate, count(s.Throttled), count(s.Items.Failed))
+		seen, report.Count(s.Items.Rewrapped), s.Rate, report.Count(s.Throttled), report.Count(s.Items.Failed))
 	if s.Again > 0 {
-		line += ", " + count(s.Again) + " tried again"
+		line += ", " + report.Count(s.Again) + " tried again"
 	}
 	if s.ETA > 0 {
 		line += ", ETA " + time.Duration(s.ETA*float64(time.Second)).Round(time.Second).String()
@@ -189,9 +202,9 @@ func (p *progress) bar(w io.Writer) {
 		if s.ETA > 0 {
 			rest += " ETA " + time.Duration(s.ETA*float64(time.Second)).Round(time.Second).String()
 		}
-		rest += fmt.Sprintf(" throttled %s failed %s", count(s.Throttled), count(s.Items.Failed))
+		rest += fmt.Sprintf(" throttled %s failed %s", report.Count(s.Throttled), report.Count(s.Items.Failed))
 		if s.Again > 0 {
-			rest += " tried again " + count(s.Again)
+			rest += " tried again " + report.Count(s.Again)
 		}
 		b.SetTotal(s.Total).SetCurrent(s.Items.Seen).Set("rest", rest)
 		b.Write()

@@ -3,15 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"runtime/debug"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
 	"rewrap/cmd/rewrap/internal/keyadmin"
 	"rewrap/engine/keys/kms"
+
+	"rewrap/cmd/rewrap/internal/job"
+	"rewrap/cmd/rewrap/internal/report"
 )
 
 // Exit codes, as people's scripts know them.
@@ -40,11 +41,6 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// usage is an error in how the command was called.
-func usage(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, args...)}
-}
-
 // run is the program without the process around it.
 func run(args []string, s streams) int {
 	root := newRoot(s)
@@ -59,7 +55,7 @@ func run(args []string, s streams) int {
 		msg += fmt.Sprintf(" (see '%s --help')", cmd.CommandPath())
 	}
 	if msg != "" {
-		speak(s.err)("%s", msg)
+		report.Speak(s.err)("%s", msg)
 	}
 	return code
 }
@@ -69,20 +65,10 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &exit):
 		return exit.code
-	case errors.As(err, new(*kms.UsageError)), errors.As(err, new(*keyadmin.UsageError)):
+	case errors.As(err, new(*job.UsageError)), errors.As(err, new(*kms.UsageError)), errors.As(err, new(*keyadmin.UsageError)):
 		return exitUsage
 	}
 	return exitFailed
-}
-
-// speak is how lines for people are written: one at a time, each one line.
-func speak(w io.Writer) func(format string, args ...any) {
-	var mu sync.Mutex
-	return func(format string, args ...any) {
-		mu.Lock()
-		defer mu.Unlock()
-		fmt.Fprintf(w, "rewrap: %s\n", oneLine(fmt.Sprintf(format, args...)))
-	}
 }
 
 // helpWidth is how wide help is, in columns.
@@ -142,7 +128,7 @@ can be killed at any moment; the same command goes on where it was.`,
 func argsAre(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return &exitError{exitUsage, err}
+			return &job.UsageError{Err: err}
 		}
 		return nil
 	}

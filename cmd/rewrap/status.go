@@ -14,6 +14,9 @@ import (
 
 	"rewrap/checkpoint"
 	"rewrap/checkpoint/account"
+
+	"rewrap/cmd/rewrap/internal/job"
+	"rewrap/cmd/rewrap/internal/report"
 )
 
 func newStatus(s streams) *cobra.Command {
@@ -41,7 +44,7 @@ read is said at the end, with exit code 1.`,
 					dirs = append(dirs, filepath.Dir(f))
 				}
 			} else if dir == "" {
-				return usage("--state: the value is empty; leave the flag out if that is meant")
+				return job.Usage("--state: the value is empty; leave the flag out if that is meant")
 			}
 			var failed []error
 			for i, d := range dirs {
@@ -67,7 +70,7 @@ read is said at the end, with exit code 1.`,
 			}
 			if n := len(failed); n > 0 {
 				for _, err := range failed[:n-1] {
-					speak(s.err)("%v", err)
+					report.Speak(s.err)("%v", err)
 				}
 				return failed[n-1]
 			}
@@ -122,13 +125,13 @@ func (o status) print(w io.Writer) error {
 	case "interrupted", "stopped":
 		head += "; the same command goes on"
 	}
-	fmt.Fprintf(&b, "%s: %s\n", oneLine(o.State), head)
+	fmt.Fprintf(&b, "%s: %s\n", report.OneLine(o.State), head)
 	for _, f := range o.Job {
-		fmt.Fprintf(&b, "  %s: %s\n", oneLine(f.Name), oneLine(f.Value))
+		fmt.Fprintf(&b, "  %s: %s\n", report.OneLine(f.Name), report.OneLine(f.Value))
 	}
 	fmt.Fprintf(&b, "  pass %d, run %d, begun %s, saved %s; %d of %d spans done\n", o.Pass, o.Runs,
 		o.Began.Local().Format(time.DateTime), o.Saved.Local().Format(time.DateTime), o.Done, o.Spans)
-	tallyTable(&b, o.Tally)
+	report.TallyTable(&b, o.Tally)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

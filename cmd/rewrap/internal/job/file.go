@@ -1,4 +1,4 @@
-package main
+package job
 
 import (
 	"errors"
@@ -11,57 +11,61 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"rewrap/cmd/rewrap/internal/report"
 )
 
-// Flags that say how a command is called, and are no part of a job.
+// notOfJob are the flags that say how a command is called. They are no part of
+// a job.
 var notOfJob = []string{"file", "print-job", "help", "json", "yes", "restart", "sample", "out"}
 
-// maxJobFile is more than any job takes; a larger file is something else.
+// maxJobFile is more bytes than any job takes. A larger file is something else.
 const maxJobFile = 1 << 20
 
-// unquoted is a value that YAML takes for an alias, as globs may look like one.
+// unquoted finds a value that YAML takes for an alias. Globs may look like one.
 var unquoted = regexp.MustCompile(`(?m)^[^#]*[:,\[-]\s*\*`)
 
-// readJobFile sets the flags that a job file names, unless the command line
-// has them, and returns the file's source. The keys are the flags' names; a
-// repeatable flag takes a list. One file serves run, plan and verify: what only
-// run knows is checked and left. An unknown key is an error, since a
-// misspelled filter would widen the job.
-func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
+// readFile sets the flags that a job file names, unless the command line has
+// them, and returns the file's source. The keys are the flags' names; a
+// repeatable flag takes a list. One file serves run, plan and verify: a flag
+// that only run has is checked and has no effect elsewhere. An unknown key is
+// an error, since a misspelled filter would widen the job.
+func readFile(name string, f *pflag.FlagSet) (src string, err error) {
 	fail := func(line int, format string, args ...any) error {
-		return usage("%s:%d: %s", name, line, fmt.Sprintf(format, args...))
+		return Usage("%s:%d: %s", name, line, fmt.Sprintf(format, args...))
 	}
 	file, err := os.Open(name)
 	if err != nil {
-		return "", usage("the job file cannot be read: %v", err)
+		return "", Usage("the job file cannot be read: %v", err)
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxJobFile+1))
 	switch {
 	case err != nil:
-		return "", usage("the job file %s cannot be read: %v", name, err)
+		return "", Usage("the job file %s cannot be read: %v", name, err)
 	case len(data) > maxJobFile:
-		return "", usage("%s is larger than %d bytes, which no job file is", name, maxJobFile)
+		return "", Usage("%s is larger than %d bytes, which no job file is", name, maxJobFile)
 	}
 	var doc yaml.Node
 	dec := yaml.NewDecoder(strings.NewReader(string(data)))
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return "", usage("%s: the job file is empty", name)
+		return "", Usage("%s: the job file is empty", name)
 	} else if err != nil {
 		hint := ""
 		if unquoted.Match(data) {
 			hint = "; quote a value that begins with *"
 		}
-		return "", usage("%s: %v%s", name, err, hint)
+		return "", Usage("%s: %v%s", name, err, hint)
 	}
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		return "", usage("%s: more than one document", name)
+		return "", Usage("%s: more than one document", name)
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
 		return "", fail(root.Line, "a job is a mapping of flags' names to values")
 	}
-	all := newRun(streams{}).Flags()
+	all := pflag.NewFlagSet("", pflag.ContinueOnError)
+	Declare(all, Run)
 	seen := make(map[string]bool)
 	for i := 0; i < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
@@ -82,8 +86,8 @@ func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
 			into, flag = all, all.Lookup(key.Value)
 		}
 		if flag == nil || slices.Contains(notOfJob, key.Value) {
-			keys := slices.DeleteFunc(append(flagNames(all), "source"), func(name string) bool { return slices.Contains(notOfJob, name) })
-			return "", fail(key.Line, "unknown key %q: the keys are source and the names of run's flags that make the job%s", key.Value, meant("", key.Value, keys))
+			keys := slices.DeleteFunc(append(FlagNames(all), "source"), func(name string) bool { return slices.Contains(notOfJob, name) })
+			return "", fail(key.Line, "unknown key %q: the keys are source and the names of run's flags that make the job%s", key.Value, report.Meant("", key.Value, keys))
 		}
 		values := []*yaml.Node{value}
 		_, repeatable := flag.Value.(pflag.SliceValue)
@@ -104,7 +108,7 @@ func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
 				return "", fail(v.Line, "%s takes %s", key.Value, map[bool]string{true: "a string, or a list of strings", false: "one value"}[repeatable])
 			}
 			if err := into.Set(key.Value, v.Value); err != nil {
-				return "", fail(v.Line, "%s %q: %v", key.Value, v.Value, wanted(flag, errors.Unwrap(err)))
+				return "", fail(v.Line, "%s %q: %v", key.Value, v.Value, Wanted(flag, errors.Unwrap(err)))
 			}
 		}
 	}
@@ -112,7 +116,7 @@ func readJobFile(name string, f *pflag.FlagSet) (src string, err error) {
 }
 
 // printJob writes the job as it was understood, in the form of a job file.
-func printJob(w io.Writer, src source, f *pflag.FlagSet) error {
+func printJob(w io.Writer, j Job, f *pflag.FlagSet) error {
 	doc := &yaml.Node{Kind: yaml.MappingNode}
 	text := func(s string) *yaml.Node { // as it is spelled, quoted where YAML would take it for something else
 		n := &yaml.Node{}
@@ -122,7 +126,7 @@ func printJob(w io.Writer, src source, f *pflag.FlagSet) error {
 	add := func(name string, value *yaml.Node) {
 		doc.Content = append(doc.Content, text(name), value)
 	}
-	add("source", text(src.String()))
+	add("source", text(j.Place.String()))
 	f.VisitAll(func(flag *pflag.Flag) {
 		if slices.Contains(notOfJob, flag.Name) {
 			return

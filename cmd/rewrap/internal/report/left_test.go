@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"errors"
@@ -18,14 +18,14 @@ func TestLeftSays(t *testing.T) {
 		4: "left for 1 reason more",
 		5: "left for 2 reasons more",
 	} {
-		l := make(left)
+		l := make(Left)
 		for i := range reasons {
 			for range 1 + max(2-i, 0) {
-				l.observe(engine.Event{Ref: sources.Ref{ID: emulatortest.Name(i)}, Outcome: account.Failed, Reason: fmt.Sprint(i), Err: errors.New("broken")})
+				l.Observe(engine.Event{Ref: sources.Ref{ID: emulatortest.Name(i)}, Outcome: account.Failed, Reason: fmt.Sprint(i), Err: errors.New("broken")})
 			}
 		}
 		var said []string
-		l.say(func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) })
+		l.Say(func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) })
 		if first := `left: 3 items for the reason "0", for example p/00000: broken`; len(said) < 3 || said[0] != first || said[len(said)-1] != last {
 			t.Errorf("%d reasons: %q", reasons, said)
 		}

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"cmp"
@@ -9,9 +9,9 @@ import (
 	"rewrap/engine"
 )
 
-// left remembers why items were left under an old or an unknown key, for the
+// Left remembers why items were left under an old or an unknown key, for the
 // last lines of a command: of each reason how often, and one item.
-type left map[string]*leftFor
+type Left map[string]*leftFor
 
 type leftFor struct {
 	reason string
@@ -21,10 +21,11 @@ type leftFor struct {
 	err    error
 }
 
-// shownReasons is for how many reasons there is a line.
+// shownReasons is how many reasons have a line of their own.
 const shownReasons = 3
 
-func (l left) observe(ev engine.Event) {
+// Observe takes in how an item ended.
+func (l Left) Observe(ev engine.Event) {
 	switch {
 	case ev.Outcome != account.Failed && ev.Outcome != account.Skipped, ev.Nothing, ev.Reason == engine.ReasonOldKey:
 		return
@@ -35,8 +36,8 @@ func (l left) observe(ev engine.Event) {
 	l[ev.Reason].unseen = l[ev.Reason].unseen || len(ev.Keys) == 0
 }
 
-// unseen says whether an item was left before its wrapped keys were seen.
-func (l left) unseen() bool {
+// Unseen says whether an item was left before its wrapped keys were seen.
+func (l Left) Unseen() bool {
 	for _, r := range l {
 		if r.unseen {
 			return true
@@ -45,14 +46,15 @@ func (l left) unseen() bool {
 	return false
 }
 
-func (l left) say(say func(format string, args ...any)) {
+// Say prints a line for each of the reasons that came most often.
+func (l Left) Say(say func(format string, args ...any)) {
 	for i, r := range slices.SortedFunc(maps.Values(l), func(a, b *leftFor) int {
 		return cmp.Or(cmp.Compare(b.items, a.items), cmp.Compare(a.reason, b.reason))
 	}) {
 		if i == shownReasons {
-			say("left for %s more", many(int64(len(l)-i), "reason"))
+			say("left for %s more", Many(int64(len(l)-i), "reason"))
 			return
 		}
-		say("left: %s for the reason %q, for example %s: %v", items(r.items), r.reason, r.id, r.err)
+		say("left: %s for the reason %q, for example %s: %v", Items(r.items), r.reason, r.id, r.err)
 	}
 }

@@ -1,0 +1,96 @@
+// Package job is what a command was asked to do: the flags and the job file,
+// checked, as one value that does not change any more. It opens nothing and
+// calls no service; see the room setup for that.
+package job
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"rewrap/cmd/rewrap/internal/report"
+	"rewrap/engine/keys/kms"
+)
+
+// Job is what was asked. [Flags.Parse] makes it and nothing changes it
+// afterwards; it is passed on by value.
+type Job struct {
+	Place  Place
+	Keys   Keys
+	Format Format
+	Scope  Scope
+	Pace   Pace
+	Limits Limits
+	State  State
+	Output Output
+	Plan   *Plan // the plan that --from-plan named; nil: none
+}
+
+// Keys says which keys wrapped keys are under and where they shall end.
+type Keys struct {
+	From    []string // source keys; KEY@MATERIAL is one key material of a key
+	To      string   // "": each wrapped key's own key
+	Verify  string   // see [kms.ParseVerify]
+	Keyring Keyring
+}
+
+// Keyring is a local keyring that takes the place of KMS.
+type Keyring struct {
+	File    string   // "": the job re-wraps with KMS
+	KMS     string   // the key that the file is encrypted by; "": it is in the clear
+	Context []string // K=V: what the file is bound to
+}
+
+// Pace is how much is asked at once, and how fast.
+type Pace struct {
+	Workers    int // key calls in work at once
+	KMS, Store Rate
+}
+
+// Limits end a run early, in order.
+type Limits struct {
+	Items    int64         // 0: no limit
+	Duration time.Duration // 0: no limit
+}
+
+// State says where the state directory is.
+type State struct {
+	Given   string // "": one place for each source and job, see [Job.StateDir]
+	Restart bool   // begin a new pass instead of going on
+}
+
+// Output is how a command talks.
+type Output struct {
+	Progress string // one of the modes of --progress
+	JSON     bool
+	Yes      bool // do not ask
+}
+
+// check finds what is wrong with a job without asking anybody.
+func (j *Job) check() error {
+	for _, k := range append(slices.Clone(j.Keys.From), j.Keys.To) {
+		if strings.TrimSpace(k) != k {
+			return Usage("key %q: spaces around it", k)
+		}
+	}
+	if _, err := j.Payload(); err != nil {
+		return err
+	}
+	if _, err := kms.ParseVerify(j.Keys.Verify); err != nil {
+		return err
+	}
+	if _, err := j.Scope.Match(); err != nil {
+		return err
+	}
+	switch {
+	case j.Pace.Workers < 1 || j.Pace.Workers > 4096:
+		return Usage("--workers %d: 1 to 4096", j.Pace.Workers)
+	case j.Limits.Items < 0:
+		return Usage("--max-items %d: 0 (no limit) or more", j.Limits.Items)
+	case j.Limits.Duration < 0:
+		return Usage("--max-duration %v: 0 (no limit) or more", j.Limits.Duration)
+	case !slices.Contains(ProgressModes, j.Output.Progress):
+		return Usage("--progress %q: it is %s", j.Output.Progress, report.OneOf(ProgressModes))
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package setup
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"rewrap/cmd/rewrap/internal/job"
+	"rewrap/engine/keys/keyring"
+	"rewrap/sources"
+	"rewrap/sources/cloud"
+	"rewrap/sources/dir"
+	"rewrap/sources/s3"
+)
+
+// Source is an opened source, and where it is.
+type Source struct {
+	sources.Source
+	Endpoint string // the one that takes the place of S3; "": AWS itself, or a directory
+	Billed   bool   // its requests are made to a service
+}
+
+// OpenSource opens the source of a job whose state is kept in stateDir, and
+// begins it for looking. A run begins it again for writing.
+func OpenSource(ctx context.Context, j job.Job, stateDir string, clients *cloud.Cloud, say Say) (Source, error) {
+	s, err := openSource(ctx, j, stateDir, clients, say)
+	if err != nil {
+		return Source{}, err
+	}
+	if err := s.Begin(ctx, sources.Look); err != nil {
+		return Source{}, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func openSource(ctx context.Context, j job.Job, stateDir string, clients *cloud.Cloud, say Say) (Source, error) {
+	if j.Place.Dir != "" {
+		skip := []string{stateDir}
+		if ring := j.Keys.Keyring.File; ring != "" { // it may lie among the files that it wraps
+			skip = append(skip, keyring.Files(ring)...)
+		}
+		src, err := dir.Open(ctx, dir.Config{Root: j.Place.Dir, Skip: skip, Notice: say.line})
+		return Source{Source: src}, err
+	}
+	client := clients.S3("")
+	endpoint := cloud.Endpoint(client)
+	region, err := s3.BucketRegion(ctx, client, j.Place.Bucket)
+	if err != nil {
+		return Source{}, err
+	}
+	if region != "" && region != clients.Region() && endpoint == "" {
+		client = clients.S3(region)
+	}
+	src, err := s3.Open(ctx, s3.Config{
+		Client: client, Bucket: j.Place.Bucket, Prefix: j.Place.Prefix,
+		Canary: endpoint != "", CanaryID: canaryID(stateDir), Notice: say.line,
+	})
+	return Source{Source: src, Endpoint: endpoint, Billed: true}, err
+}
+
+// canaryID belongs to the state directory. Jobs do not spoil each other's
+// canary, and a job finds the one that it left when it was killed.
+func canaryID(stateDir string) string {
+	abs, err := filepath.Abs(stateDir)
+	if err != nil {
+		abs = stateDir
+	}
+	host, _ := os.Hostname() // "" is as good
+	sum := sha256.Sum256([]byte(host + "\x00" + abs))
+	return hex.EncodeToString(sum[:6])
+}

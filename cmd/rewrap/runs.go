@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rewrap/checkpoint"
+	"rewrap/checkpoint/account"
+	"rewrap/cmd/rewrap/internal/attest"
+	"rewrap/cmd/rewrap/internal/forecast"
+	"rewrap/cmd/rewrap/internal/job"
+	"rewrap/cmd/rewrap/internal/report"
+	"rewrap/cmd/rewrap/internal/setup"
+	"rewrap/engine"
+	"rewrap/sources"
+)
+
+// withJob is what a command does with its arguments: it understands the job, and
+// then prints it, if that was asked for, or does it.
+func withJob(f *job.Flags, s streams, do func(job.Job) error) func(*cobra.Command, []string) error {
+	return func(_ *cobra.Command, args []string) error {
+		j, err := f.Parse(args)
+		if err != nil {
+			return err
+		}
+		if f.Print() {
+			return f.WriteJob(s.out, j)
+		}
+		return do(j)
+	}
+}
+
+func doRun(s streams, j job.Job) (err error) {
+	ask, err := mustAsk(s, j.Output.Yes, "run changes wrapped keys")
+	if err != nil {
+		return err
+	}
+	say := report.Speak(s.err)
+	hard, stop, end, release := interruptible(say)
+	defer release()
+	// Until items are worked on there is nothing to finish: the first signal
+	// ends the command.
+	opening, opened := context.WithCancelCause(hard)
+	defer context.AfterFunc(stop, func() { opened(context.Cause(stop)) })()
+	interrupted := func(err error) error {
+		if stop.Err() != nil {
+			return &exitError{exitStopped, fmt.Errorf("stopped before anything was changed: %w", context.Cause(stop))}
+		}
+		return err
+	}
+	se, err := setup.Open(opening, j, job.Run, say)
+	if err != nil {
+		return interrupted(err)
+	}
+	defer se.Close()
+	if caveat := j.Plan.Caveat(); caveat != "" {
+		say("%s", caveat)
+	}
+	if ask {
+		describe(s.err, se)
+		if !confirm(opening, s) {
+			return interrupted(errNotConfirmed)
+		}
+	}
+	state, err := checkpoint.Open(se.Dir, checkpoint.Options{Job: se.Identity(), Restart: j.State.Restart, Version: version()})
+	if err != nil {
+		return setup.StateError(err)
+	}
+	defer func() { err = errors.Join(err, state.Close()) }()
+	for _, w := range state.Warnings() {
+		say("%s", w)
+	}
+	if err := se.Source.Begin(opening, sources.Write); err != nil {
+		return interrupted(err)
+	}
+
+	if d := j.Limits.Duration; d > 0 {
+		defer time.AfterFunc(d, func() { end(fmt.Errorf("reached --max-duration %v", d)) }).Stop()
+	}
+	p, why, met := newProgress(s.err, j.Output.Progress, watch(se), state.Snapshot().Tally.Items), report.Left{}, report.Fields{}
+	rep, runErr := engine.Run(hard, engine.Job{
+		Source: se.Source, Mover: se.Mover(), State: state, Targets: se.Keys.Targets,
+		Workers: j.Pace.Workers, Match: se.Match, MaxItems: j.Limits.Items,
+		Stop: stop,
+		Observe: func(ev engine.Event) {
+			p.observe(ev)
+			why.Observe(ev)
+			met.Observe(ev)
+		},
+		Notice: func(msg string) { say("%s", msg) },
+	})
+	p.close()
+	remark(say, se, rep, runErr, why, met)
+	sum := summaryOf(se, rep)
+	if err := sum.Keep(state.WriteFile); err != nil && runErr == nil {
+		runErr = err
+	}
+	if err := sum.Print(s.out, j.Output.JSON); err != nil && runErr == nil {
+		runErr = fmt.Errorf("the summary cannot be written to standard output: %w", err)
+	}
+	// A process that dies before this line makes the next run print the summary
+	// again.
+	if rep.Ended && runErr == nil {
+		runErr = state.End()
+	}
+	return ending(se, rep, runErr)
+}
+
+// summaryOf is the summary of what an engine reported.
+func summaryOf(se *setup.Session, rep engine.Report) report.Summary {
+	return report.NewSummary(rep, se.Cloud.KMSTraffic(), se.Cloud.StoreTraffic(), se.Dir)
+}
+
+// ending is the exit code of a run, and the last line that goes with it.
+func ending(se *setup.Session, rep engine.Report, err error) error {
+	switch {
+	case rep.Result == engine.ResultStopped:
+		// An error says more than a few words do: what to do about credentials,
+		// or what could not be written. That a context was canceled says nothing.
+		if err == nil || errors.Is(err, context.Canceled) {
+			err = errors.New(report.OrElse(rep.Why, "stopped"))
+		}
+		return &exitError{exitStopped, fmt.Errorf("%w; run the same command again to go on", err)}
+	case err != nil:
+		return &exitError{exitFailed, err}
+	case rep.Result == engine.ResultFailed:
+		return &exitError{exitFailed, fmt.Errorf("%s: %s", rep.Why, nothingHint(se.Job))}
+	case rep.Result == engine.ResultRemaining:
+		return &exitError{exitRemaining, fmt.Errorf("%s failed or skipped under an old key, as listed in %s; do what it asks for there, and run the same command again",
+			report.Items(rep.Left), filepath.Join(se.Dir, "failures.jsonl"))}
+	}
+	return nil
+}
+
+// nothingHint is what to look at when nothing was under a source key or on
+// target.
+func nothingHint(j job.Job) string {
+	if j.Keys.Keyring.File != "" {
+		return "the blobs name keys that the keyring does not hold, or they are no Tink ciphertexts; rewrap inspect says which of an item. Check --keyring, --format and --json-field"
+	}
+	return "check the prefix, --from (s3ec kms+context does not record its key), --format and --json-field"
+}
+
+func doVerify(s streams, j job.Job) error {
+	// Reading has nothing to finish: the first signal ends it.
+	_, ctx, _, release := interruptible(func(string, ...any) {})
+	defer release()
+	say := report.Speak(s.err)
+	began := time.Now().UTC()
+	se, err := setup.Open(ctx, j, job.Verify, say)
+	if err != nil {
+		if ctx.Err() != nil {
+			return &exitError{exitStopped, context.Cause(ctx)}
+		}
+		return err
+	}
+	defer se.Close()
+	if caveat := j.Plan.Caveat(); caveat != "" {
+		say("%s", caveat)
+	}
+	if err := checkpoint.MakeDir(se.Dir, se.Identity()); err != nil {
+		return setup.StateError(err)
+	}
+	found, err := attest.NewFindings(se.Dir)
+	if err != nil {
+		return setup.StateError(err)
+	}
+	defer found.Discard()
+	p, why, met := newProgress(s.err, j.Output.Progress, watch(se), account.Items{}), report.Left{}, report.Fields{}
+	rep, err := engine.Run(ctx, engine.Job{
+		Source: se.Source, Mover: se.Mover(), Until: engine.Moved,
+		Workers: j.Pace.Workers, Match: se.Match,
+		Observe: func(ev engine.Event) {
+			p.observe(ev)
+			why.Observe(ev)
+			met.Observe(ev)
+			found.Observe(ev)
+		},
+	})
+	p.close()
+	remark(say, se, rep, err, why, met)
+	sum := summaryOf(se, rep)
+	switch {
+	case ctx.Err() != nil:
+		return &exitError{exitStopped, fmt.Errorf("%w; no attestation was written", context.Cause(ctx))}
+	case err != nil:
+		return fmt.Errorf("%w; no attestation was written", err)
+	}
+	a := attest.Attestation{
+		Statement: attest.Statement(rep, j.Place.String()), Tool: "rewrap " + version(),
+		Job: se.Identity(), Targets: se.Keys.Targets(), Began: began, Ended: time.Now().UTC(), Summary: sum, Limits: attest.NotCovered,
+	}
+	if err := a.Keep(se.Dir, found); err != nil {
+		return fmt.Errorf("no attestation was written: %w", setup.StateError(err))
+	}
+	if err := sum.Print(s.out, j.Output.JSON); err != nil {
+		return err
+	}
+	say("%s Written to %s", a.Statement, filepath.Join(se.Dir, attest.File))
+	switch {
+	case rep.Result == engine.ResultFailed:
+		return ending(se, rep, nil)
+	case rep.Left > 0:
+		return &exitError{exitNotOn, fmt.Errorf("%s not on target, as listed in %s", report.Are(rep.Left, "item"), filepath.Join(se.Dir, attest.FindingsFile))}
+	}
+	return nil
+}
+
+func doPlan(s streams, j job.Job, size int, out string) error {
+	file, err := openOut(out, j.Place)
+	if err != nil {
+		return err
+	}
+	defer file.discard()
+	// Reading has nothing to finish: the first signal ends it.
+	_, ctx, _, release := interruptible(func(string, ...any) {})
+	defer release()
+	p, err := planOf(ctx, s, j, size)
+	if ctx.Err() != nil {
+		return &exitError{exitStopped, fmt.Errorf("%w; there is no plan", context.Cause(ctx))}
+	}
+	if err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	kept := file.keep(append(data, '\n'))
+	if j.Output.JSON {
+		err = json.NewEncoder(s.out).Encode(p)
+	} else {
+		err = printPlan(s.out, p)
+	}
+	if err != nil {
+		err = fmt.Errorf("the plan cannot be written to standard output: %w", err)
+	}
+	if err := errors.Join(kept, err); err != nil {
+		return err
+	}
+	switch n := p.Outcomes[account.Foreign.String()]; {
+	case p.Failure != nil:
+		return fmt.Errorf("all that was looked into failed (%s), for example %w", report.Items(p.Sampled), p.Failure)
+	case p.Whole && n > 0 && n == p.Items:
+		return fmt.Errorf("saw %s, and nothing is under a source key or on target: %s", report.Items(n), nothingHint(j))
+	}
+	return nil
+}
+
+// planOf makes the plan of a job, from a sample of so many items.
+func planOf(ctx context.Context, s streams, j job.Job, size int) (*forecast.Plan, error) {
+	say := report.Speak(s.err)
+	f, err := forecast.Open(ctx, j, say)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Session().Close()
+	all, sampled, err := f.Draw(ctx, size)
+	if err != nil {
+		return nil, err
+	}
+	say("%s; looking into %s of them", report.Items(all), report.Count(sampled))
+	w := watch(f.Session())
+	w.source, w.match = f.Sample(), nil
+	prog := newProgress(s.err, j.Output.Progress, w, account.Items{})
+	p, err := f.Rehearse(ctx, prog.observe)
+	prog.close()
+	if err != nil {
+		return nil, err
+	}
+	p.Tool = "rewrap " + version()
+	where := "no item"
+	if sampled < all {
+		where = "none of the " + report.Items(sampled) + " that were looked into"
+	}
+	unmet(say, p.Unmet, where)
+	return p, nil
+}

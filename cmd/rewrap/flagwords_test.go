@@ -35,3 +35,21 @@ func TestHelpIsNarrow(t *testing.T) {
 	}
 	look(newRoot(streams{}))
 }
+
+// TestHelpGroups: the flags of a job stand in groups, each once, and what is moved
+// where comes first.
+func TestHelpGroups(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"run", "plan", "verify"} {
+		var out bytes.Buffer
+		run([]string{command, "--help"}, streams{out: &out, err: &out})
+		help, at := out.String(), 0
+		for _, text := range []string{"\nWhat:\n      --from KEY", "      --to KEY", "\nKeys:\n", "\nFormat:\n", "\nPace:\n", "\nState:\n", "\nOutput:\n"} {
+			next := strings.Index(help, text)
+			if next < at || strings.Count(help, text) != 1 {
+				t.Errorf("%s --help: %q stands at %d, after %d:\n%s", command, text, next, at, help)
+			}
+			at = next
+		}
+	}
+}

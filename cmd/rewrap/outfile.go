@@ -7,18 +7,13 @@ import (
 	"os"
 	"path/filepath"
 
+	"rewrap/checkpoint/durable"
 	"rewrap/cmd/rewrap/internal/job"
 )
 
-// outFile is where the plan is written: a file beside the one that was named.
-// It is made before the first request and takes the name when the plan is
-// whole. A nil outFile is none.
-type outFile struct {
-	file *os.File
-	name string
-}
-
-func openOut(name string, source job.Place) (*outFile, error) {
+// openOut begins the file that the plan is written to, before the first
+// request. It takes its name when the plan is whole. Without a name it is nil.
+func openOut(name string, source job.Place) (*durable.Draft, error) {
 	if name == "" {
 		return nil, nil
 	}
@@ -38,23 +33,21 @@ func openOut(name string, source job.Place) (*outFile, error) {
 	if err := outsideSource(source, name, filepath.Clean(dir)); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(fmt.Sprintf("%s.%s.new-%d", dir, base, os.Getpid()), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	draft, err := durable.Begin(durable.OS{}, name, fmt.Sprintf(".%s.new-%d", base, os.Getpid()), 0o644)
 	if err != nil {
 		return nil, job.Usage("--out: %v", err)
 	}
-	return &outFile{f, name}, nil
+	return draft, nil
 }
 
-func (o *outFile) keep(data []byte) error {
-	if o == nil {
+// keepOut writes the plan.
+func keepOut(d *durable.Draft, data []byte) error {
+	if d == nil {
 		return nil
 	}
-	_, err := o.file.Write(data)
+	_, err := d.Write(data)
 	if err == nil {
-		err = o.file.Sync()
-	}
-	if err == nil {
-		err = os.Rename(o.file.Name(), o.name)
+		err = d.Commit()
 	}
 	if err != nil {
 		return fmt.Errorf("the plan cannot be written to --out: %w", err)
@@ -62,15 +55,7 @@ func (o *outFile) keep(data []byte) error {
 	return nil
 }
 
-// discard removes the file if it was not kept.
-func (o *outFile) discard() {
-	if o != nil {
-		_ = o.file.Close()
-		_ = os.Remove(o.file.Name())
-	}
-}
-
-// outsideSource keeps the plan from becoming an item of what it is about.
+// outsideSource keeps the plan from becoming an item of the source.
 func outsideSource(source job.Place, name, dir string) error {
 	if source.Dir == "" {
 		return nil

@@ -71,9 +71,6 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// helpWidth is how wide help is, in columns.
-const helpWidth = 80
-
 func newRoot(s streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rewrap",
@@ -99,7 +96,12 @@ can be killed at any moment; the same command goes on where it was.`,
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", helpWidth)))
-	root.AddCommand(newRun(s), newPlan(s), newVerify(s), newStatus(s), newKeys(s), newKeyring(s), newInspect(s), newFormats(s), newDemo(s), newEmulator(s), newVersion(s))
+	jobs := []*cobra.Command{newRun(s), newPlan(s), newVerify(s)}
+	root.AddCommand(jobs...)
+	for _, c := range jobs {
+		groupFlags(c)
+	}
+	root.AddCommand(newStatus(s), newKeys(s), newKeyring(s), newInspect(s), newFormats(s), newDemo(s), newEmulator(s), newVersion(s))
 	complete(root)
 	root.InitDefaultCompletionCmd("completion")
 	root.InitDefaultHelpCmd()

@@ -217,7 +217,9 @@ func doPlan(s streams, j job.Job, size int, out string) error {
 	if err != nil {
 		return err
 	}
-	defer file.discard()
+	if file != nil {
+		defer file.Discard()
+	}
 	// Reading has nothing to finish: the first signal ends it.
 	_, ctx, _, release := interruptible(func(string, ...any) {})
 	defer release()
@@ -232,7 +234,7 @@ func doPlan(s streams, j job.Job, size int, out string) error {
 	if err != nil {
 		return err
 	}
-	kept := file.keep(append(data, '\n'))
+	kept := keepOut(file, append(data, '\n'))
 	if j.Output.JSON {
 		err = json.NewEncoder(s.out).Encode(p)
 	} else {

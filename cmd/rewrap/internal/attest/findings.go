@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"rewrap/checkpoint/account"
+	"rewrap/checkpoint/durable"
 	"rewrap/engine"
 )
 
@@ -18,20 +19,20 @@ const FindingsFile = "findings.jsonl"
 // Findings lists on disk the items that are not on target, since there may be
 // many. The file takes its name only when the scan has reached its end.
 type Findings struct {
-	dir  string
-	file *os.File
-	enc  *json.Encoder
-	err  error // of a line that could not be written
+	dir   string
+	draft *durable.Draft
+	enc   *json.Encoder
+	err   error // of a line that could not be written
 }
 
 // NewFindings begins a list in the state directory. The caller has to call
 // Discard.
 func NewFindings(dir string) (*Findings, error) {
-	f, err := os.CreateTemp(dir, FindingsFile+".new-*")
+	d, err := durable.Begin(durable.OS{}, filepath.Join(dir, FindingsFile), FindingsFile+".new-*", 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("the list of findings cannot be begun: %w", err)
 	}
-	return &Findings{dir: dir, file: f, enc: json.NewEncoder(f)}, nil
+	return &Findings{dir: dir, draft: d, enc: json.NewEncoder(d)}, nil
 }
 
 // Observe takes in how an item ended.
@@ -59,22 +60,21 @@ func (f *Findings) Observe(ev engine.Event) {
 	}
 }
 
-// keep replaces the old list and removes the old attestation.
+// keep replaces the old list, after it has removed the old attestation.
 func (f *Findings) keep() error {
 	if f.err != nil {
 		return f.err
 	}
-	if err := f.file.Sync(); err != nil {
+	// A disk that is full is noticed here, while the old attestation and its
+	// list still stand.
+	if err := f.draft.Sync(); err != nil {
 		return err
 	}
 	if err := os.Remove(filepath.Join(f.dir, File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.Rename(f.file.Name(), filepath.Join(f.dir, FindingsFile))
+	return f.draft.Commit()
 }
 
 // Discard removes the file if it was not kept.
-func (f *Findings) Discard() {
-	_ = f.file.Close()
-	_ = os.Remove(f.file.Name())
-}
+func (f *Findings) Discard() { f.draft.Discard() }

@@ -97,7 +97,7 @@ func openItem(ctx context.Context, j job.Job, say setup.Say) (sources.Source, *i
 		}
 		return se.Source, &inspector{format: se.Format, payload: se.Mover(), local: se.Keys.Local != nil}, nil
 	}
-	format, err := j.Payload()
+	format, err := j.Payload(0)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -32,6 +32,9 @@ func describe(w io.Writer, se *setup.Session) {
 	for _, r := range se.Keys.Lines() {
 		row(r[0], "%s", r[1])
 	}
+	if b := se.Base64; b != nil {
+		row("base64", "%s", b)
+	}
 	row("verify", "%s", j.Keys.Verify)
 	row("pace", "%d key calls at once, KMS %s requests/s, store %s requests/s", j.Pace.Workers, j.Pace.KMS.String(), j.Pace.Store.String())
 	row("state", "%s (%s)", se.Dir, before(se))

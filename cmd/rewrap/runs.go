@@ -62,6 +62,9 @@ func doRun(s streams, j job.Job) (err error) {
 	if caveat := j.Plan.Caveat(); caveat != "" {
 		say("%s", caveat)
 	}
+	if se, err = se.Learn(opening); err != nil {
+		return interrupted(err)
+	}
 	if ask {
 		describe(s.err, se)
 		if !confirm(opening, s) {
@@ -86,7 +89,7 @@ func doRun(s streams, j job.Job) (err error) {
 	p, why, met := newProgress(s.err, j.Output.Progress, watch(se), state.Snapshot().Tally.Items), report.Left{}, report.Fields{}
 	rep, runErr := engine.Run(hard, engine.Job{
 		Source: se.Source, Mover: se.Mover(), State: state, Targets: se.Keys.Targets,
-		Workers: j.Pace.Workers, Match: se.Match, MaxItems: j.Limits.Items,
+		Workers: j.Pace.Workers, Match: se.Match, MaxItems: j.Limits.Items, Learned: se.LearnedName(),
 		Stop: stop,
 		Observe: func(ev engine.Event) {
 			p.observe(ev)
@@ -114,7 +117,9 @@ func doRun(s streams, j job.Job) (err error) {
 
 // summaryOf is the summary of what an engine reported.
 func summaryOf(se *setup.Session, rep engine.Report) report.Summary {
-	return report.NewSummary(rep, se.Cloud.KMSTraffic(), se.Cloud.StoreTraffic(), se.Dir)
+	sum := report.NewSummary(rep, se.Cloud.KMSTraffic(), se.Cloud.StoreTraffic(), se.Dir)
+	sum.Base64 = se.Base64
+	return sum
 }
 
 // ending is the exit code of a run, and the last line that goes with it.

@@ -5,6 +5,7 @@ package forecast
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -21,8 +22,9 @@ type Forecast struct {
 	session *setup.Session
 	sample  sample
 
-	opening, drawing, looking cloud.Meter
-	page                      page
+	opening, learning, drawing, looking cloud.Meter
+
+	page page
 }
 
 // page is what one request of a listing brings and costs.
@@ -34,10 +36,12 @@ type page struct {
 // Open opens a job for a plan. The caller has to close the session.
 func Open(ctx context.Context, j job.Job, say setup.Say) (*Forecast, error) {
 	f := &Forecast{}
-	ctx = cloud.Metered(ctx, &f.opening)
-	var err error
-	if f.session, err = setup.Open(ctx, j, job.Forecast, say); err != nil {
+	se, err := setup.Open(cloud.Metered(ctx, &f.opening), j, job.Forecast, say)
+	if err != nil {
 		return nil, err
+	}
+	if f.session, err = se.Learn(cloud.Metered(ctx, &f.learning)); err != nil {
+		return nil, errors.Join(err, se.Source.Close())
 	}
 	return f, nil
 }

@@ -107,8 +107,11 @@ func (f *Forecast) bill(s *seen, p *Plan, scale func(int64) int64) Bill {
 
 	store := newTab(cloud.ServiceS3, j.Pace.Store)
 	store.metered(f.opening.Used(), Opening, once)
-	store.metered(f.drawing.Used(), "", once)
-	in := f.opening.Of(cloud.ServiceS3).In + f.drawing.Of(cloud.ServiceS3).In
+	in := f.opening.Of(cloud.ServiceS3).In
+	for _, m := range []*cloud.Meter{&f.learning, &f.drawing} {
+		store.metered(m.Used(), "", once)
+		in += m.Of(cloud.ServiceS3).In
+	}
 	if f.page.used != nil {
 		in += f.page.add(store, f.sample.listed)
 	}

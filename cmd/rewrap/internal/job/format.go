@@ -33,9 +33,9 @@ func (f Format) kind() string {
 	return f.Name
 }
 
-// Payload is the format to look for. Flags that do not go together are a
-// [UsageError].
-func (j Job) Payload() (envelope.Format, error) {
+// Payload is the format to look for. learned is the job's style of base64; zero
+// where it was not learned. Flags that do not go together are a [UsageError].
+func (j Job) Payload(learned b64.Style) (envelope.Format, error) {
 	o, name := j.Format, j.Format.kind()
 	if err := j.agree(); err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func (j Job) Payload() (envelope.Format, error) {
 	if err != nil {
 		return nil, Usage("--base64: %v", err)
 	}
-	choice := b64.Choice{Said: said}
+	choice := b64.Choice{Said: said, Learned: learned}
 	bound, err := binding.New(o.Context, o.ContextField, o.AssociatedData)
 	if err != nil {
 		flag := "--context"
@@ -111,4 +111,8 @@ func (j Job) agree() error {
 
 // NamesKey says whether items of the format tell which key wrapped them, at
 // least some of them. Else --from has to name the keys.
-func (f Format) NamesKey() bool { return f.kind() != "raw" && f.kind() != "json" }
+func (f Format) NamesKey() bool { return !f.Text() }
+
+// Text says whether the format may hold wrapped keys as base64 text of its own
+// users, who write it in more than one way.
+func (f Format) Text() bool { return f.kind() == "raw" || f.kind() == "json" }

@@ -73,7 +73,7 @@ func (j *Job) check() error {
 			return Usage("key %q: spaces around it", k)
 		}
 	}
-	if _, err := j.Payload(); err != nil {
+	if _, err := j.Payload(0); err != nil {
 		return err
 	}
 	if _, err := kms.ParseVerify(j.Keys.Verify); err != nil {

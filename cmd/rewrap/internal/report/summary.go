@@ -30,6 +30,30 @@ type Summary struct {
 	Elapsed float64  `json:"elapsed_seconds"`
 	Resumed bool     `json:"resumed"`
 	State   string   `json:"state"`
+	Base64  *Base64  `json:"base64,omitempty"` // of formats that hold wrapped keys as text
+}
+
+// Base64 is how new wrapped keys are written as text where the old ones do not
+// show it, and how that is known.
+type Base64 struct {
+	Style string `json:"style"` // std, raw-std, url, raw-url
+	How   string `json:"how"`
+}
+
+// How a style of base64 is known.
+const (
+	Base64Given   = "given"       // --base64 says it
+	Base64Earlier = "checkpoint"  // an earlier run of the job has learned it
+	Base64Shown   = "first-items" // the first items show it
+	Base64Assumed = "assumed"     // no item shows it
+)
+
+// String is the style for people.
+func (b Base64) String() string {
+	style := map[string]string{"std": "standard", "raw-std": "standard, without padding", "url": "url-safe", "raw-url": "url-safe, without padding"}[b.Style]
+	how := map[string]string{Base64Given: "as --base64 says", Base64Earlier: "as an earlier run has learned", Base64Shown: "as the first items show",
+		Base64Assumed: "assumed where an item does not show it"}[b.How]
+	return style + ", " + how
 }
 
 // Asked is what a service was asked. Requests counts attempts.

@@ -12,7 +12,9 @@ import (
 
 	"rewrap/checkpoint"
 	"rewrap/cmd/rewrap/internal/job"
+	"rewrap/cmd/rewrap/internal/report"
 	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/b64"
 	"rewrap/engine/move"
 	"rewrap/sources/cloud"
 )
@@ -21,7 +23,7 @@ import (
 type Say func(format string, args ...any)
 
 // Session is a job with everything opened that it needs. Nothing of it changes
-// after [Open].
+// after [Open] has made it.
 type Session struct {
 	Job    job.Job
 	Dir    string // the state directory
@@ -30,6 +32,10 @@ type Session struct {
 	Format envelope.Format
 	Keys   Keys
 	Match  func(name string) bool // nil: every item is in scope
+
+	// How base64 is written where an item does not show it; see [Session.Learn].
+	Learned b64.Style
+	Base64  *report.Base64 // nil: it makes no difference
 }
 
 // Open opens the source and the keys of a job for a command. The source is
@@ -39,7 +45,7 @@ func Open(ctx context.Context, j job.Job, c job.Command, say Say) (*Session, err
 	if err != nil {
 		return nil, err
 	}
-	format, err := j.Payload()
+	format, err := j.Payload(0)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,10 @@ func (d *demo) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(d.dir)) }()
 
 	d.say("S3 and KMS in process; %s client-side encrypted objects in s3://%s, each with its own data key", report.Count(int64(d.items)), demoBucket)
-	for _, step := range []func(context.Context) error{d.seed, d.rotate, d.kill, d.resume, d.verify, d.readBack} {
+	if d.bucket, err = seedDemo(ctx, d.emulator, d.url, d.items); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{d.rotate, d.kill, d.resume, d.verify, d.readBack} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -94,32 +97,34 @@ func (d *demo) say(format string, args ...any) {
 	fmt.Fprintf(d.s.out, "\n== "+format+"\n", args...)
 }
 
-func (d *demo) name(i int) string    { return fmt.Sprintf("invoices/2026/%06d.txt", i) }
-func (d *demo) payload(i int) []byte { return fmt.Appendf(nil, "invoice %d: pay 100 USD", i) }
+func demoName(i int) string    { return fmt.Sprintf("invoices/2026/%06d.txt", i) }
+func demoPayload(i int) []byte { return fmt.Appendf(nil, "invoice %d: pay 100 USD", i) }
 
-func (d *demo) seed(ctx context.Context) error {
+// seedDemo makes a key, and a bucket with so many objects under it, past the
+// quotas and the counters of the emulator at url.
+func seedDemo(ctx context.Context, emu *emulator.Emulator, url string, items int) (seed.Bucket, error) {
 	cfg := aws.Config{
 		Region:       "us-east-1",
 		Credentials:  credentials.NewStaticCredentialsProvider("demo", "demo", ""),
-		BaseEndpoint: &d.url,
-		HTTPClient:   d.emulator.Backdoor(),
+		BaseEndpoint: &url,
+		HTTPClient:   emu.Backdoor(),
 	}
-	d.bucket = seed.Bucket{
+	b := seed.Bucket{
 		S3:   s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }),
 		KMS:  kms.NewFromConfig(cfg),
 		Name: demoBucket, Key: demoAlias, Context: map[string]string{"tenant": "demo"},
 	}
-	key, err := d.bucket.KMS.CreateKey(ctx, &kms.CreateKeyInput{})
+	key, err := b.KMS.CreateKey(ctx, &kms.CreateKeyInput{})
 	if err != nil {
-		return err
+		return b, err
 	}
-	if _, err := d.bucket.KMS.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String(demoAlias), TargetKeyId: key.KeyMetadata.KeyId}); err != nil {
-		return err
+	if _, err := b.KMS.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String(demoAlias), TargetKeyId: key.KeyMetadata.KeyId}); err != nil {
+		return b, err
 	}
-	if _, err := d.bucket.S3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(demoBucket)}); err != nil {
-		return err
+	if _, err := b.S3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(demoBucket)}); err != nil {
+		return b, err
 	}
-	return d.bucket.Fill(ctx, d.items, d.name, d.payload)
+	return b, b.Fill(ctx, items, demoName, demoPayload)
 }
 
 func (d *demo) rotate(ctx context.Context) error {
@@ -237,7 +242,7 @@ func (d *demo) readBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	census, err := d.bucket.Check(ctx, d.items, d.name, d.payload)
+	census, err := d.bucket.Check(ctx, d.items, demoName, demoPayload)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ with the number of requests by operation.`,
 			}
 			if items > 0 {
 				say("seeding s3://%s with %s", demoBucket, report.Many(int64(items), "object"))
-				err := (&demo{items: items, emulator: emu, url: srv.URL()}).seed(stop)
+				_, err := seedDemo(stop, emu, srv.URL(), items)
 				if stop.Err() != nil {
 					return &exitError{exitStopped, context.Cause(stop)}
 				}

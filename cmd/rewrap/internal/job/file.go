@@ -31,38 +31,9 @@ var unquoted = regexp.MustCompile(`(?m)^[^#]*[:,\[-]\s*\*`)
 // that only run has is checked and has no effect elsewhere. An unknown key is
 // an error, since a misspelled filter would widen the job.
 func readFile(name string, f *pflag.FlagSet) (src string, err error) {
-	fail := func(line int, format string, args ...any) error {
-		return Usage("%s:%d: %s", name, line, fmt.Sprintf(format, args...))
-	}
-	file, err := os.Open(name)
+	root, err := readMapping(name)
 	if err != nil {
-		return "", Usage("the job file cannot be read: %v", err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxJobFile+1))
-	switch {
-	case err != nil:
-		return "", Usage("the job file %s cannot be read: %v", name, err)
-	case len(data) > maxJobFile:
-		return "", Usage("%s is larger than %d bytes, which no job file is", name, maxJobFile)
-	}
-	var doc yaml.Node
-	dec := yaml.NewDecoder(strings.NewReader(string(data)))
-	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return "", Usage("%s: the job file is empty", name)
-	} else if err != nil {
-		hint := ""
-		if unquoted.Match(data) {
-			hint = "; quote a value that begins with *"
-		}
-		return "", Usage("%s: %v%s", name, err, hint)
-	}
-	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		return "", Usage("%s: more than one document", name)
-	}
-	root := doc.Content[0]
-	if root.Kind != yaml.MappingNode {
-		return "", fail(root.Line, "a job is a mapping of flags' names to values")
+		return "", err
 	}
 	all := pflag.NewFlagSet("", pflag.ContinueOnError)
 	Declare(all, Run)
@@ -70,49 +41,99 @@ func readFile(name string, f *pflag.FlagSet) (src string, err error) {
 	for i := 0; i < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		if seen[key.Value] {
-			return "", fail(key.Line, "%s stands twice", key.Value)
+			return "", wrong(name, key, "%s stands twice", key.Value)
 		}
 		seen[key.Value] = true
 		if key.Value == "source" {
 			if value.Kind != yaml.ScalarNode || value.Value == "" || value.Tag == "!!null" {
-				return "", fail(value.Line, "source is one string")
+				return "", wrong(name, value, "source is one string")
 			}
 			src = value.Value
 			continue
 		}
 		into := f
-		flag := f.Lookup(key.Value)
-		if flag == nil {
-			into, flag = all, all.Lookup(key.Value)
+		if f.Lookup(key.Value) == nil {
+			into = all
 		}
-		if flag == nil || slices.Contains(notOfJob, key.Value) {
-			keys := slices.DeleteFunc(append(FlagNames(all), "source"), func(name string) bool { return slices.Contains(notOfJob, name) })
-			return "", fail(key.Line, "unknown key %q: the keys are source and the names of run's flags that make the job%s", key.Value, report.Meant("", key.Value, keys))
-		}
-		values := []*yaml.Node{value}
-		_, repeatable := flag.Value.(pflag.SliceValue)
-		if value.Kind == yaml.SequenceNode && repeatable {
-			values = value.Content
-			if len(values) == 0 {
-				return "", fail(value.Line, "%s is an empty list; leave the key out if that is meant", key.Value)
-			}
-		}
-		if flag.Changed { // flags win over the file
-			continue
-		}
-		for _, v := range values {
-			if v.Kind == yaml.AliasNode {
-				return "", fail(v.Line, "%s: *%s is an alias of YAML; quote a value that begins with *", key.Value, v.Value)
-			}
-			if v.Kind != yaml.ScalarNode || v.Tag == "!!null" {
-				return "", fail(v.Line, "%s takes %s", key.Value, map[bool]string{true: "a string, or a list of strings", false: "one value"}[repeatable])
-			}
-			if err := into.Set(key.Value, v.Value); err != nil {
-				return "", fail(v.Line, "%s %q: %v", key.Value, v.Value, Wanted(flag, errors.Unwrap(err)))
-			}
+		if err := setFlag(into, name, key, value); err != nil {
+			return "", err
 		}
 	}
 	return src, nil
+}
+
+// wrong is what is wrong in a line of the job file.
+func wrong(name string, at *yaml.Node, format string, args ...any) error {
+	return Usage("%s:%d: %s", name, at.Line, fmt.Sprintf(format, args...))
+}
+
+// readMapping reads the one mapping that a job file is.
+func readMapping(name string) (*yaml.Node, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, Usage("the job file cannot be read: %v", err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxJobFile+1))
+	switch {
+	case err != nil:
+		return nil, Usage("the job file %s cannot be read: %v", name, err)
+	case len(data) > maxJobFile:
+		return nil, Usage("%s is larger than %d bytes, which no job file is", name, maxJobFile)
+	}
+	var doc yaml.Node
+	dec := yaml.NewDecoder(strings.NewReader(string(data)))
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil, Usage("%s: the job file is empty", name)
+	} else if err != nil {
+		hint := ""
+		if unquoted.Match(data) {
+			hint = "; quote a value that begins with *"
+		}
+		return nil, Usage("%s: %v%s", name, err, hint)
+	}
+	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+		return nil, Usage("%s: more than one document", name)
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, wrong(name, root, "a job is a mapping of flags' names to values")
+	}
+	return root, nil
+}
+
+// setFlag gives a flag the value of a key, unless the command line has set it.
+func setFlag(f *pflag.FlagSet, name string, key, value *yaml.Node) error {
+	flag := f.Lookup(key.Value)
+	if flag == nil || slices.Contains(notOfJob, key.Value) {
+		all := pflag.NewFlagSet("", pflag.ContinueOnError)
+		Declare(all, Run)
+		keys := slices.DeleteFunc(append(FlagNames(all), "source"), func(name string) bool { return slices.Contains(notOfJob, name) })
+		return wrong(name, key, "unknown key %q: the keys are source and the names of run's flags that make the job%s", key.Value, report.Meant("", key.Value, keys))
+	}
+	values := []*yaml.Node{value}
+	_, repeatable := flag.Value.(pflag.SliceValue)
+	if value.Kind == yaml.SequenceNode && repeatable {
+		values = value.Content
+		if len(values) == 0 {
+			return wrong(name, value, "%s is an empty list; leave the key out if that is meant", key.Value)
+		}
+	}
+	if flag.Changed { // the command line wins
+		return nil
+	}
+	for _, v := range values {
+		if v.Kind == yaml.AliasNode {
+			return wrong(name, v, "%s: *%s is an alias of YAML; quote a value that begins with *", key.Value, v.Value)
+		}
+		if v.Kind != yaml.ScalarNode || v.Tag == "!!null" {
+			return wrong(name, v, "%s takes %s", key.Value, map[bool]string{true: "a string, or a list of strings", false: "one value"}[repeatable])
+		}
+		if err := f.Set(key.Value, v.Value); err != nil {
+			return wrong(name, v, "%s %q: %v", key.Value, v.Value, Wanted(flag, errors.Unwrap(err)))
+		}
+	}
+	return nil
 }
 
 // printJob writes the job as it was understood, in the form of a job file.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"rewrap/bench/emulator"
+	"rewrap/cmd/rewrap/internal/report"
 )
 
 // spellings are the variants of base64, strict so that they read nothing that
@@ -145,5 +146,43 @@ func TestBase64Mixed(t *testing.T) {
 	}
 	if s.Items.Rewrapped != int64(len(blobs)) || assumed == 0 || s.Assumed != assumed {
 		t.Errorf("%d assumed, want %d: %+v", s.Assumed, assumed, s.Items)
+	}
+}
+
+// TestBase64Learned: the first items that show an alphabet settle it for blobs
+// that show none, and a run that goes on keeps what the first one learned.
+func TestBase64Learned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{})
+	var arn, alias string
+	var shown []byte
+	var bare [][]byte
+	for k := 0; len(bare) < 12; k++ { // of some keys all blobs show the alphabet
+		alias = fmt.Sprint("alias/", k)
+		arn, bare = w.Key(alias), nil
+		for range 200 {
+			if blob := w.Seal(alias, "secret", nil); !isBare(blob) {
+				shown = blob
+			} else if len(bare) < 12 {
+				bare = append(bare, blob)
+			}
+		}
+	}
+	material := w.Rotate(arn)
+	url := func(int) int { return 3 }
+	learned := w.spelled("learned", "%s", append(append([][]byte{bare[0], shown}, bare[1:]...), shown), url)
+	args := []string{"run", "vault/learned", "--format", "raw", "--from", alias, "--yes", "--json"}
+	first := w.run(append(args, "--max-items", "3")...).want(t, exitStopped, "").summary(t)
+	second := w.run(args...).want(t, exitOK, "").summary(t)
+	for _, blob := range learned.read(t) {
+		w.opens(blob, arn, "secret", material, nil)
+	}
+	if first.Base64 == nil || *first.Base64 != (report.Base64{Style: "raw-url", How: report.Base64Shown}) ||
+		second.Base64 == nil || *second.Base64 != (report.Base64{Style: "raw-url", How: report.Base64Earlier}) {
+		t.Errorf("the first run learned %v, and the second goes by %v", first.Base64, second.Base64)
+	}
+	said := w.run(append(args, "--base64", "raw-url")...).want(t, exitOK, "").summary(t)
+	if said.Base64 == nil || *said.Base64 != (report.Base64{Style: "raw-url", How: report.Base64Given}) {
+		t.Errorf("--base64 says raw-url, and the summary %v", said.Base64)
 	}
 }

@@ -74,7 +74,7 @@ func (f *Flags) format() {
 	f.set.StringArrayVar(&o.Context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name} (in a directory the path below SOURCE, in S3 the whole key), {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
 	f.set.StringVar(&o.ContextField, "context-field", "", "where a JSON object stands that is the whole encryption context: `NAME` beside the blob, or /pointer")
 	f.set.StringVar(&o.AssociatedData, "associated-data", "", "what binds blobs that a keyring wrapped; may refer to the item as --context does")
-	f.set.StringVar(&o.Base64, "base64", "auto", "base64 alphabet for new blobs if the old blob does not reveal it: auto, std, raw-std, url, raw-url")
+	f.set.StringVar(&o.Base64, "base64", "auto", "base64 alphabet for new blobs if the old blob does not reveal it: std, raw-std, url, raw-url; auto learns it from the first items")
 }
 
 func (f *Flags) pace() {

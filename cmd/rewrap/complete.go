@@ -42,7 +42,7 @@ func complete(cmd *cobra.Command) {
 		return cobra.ShellCompDirectiveNoFileComp
 	}
 	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
-		// The one error is that the flag has its completion already.
+		// It fails only where the flag has a completion already.
 		_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(valuesOf[f.Name], files(f.Name)))
 	})
 	rest := cmd.ValidArgsFunction

@@ -167,7 +167,7 @@ func (d *demo) command(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// withoutAWS leaves out whatever would lead the demo to a real account.
+// withoutAWS leaves out the variables that could lead the demo to a real account.
 func withoutAWS(env []string) []string {
 	var kept []string
 	for _, e := range env {

@@ -1,6 +1,10 @@
 // Command rewrap moves every wrapped key of a source onto the latest key
-// version. This package is the wiring: flags, AWS clients, progress, reports
-// and exit codes. What it is made of is in engine, sources and checkpoint.
+// version.
+//
+// This package has one file for each command: its flags, one call, and its words
+// and exit code. What commands share is in the rooms under internal: job is what
+// was asked, setup opens what a job needs, forecast makes the plan, attest and
+// report say what was found, keyadmin looks at and changes KMS keys.
 package main
 
 import (

@@ -26,9 +26,9 @@ const (
 	jsonEvery = time.Second
 )
 
-// progress shows how far a run is, on standard error. Its counters follow
-// what is settled, a little ahead of the checkpoint. Items that are tried
-// again were counted before, and are shown apart.
+// progress shows how far a run is. It counts items when they are settled, so it
+// is a little ahead of the checkpoint. Items that are tried again were counted
+// by an earlier run and are shown apart.
 type progress struct {
 	throttled func() int64   // requests of KMS so far
 	show      func(standing) // nil: nothing is shown
@@ -45,10 +45,10 @@ type progress struct {
 	done  sync.WaitGroup
 }
 
-// standing is one look at a run.
+// standing is how far a run is at one moment.
 type standing struct {
 	Items     account.Items `json:"items"`
-	Again     int64         `json:"tried_again,omitempty"` // that an earlier run had left; the summary has their outcome
+	Again     int64         `json:"tried_again,omitempty"` // items that an earlier run had left; the summary has their outcome
 	Total     int64         `json:"total,omitempty"`       // items in scope; 0: still counting
 	Rate      float64       `json:"items_per_second"`
 	ETA       float64       `json:"eta_seconds,omitempty"`
@@ -56,7 +56,7 @@ type standing struct {
 	Elapsed   float64       `json:"elapsed_seconds"`
 }
 
-// watched is what a progress looks at besides the events.
+// watched is what a progress needs besides the events.
 type watched struct {
 	source    sources.Source
 	match     func(name string) bool // nil: every item is in scope
@@ -70,7 +70,7 @@ func watch(se *setup.Session) watched {
 // newProgress begins to show on w. earlier is what was settled before this run.
 func newProgress(w io.Writer, mode string, at watched, earlier account.Items) *progress {
 	p := &progress{throttled: at.throttled, items: earlier, since: earlier.Seen, began: time.Now()}
-	if mode == "auto" || mode == "bar" { // which redraws itself, and a file keeps every drawing
+	if mode == "auto" || mode == "bar" { // a bar redraws itself, and a file would keep every drawing
 		mode = "log"
 		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 			mode = "bar"
@@ -111,12 +111,12 @@ func newProgress(w io.Writer, mode string, at watched, earlier account.Items) *p
 	return p
 }
 
-// count finds out how many items there are, for the ETA: one request for each
-// thousand of them, which is little beside the two or more for each one.
+// count finds out how many items there are, for the ETA. On S3 that takes one
+// request for a thousand items, and a run makes two or more for each item.
 func (p *progress) count(ctx context.Context, at watched) {
 	spans, err := at.source.Spans(ctx, 1)
 	if err != nil {
-		return // the run itself says what is wrong with the source
+		return // the run itself reports what is wrong with the source
 	}
 	n := int64(0)
 	for _, span := range spans {

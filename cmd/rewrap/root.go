@@ -15,18 +15,17 @@ import (
 	"rewrap/cmd/rewrap/internal/report"
 )
 
-// Exit codes, as people's scripts know them.
+// Exit codes. Scripts rely on them.
 const (
 	exitOK        = 0
-	exitFailed    = 1  // the run could not go on, or nothing was its business
+	exitFailed    = 1  // the run could not go on, or met nothing under a source key or on target
 	exitUsage     = 2  // wrong usage
 	exitRemaining = 3  // reached the end, but items failed or were skipped
 	exitNotOn     = 4  // verify: something is not on target
 	exitStopped   = 75 // stopped before the end; the same command goes on
 )
 
-// exitError ends the program with a code; the message may be empty when
-// everything was said already.
+// exitError ends the program with a code. Its message may be empty.
 type exitError struct {
 	code int
 	err  error
@@ -107,14 +106,14 @@ can be killed at any moment; the same command goes on where it was.`,
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
 		switch c.Name() {
-		case "completion": // cobra's own; its errors are wrong usage like any other
+		case "completion": // cobra's own command: its errors become wrong usage
 			c.Args, c.RunE = onlyCommands, func(c *cobra.Command, _ []string) error { return c.Help() }
 			for _, shell := range c.Commands() {
 				shell.Args = argsAre(cobra.NoArgs)
 			}
-		case "help": // so is this, which takes any word
+		case "help": // cobra's own too, which would take any word
 			c.Run, c.RunE = nil, func(c *cobra.Command, args []string) error {
-				of, rest, _ := c.Root().Find(args) // what is left of the words says all
+				of, rest, _ := c.Root().Find(args) // the error repeats what rest tells
 				if len(rest) > 0 {
 					return unknownCommand(of, rest[0])
 				}

@@ -53,7 +53,7 @@ read is said at the end, with exit code 1.`,
 					err = fmt.Errorf("%s holds no state of a run", d)
 				}
 				switch {
-				case err != nil: // says nothing about the others
+				case err != nil: // the others are still shown
 					failed = append(failed, err)
 					continue
 				case asJSON:
@@ -82,7 +82,7 @@ read is said at the end, with exit code 1.`,
 	return cmd
 }
 
-// status is what can be said of a run from outside.
+// status is what the state directory tells of a run.
 type status struct {
 	State   string             `json:"state"`
 	Result  string             `json:"result"` // running, interrupted (killed), or as in the summary

@@ -82,12 +82,18 @@ func (k *KMS) ageOfSource(ctx context.Context, t *key, material string) (age, er
 	if a := t.target.recall(material); a != unknown {
 		return a, nil
 	}
-	a, err := k.askAge(ctx, t, material)
-	if err != nil {
-		return unknown, err
-	}
-	t.target.learn(material, a)
-	return a, nil
+	// Learned before the flight lands: nobody asks a second time.
+	a, _, err := k.targets.asking.do(ctx, "source "+t.ARN+"@"+material, func(ctx context.Context) (age, error) {
+		if a := t.target.recall(material); a != unknown { // from a flight that landed since
+			return a, nil
+		}
+		a, err := k.askAge(ctx, t, material)
+		if err == nil {
+			t.target.learn(material, a)
+		}
+		return a, err
+	})
+	return a, err
 }
 
 // ageOfDestination returns the age of a material that a key was just wrapped

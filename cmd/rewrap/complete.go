@@ -17,7 +17,7 @@ var kmsWindows = []string{"second", "bucket"}
 // first argument, by its name in the usage line. It offers nothing for others.
 var (
 	valuesOf = map[string][]string{
-		"format":     job.FormatNames,
+		"format":     job.FormatNames(),
 		"base64":     {"auto", "std", "raw-std", "url", "raw-url"},
 		"verify":     {"none", "answer", "open"},
 		"progress":   job.ProgressModes,

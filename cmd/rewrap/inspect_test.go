@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rewrap/bench/emulator"
+	"rewrap/cmd/rewrap/internal/job"
 )
 
 // wants holds the text against what has to stand in it.
@@ -40,7 +41,7 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := w.run("formats").want(t, exitOK, "").out
-	var list []formatInfo
+	var list []job.FormatInfo
 	if err := json.Unmarshal([]byte(w.run("formats", "--json").want(t, exitOK, "").out), &list); err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func (f *Flags) what(c Command) {
 
 func (f *Flags) format() {
 	o := &f.given.Format
-	f.set.StringVar(&o.Name, "format", "auto", "how items carry their wrapped keys: "+report.OneOf(FormatNames))
+	f.set.StringVar(&o.Name, "format", "auto", "how items carry their wrapped keys: "+report.OneOf(FormatNames()))
 	f.set.StringArrayVar(&o.Fields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob, * for any array index or object key, '' for a document that is itself the string; repeatable")
 	f.set.StringArrayVar(&o.Context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name} (in a directory the path below SOURCE, in S3 the whole key), {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
 	f.set.StringVar(&o.ContextField, "context-field", "", "where a JSON object stands that is the whole encryption context: `NAME` beside the blob, or /pointer")

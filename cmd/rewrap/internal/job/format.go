@@ -7,9 +7,6 @@ import (
 	"rewrap/engine/envelope"
 	"rewrap/engine/envelope/b64"
 	"rewrap/engine/envelope/binding"
-	"rewrap/engine/envelope/jsondoc"
-	"rewrap/engine/envelope/raw"
-	"rewrap/engine/envelope/s3ec"
 )
 
 // Format says how items carry their wrapped keys.
@@ -27,7 +24,7 @@ type Format struct {
 
 // kind is the format's name, also where a flag implies it.
 func (f Format) kind() string {
-	if f.Name == "auto" && len(f.Fields) > 0 {
+	if f.Name == auto && len(f.Fields) > 0 {
 		return "json"
 	}
 	return f.Name
@@ -36,7 +33,7 @@ func (f Format) kind() string {
 // Payload is the format to look for. learned is the job's style of base64; zero
 // where it was not learned. Flags that do not go together are a [UsageError].
 func (j Job) Payload(learned b64.Style) (envelope.Format, error) {
-	o, name := j.Format, j.Format.kind()
+	o := j.Format
 	if err := j.agree(); err != nil {
 		return nil, err
 	}
@@ -44,35 +41,49 @@ func (j Job) Payload(learned b64.Style) (envelope.Format, error) {
 	if err != nil {
 		return nil, Usage("--base64: %v", err)
 	}
-	choice := b64.Choice{Said: said, Learned: learned}
 	bound, err := binding.New(o.Context, o.ContextField, o.AssociatedData)
 	if err != nil {
-		flag := "--context"
-		switch {
-		case o.ContextField != "":
-			flag = "--context-field"
-		case o.AssociatedData != "":
-			flag = "--associated-data"
+		return nil, Usage("%s: %v", o.bindingFlag(), err)
+	}
+	choice := b64.Choice{Said: said, Learned: learned}
+	if info := formatOf(o.kind()); info != nil {
+		f, err := info.make(o, bound, choice)
+		if err != nil {
+			return nil, Usage("%s: %v", o.flag(), err)
 		}
-		return nil, Usage("%s: %v", flag, err)
+		return f, nil
 	}
-	var f envelope.Format
-	flag := "--format " + name
-	switch name {
-	case "raw":
-		f, err = raw.New(bound, choice)
-	case "json":
-		flag = "--json-field"
-		f, err = jsondoc.New(o.Fields, bound, choice)
-	case "auto":
-		f = envelope.Auto(s3ec.New())
-	default:
-		f = s3ec.New()
+	var all []envelope.Format
+	for _, info := range Formats {
+		if !info.traits.found {
+			continue
+		}
+		f, err := info.make(o, bound, choice)
+		if err != nil {
+			return nil, Usage("--format %s: %v", info.Name, err)
+		}
+		all = append(all, f)
 	}
-	if err != nil {
-		return nil, Usage("%s: %v", flag, err)
+	return envelope.Auto(all...), nil
+}
+
+// flag is the flag that a format's error is about.
+func (f Format) flag() string {
+	if f.kind() == "json" {
+		return "--json-field"
 	}
-	return f, nil
+	return "--format " + f.Name
+}
+
+// bindingFlag is the flag that an error of the binding is about.
+func (f Format) bindingFlag() string {
+	switch {
+	case f.ContextField != "":
+		return "--context-field"
+	case f.AssociatedData != "":
+		return "--associated-data"
+	}
+	return "--context"
 }
 
 // agree checks that the flags of the format, the keys and the source go
@@ -81,13 +92,13 @@ func (j Job) agree() error {
 	o, k, name := j.Format, j.Keys, j.Format.kind()
 	local := k.Keyring.File != ""
 	binds := len(o.Context) > 0 || o.ContextField != "" || o.AssociatedData != ""
-	plain := name == "raw" || name == "json" // the item does not say how it is bound
+	is := o.traits()
 	switch {
-	case !slices.Contains(FormatNames, name):
-		return Usage("--format %q: it is %s", o.Name, report.OneOf(FormatNames))
+	case !slices.Contains(FormatNames(), name):
+		return Usage("--format %q: it is %s", o.Name, report.OneOf(FormatNames()))
 	case len(o.Fields) > 0 && name != "json":
 		return Usage("--json-field belongs to --format json, not to %s", o.Name)
-	case binds && !plain:
+	case binds && is.recorded:
 		return Usage("--context, --context-field and --associated-data belong to --format raw and json; other formats record what binds their keys")
 	case local && (len(k.From) > 0 || k.To != ""):
 		return Usage("--from and --to name KMS keys, and --keyring re-wraps without KMS: leave them out")
@@ -97,22 +108,37 @@ func (j Job) agree() error {
 		return Usage("--associated-data belongs to --keyring; KMS binds by --context")
 	case !local && (k.Keyring.KMS != "" || len(k.Keyring.Context) > 0):
 		return Usage("--keyring-kms and --keyring-context belong to --keyring")
-	case plain:
-		return nil
-	case j.Place.Dir != "" && name == "s3ec":
-		return Usage("--format s3ec is for objects of S3, whose metadata hold the wrapped key; files have --format raw, or --format json with --json-field")
-	case j.Place.Dir != "":
+	case j.Place.Dir != "" && name == auto:
 		return Usage("files do not tell what is in them: say --format raw, or --format json with --json-field")
-	case local:
+	case j.Place.Dir != "" && is.metadata:
+		return Usage("--format %s is for objects of S3, whose metadata hold the wrapped key; files have --format raw, or --format json with --json-field", name)
+	case local && !is.keyring:
 		return Usage("--keyring re-wraps the formats raw and json; s3ec keys are wrapped by KMS here")
 	}
 	return nil
 }
 
+// traits are those of the format. Of auto they are what all formats that it
+// looks for have in common.
+func (f Format) traits() traits {
+	if info := formatOf(f.kind()); info != nil {
+		return info.traits
+	}
+	all := traits{found: true, recorded: true, metadata: true, keyring: true}
+	for _, info := range Formats {
+		if is := info.traits; is.found {
+			all.recorded = all.recorded && is.recorded
+			all.metadata = all.metadata && is.metadata
+			all.keyring = all.keyring && is.keyring
+		}
+	}
+	return all
+}
+
 // NamesKey says whether items of the format tell which key wrapped them, at
 // least some of them. Else --from has to name the keys.
-func (f Format) NamesKey() bool { return !f.Text() }
+func (f Format) NamesKey() bool { return f.traits().recorded }
 
-// Text says whether the format may hold wrapped keys as base64 text of its own
-// users, who write it in more than one way.
-func (f Format) Text() bool { return f.kind() == "raw" || f.kind() == "json" }
+// Text says whether wrapped keys may be base64 text of the format's own users,
+// who write it in more than one way.
+func (f Format) Text() bool { return !f.traits().recorded }

@@ -21,11 +21,9 @@ func Usage(format string, args ...any) error {
 	return &UsageError{fmt.Errorf(format, args...)}
 }
 
-// The values of --format and --progress, in the order in which help has them.
-var (
-	FormatNames   = []string{"s3ec", "raw", "json", "auto"}
-	ProgressModes = []string{"auto", "bar", "log", "json", "none"}
-)
+// ProgressModes are the values of --progress, in the order in which help has
+// them.
+var ProgressModes = []string{"auto", "bar", "log", "json", "none"}
 
 // Wanted is what a flag takes. It replaces those errors of a refused value that
 // speak to programmers.

@@ -67,7 +67,7 @@ func style(s b64.Style) b64.Style {
 
 func (s *Session) learn(ctx context.Context) (b64.Style, string, error) {
 	// A state directory that cannot be read is reported when it is opened.
-	if st, err := checkpoint.Read(s.Dir); err == nil && st.Snapshot.Learned != "" {
+	if st, err := checkpoint.Read(s.Dir); err == nil && st.Snapshot.Learned != "" && !s.Job.State.Restart {
 		learned, err := b64.Parse(st.Snapshot.Learned)
 		return learned, report.Base64Earlier, err
 	}

@@ -1,13 +1,17 @@
 package setup
 
 import (
+	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"rewrap/checkpoint"
+	"rewrap/cmd/rewrap/internal/job"
 	"rewrap/engine/envelope/b64"
 	"rewrap/engine/envelope/binding"
 	"rewrap/engine/envelope/raw"
@@ -69,5 +73,50 @@ func TestFirstItems(t *testing.T) {
 				t.Errorf("learned %v, %v; want %s", got, err, tc.want)
 			}
 		})
+	}
+}
+
+// TestLearnAgain: a run that goes on goes by the style of the checkpoint, and one
+// that gives up the pass learns it anew.
+func TestLearnAgain(t *testing.T) {
+	t.Parallel()
+	root, state := t.TempDir(), filepath.Join(t.TempDir(), "state")
+	text := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0x7f, 0xff}, 20))
+	if err := os.WriteFile(filepath.Join(root, "item"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	st, err := checkpoint.Open(state, checkpoint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap := st.Snapshot()
+	snap.Learned = "url"
+	cut, err := st.Cut()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(st.Commit(snap, cut), st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for restart, want := range map[bool]string{false: "url", true: "std"} {
+		src, err := dir.Open(t.Context(), dir.Config{Root: root})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		if err := src.Begin(t.Context(), sources.Look); err != nil {
+			t.Fatal(err)
+		}
+		s := &Session{
+			Job: job.Job{Place: job.Place{Dir: root}, Format: job.Format{Name: "raw", Base64: "auto"}, State: job.State{Given: state, Restart: restart}},
+			Dir: state, Source: Source{Source: src},
+		}
+		if s.Format, err = s.Job.Payload(0); err != nil {
+			t.Fatal(err)
+		}
+		learned, err := s.Learn(t.Context())
+		if err != nil || learned.LearnedName() != want {
+			t.Errorf("restart %v: learned %q, %v; want %q", restart, learned.LearnedName(), err, want)
+		}
 	}
 }

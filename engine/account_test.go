@@ -412,3 +412,52 @@ func TestListingEndsWithTheRun(t *testing.T) {
 		t.Errorf("%d names were listed after the run had ended", listed-1000)
 	}
 }
+
+// TestPaidThenRefused: an item that paid for a key and had to be read again did
+// not get that key from memory, also where it fails in the end.
+func TestPaidThenRefused(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/i": {"k1": "v1/a", "k2": "v1/b"}})
+	conflict := true
+	m.Before = func(string) (err error) {
+		if conflict {
+			conflict, err = false, sources.ErrConflict
+		}
+		return err
+	}
+	var mu sync.Mutex
+	asked := make(map[string]bool)
+	j := job(m, openState(t, t.TempDir()))
+	j.Mover = mover(rewrapper(func(ctx context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error) {
+		a, err := (&versions{}).Rewrap(ctx, k)
+		mu.Lock()
+		defer mu.Unlock()
+		a.Deduplicated = asked[k.Locator]
+		asked[k.Locator] = true
+		if a.Deduplicated && k.Locator == "k2" {
+			return envelope.Rewrapped{}, &sources.RunError{Err: errors.New("denied"), Strikes: 50}
+		}
+		return a, err
+	}))
+	rep, err := engine.Run(t.Context(), j)
+	if err != nil || rep.Items.Failed != 1 || rep.Keys.Deduplicated != 0 {
+		t.Errorf("%+v, %+v, %v; want one failed and no key from memory", rep.Items, rep.Keys, err)
+	}
+}
+
+// TestPlannedIsNotWritten: the sums of a plan say of no item that it was
+// written without a condition.
+func TestPlannedIsNotWritten(t *testing.T) {
+	for until, want := range map[engine.Until]int64{engine.Planned: 0, engine.Applied: 1} {
+		src := mem.New(mem.Options{
+			Items:         map[string]mem.Item{"item": {Meta: map[string]string{"k": "v1/1"}}},
+			Unconditional: func(sources.Edit) bool { return true },
+		})
+		if err := src.Begin(t.Context(), sources.Write); err != nil {
+			t.Fatal(err)
+		}
+		rep, err := engine.Run(t.Context(), engine.Job{Source: src, Mover: mover(&versions{}), Until: until})
+		if err != nil || rep.Unconditional != want {
+			t.Errorf("until %d: %d unconditional, %v; want %d", until, rep.Unconditional, err, want)
+		}
+	}
+}

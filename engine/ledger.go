@@ -222,7 +222,8 @@ func (l *ledger) account(it *item) {
 	if it.owed != nil {
 		t.Retract(it.owed.Counted())
 	}
-	counted := account.Item{Outcome: ev.Outcome, Reason: ev.Reason, Owed: ev.owed(), Unconditional: ev.Unconditional, Keys: ev.Keys}
+	wrote := len(ev.Changes) > 0 // and not only planned to
+	counted := account.Item{Outcome: ev.Outcome, Reason: ev.Reason, Owed: ev.owed(), Unconditional: wrote && ev.Unconditional, Keys: ev.Keys}
 	t.Count(counted)
 	before := l.unknown(it)
 	delete(l.tried, it.ref.ID)

@@ -34,9 +34,10 @@ func newGates() *gates {
 	return &gates{heads: semaphore.NewWeighted(maxHead), keys: semaphore.NewWeighted(n), maxKeys: n}
 }
 
-// Room is the memory that one item holds of the memory that all items share.
-// Room for its body is taken before room for its keys, never the other way.
-// One goroutine uses it.
+// Room is the memory that one item holds of the memory that all items share:
+// for its body while it is read and edited, for its keys until it is settled.
+// Room for the body is taken before room for the keys, never the other way. One
+// goroutine uses it at a time.
 type Room struct {
 	gates       *gates // nil: no bound
 	heads, keys int64
@@ -69,12 +70,19 @@ func (r *Room) Keys(ctx context.Context, n int) error {
 	return nil
 }
 
-func (r *Room) release() {
+// releaseHead gives back the room for the body.
+func (r *Room) releaseHead() {
 	if r.heads > 0 {
 		r.gates.heads.Release(r.heads)
 	}
+	r.heads = 0
+}
+
+// release gives back everything. It may be called more than once.
+func (r *Room) release() {
+	r.releaseHead()
 	if r.keys > 0 {
 		r.gates.keys.Release(r.keys)
 	}
-	r.heads, r.keys = 0, 0
+	r.keys = 0
 }

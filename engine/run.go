@@ -222,9 +222,9 @@ func (r *run) run(ctx context.Context) error {
 	for range r.job.Workers * itemsPerWorker {
 		pool.Go(func() {
 			for it := range work {
-				ev := r.do(ctx, it)
-				r.stopAtOnce(ev)
-				r.settled <- settled{it, ev}
+				done := r.do(ctx, it)
+				r.stopAtOnce(done.ev)
+				r.settled <- done
 			}
 		})
 	}
@@ -256,8 +256,8 @@ func (r *run) finish() error {
 }
 
 // do takes one item its way.
-func (r *run) do(ctx context.Context, it *item) *Event {
-	e := errand{way: &r.way, ref: it.ref, hard: ctx, intent: -1}
+func (r *run) do(ctx context.Context, it *item) settled {
+	e := errand{way: &r.way, ref: it.ref, hard: ctx, intent: -1, room: Room{gates: r.way.gates}}
 	if r.job.State != nil {
 		e.journal = intent{r.ledger, it}
 		e.earlier = func(yield func(checkpoint.Entry, error) bool) {
@@ -268,5 +268,6 @@ func (r *run) do(ctx context.Context, it *item) *Event {
 			}
 		}
 	}
-	return e.do(r.calls)
+	ev := e.do(r.calls)
+	return settled{it, ev, e.room}
 }

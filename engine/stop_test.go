@@ -167,3 +167,29 @@ func TestFinish(t *testing.T) {
 		}
 	}
 }
+
+// TestOneKeyRefused: a cause that meets every item ends the run, also where
+// another key of each item is answered.
+func TestOneKeyRefused(t *testing.T) {
+	t.Parallel()
+	items := stale(2000)
+	for id := range items {
+		items[id]["k2"] = "v1/refused"
+	}
+	m := newMemory(items)
+	j := job(m, openState(t, t.TempDir()))
+	denied := &sources.RunError{Err: errors.New("denied"), Hint: "Allow it", Strikes: 50}
+	j.Mover = moverOn(func(blob string) error {
+		if blob == "v1/refused" {
+			return denied
+		}
+		return nil
+	})
+	rep, err := engine.Run(t.Context(), j)
+	if !errors.Is(err, denied) || rep.Result != engine.ResultFailed {
+		t.Fatalf("result %q, error %v: %+v", rep.Result, err, rep.Items)
+	}
+	if rep.Items.Failed > 50 {
+		t.Errorf("%d items failed before the run was stopped, at 50 in a row", rep.Items.Failed)
+	}
+}

@@ -12,23 +12,31 @@ import (
 
 // settled is an item that has gone its way.
 type settled struct {
-	it *item
-	ev *Event
+	it   *item
+	ev   *Event
+	room Room
 }
 
 // settle takes in every item that has gone its way, one at a time: it counts
 // strikes, tells the ledger, and shows the event. It ends when the pool has.
 func (r *run) settle() {
 	for s := range r.settled {
-		if s.ev.Outcome == account.Unsettled && !r.strike(s.ev) {
-			continue // the item stays beyond the watermark, and is done again
-		}
-		r.strikes.succeeded(s.ev)
-		s.ev.Again = s.it.owed != nil
-		r.ledger.settle(s.it, s.ev)
-		if r.job.Observe != nil {
-			r.job.Observe(*s.ev)
-		}
+		r.settleOne(s.it, s.ev)
+		s.room.release()
+	}
+}
+
+func (r *run) settleOne(it *item, ev *Event) {
+	switch {
+	case ev.Outcome != account.Unsettled:
+		r.strikes.succeeded(ev)
+	case !r.strike(ev):
+		return // the item stays beyond the watermark, and is done again
+	}
+	ev.Again = it.owed != nil
+	r.ledger.settle(it, ev)
+	if r.job.Observe != nil {
+		r.job.Observe(*ev)
 	}
 }
 

@@ -62,6 +62,10 @@ type errand struct {
 	// paid are the keys that cost a call at an earlier reading. Asking again
 	// may be answered from memory, but repeats no other item's key.
 	paid []bool
+
+	// room is the memory of the last reading. Its caller gives it back once the
+	// item is settled.
+	room Room
 }
 
 // do goes the way, again from a fresh reading where the item has to be read
@@ -108,7 +112,6 @@ func (e *errand) do(ctx context.Context) *Event {
 type reading struct {
 	*errand
 	ev    *Event
-	room  Room
 	wrote bool
 	// recovered are the keys that an earlier edit of ours had moved.
 	recovered []int
@@ -117,10 +120,13 @@ type reading struct {
 // once goes the way from a fresh reading. The event is complete where there is
 // no error; after an error the item has to be read again.
 func (e *errand) once(ctx context.Context) (*Event, error) {
-	r := reading{errand: e, ev: &Event{Ref: e.ref, phase: phaseRead}, room: Room{gates: e.gates}}
-	defer r.room.release()
+	r := reading{errand: e, ev: &Event{Ref: e.ref, phase: phaseRead}}
 	err := r.take(ctx)
 	r.unwritten()
+	e.room.releaseHead()
+	if err != nil { // the item is read again, or ends without an edit
+		e.room.release()
+	}
 	return r.ev, err
 }
 
@@ -129,8 +135,7 @@ func (r *reading) take(ctx context.Context) error {
 	if err != nil || r.ev.Outcome != account.Unsettled {
 		return err
 	}
-	r.ev.Found, r.ev.RevBefore = move.Found, view.Rev
-	r.pay()
+	r.ev.RevBefore = view.Rev
 	if err := r.landed(view); err != nil {
 		return err
 	}
@@ -169,12 +174,13 @@ func (r *reading) look(ctx context.Context) (sources.View, Move, error) {
 		}
 		r.ev.phase = phaseMove
 		move, err := r.mover.Move(ctx, view, &r.room)
+		r.ev.Found = move.Found
+		r.pay()
 		if err == nil {
 			return view, move, nil
 		}
 		var short *sources.ShortError
 		if !errors.As(err, &short) || short.Need <= want.Head || short.Need > maxHead {
-			r.ev.Found = move.Found
 			return view, Move{}, r.unmoved(ctx, err)
 		}
 		want.Head = short.Need

@@ -32,20 +32,15 @@ func (h Holder) Compare(o Holder) int {
 type Census map[Holder]int64
 
 // Add counts the keys of other too.
-func (c *Census) Add(other Census) {
+func (c *Census) Add(other Census) { c.add(other, 1) }
+
+func (c *Census) add(other Census, times int64) {
 	if *c == nil && len(other) > 0 {
 		*c = make(Census, len(other))
 	}
 	for h, n := range other {
-		(*c)[h] += n
-	}
-}
-
-// Subtract takes back what [Census.Add] of other had counted.
-func (c Census) Subtract(other Census) {
-	for h, n := range other {
-		if c[h] -= n; c[h] == 0 {
-			delete(c, h)
+		if (*c)[h] += times * n; (*c)[h] == 0 {
+			delete(*c, h)
 		}
 	}
 }

@@ -212,5 +212,5 @@ func (t *Tally) Retract(c Counted) {
 		t.SkippedByReason.add(c.Reason, -1)
 	}
 	t.Keys.add(c.Keys, -1)
-	t.Census.Subtract(c.Under)
+	t.Census.add(c.Under, -1)
 }

@@ -94,3 +94,14 @@ func TestAdd(t *testing.T) {
 		}
 	}
 }
+
+// TestRetractUnknown: the lists of failures have no checksum, so an item may be
+// taken out of sums that never had it.
+func TestRetractUnknown(t *testing.T) {
+	t.Parallel()
+	var tally Tally
+	tally.Retract(Counted{Outcome: "skipped", Reason: "archived", Under: Census{{Key: "a"}: 1}})
+	if n := tally.Census[Holder{Key: "a"}]; n != -1 {
+		t.Errorf("the census has %d keys, want -1", n)
+	}
+}

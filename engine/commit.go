@@ -49,8 +49,8 @@ func (r *run) damaged(err error) bool {
 	return true
 }
 
-// keep commits until quit is closed.
-func (r *run) keep(quit <-chan struct{}) {
+// keepState commits until quit is closed.
+func (r *run) keepState(quit <-chan struct{}) {
 	t := time.NewTicker(commitEvery)
 	defer t.Stop()
 	for {

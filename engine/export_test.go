@@ -9,7 +9,8 @@ import (
 // Do takes one item its whole way, with neither pool nor checkpoint. j may be
 // nil.
 func Do(ctx context.Context, src sources.Source, m Mover, j journal, ref sources.Ref) Event {
-	e := errand{way: &way{source: src, mover: m}, ref: ref, hard: ctx, journal: j, intent: -1}
+	e := (&way{source: src, mover: m}).errand(ref, ctx)
+	e.journal = j
 	return *e.do(ctx)
 }
 

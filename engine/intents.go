@@ -36,7 +36,7 @@ func (i intent) Append(ctx context.Context, e checkpoint.Entry) (int64, error) {
 func (l *ledger) recall(damaged func(error) bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tried = make(map[string][]int64)
+	l.inherited = make(map[string][]int64)
 	for _, off := range l.snap.Unsettled {
 		if off >= l.snap.JournalFrom {
 			break // ascending; the rest comes below
@@ -48,7 +48,7 @@ func (l *ledger) recall(damaged func(error) bool) error {
 		if err != nil {
 			return err
 		}
-		l.tried[id] = append(l.tried[id], off)
+		l.inherited[id] = append(l.inherited[id], off)
 	}
 	for at, err := range l.state.Journal().Items(l.snap.JournalFrom) {
 		if damaged(err) {
@@ -57,7 +57,7 @@ func (l *ledger) recall(damaged func(error) bool) error {
 		if err != nil {
 			return err
 		}
-		l.tried[at.ID] = append(l.tried[at.ID], at.Offset)
+		l.inherited[at.ID] = append(l.inherited[at.ID], at.Offset)
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ func (l *ledger) earlier(it *item) iter.Seq2[checkpoint.Entry, error] {
 // be in the item and not in the account, ascending. A snapshot may name too
 // many: it has every entry behind one that is being written.
 func (l *ledger) unknown(it *item) []int64 {
-	at := slices.Clone(l.tried[it.ref.ID])
+	at := slices.Clone(l.inherited[it.ref.ID])
 	if o := it.owed; o != nil {
 		at = slices.DeleteFunc(at, func(off int64) bool { return off <= o.Known })
 		if o.Journal >= 0 {
@@ -104,7 +104,7 @@ func (l *ledger) unknown(it *item) []int64 {
 // from from on belongs to them too.
 func (l *ledger) unsettled() (from int64, offsets []int64) {
 	from = l.state.Journal().Size()
-	look := func(it *item) {
+	add := func(it *item) {
 		offsets = append(offsets, it.intents...)
 		if it.writing >= 0 {
 			from = min(from, it.writing)
@@ -112,13 +112,13 @@ func (l *ledger) unsettled() (from int64, offsets []int64) {
 	}
 	for _, ln := range l.lines {
 		for _, it := range ln.queue {
-			look(it)
+			add(it)
 		}
 	}
 	for _, it := range l.park {
-		look(it)
+		add(it)
 	}
-	for _, at := range l.tried {
+	for _, at := range l.inherited {
 		offsets = append(offsets, at...)
 	}
 	slices.Sort(offsets)

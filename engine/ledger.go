@@ -49,7 +49,7 @@ type item struct {
 // again and counted for the first time.
 type ledger struct {
 	mu    sync.Mutex
-	room  *sync.Cond // signalled when an item leaves a queue or the run ends
+	space *sync.Cond // signalled when an item leaves a queue or the run ends
 	state *checkpoint.State
 	snap  checkpoint.Snapshot
 	lines []*line
@@ -57,15 +57,15 @@ type ledger struct {
 	over  bool  // admit nothing more
 	err   error // the first error of the state directory
 
-	// tried is where the undo journal holds edits of earlier sessions that may
-	// have landed unnoticed, by item. An item that is settled leaves. The
+	// inherited is where the undo journal holds edits of earlier sessions that
+	// may have landed unnoticed, by item. An item that is settled leaves. The
 	// entries stay on disk: one may have a million keys.
-	tried map[string][]int64
+	inherited map[string][]int64
 }
 
 func newLedger(st *checkpoint.State, learned string) *ledger {
 	l := &ledger{state: st}
-	l.room = sync.NewCond(&l.mu)
+	l.space = sync.NewCond(&l.mu)
 	if st != nil {
 		l.snap = st.Snapshot()
 	}
@@ -95,8 +95,9 @@ func (l *ledger) spans() []checkpoint.SpanState {
 	return slices.Clone(l.snap.Spans)
 }
 
-// left is what earlier sessions have left to do beside the listing.
-func (l *ledger) left() (parked []checkpoint.Parked, retries []checkpoint.Retry) {
+// unfinished are the items of earlier sessions that are to be done beside the
+// listing.
+func (l *ledger) unfinished() (parked []checkpoint.Parked, retries []checkpoint.Retry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.snap.Parked), slices.Clone(l.snap.Retries)
@@ -117,7 +118,7 @@ func (l *ledger) admit(ln *line, it item) *item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for !l.over && len(ln.queue) >= window && !l.parkHead(ln) {
-		l.room.Wait()
+		l.space.Wait()
 	}
 	if l.over {
 		return nil
@@ -174,17 +175,18 @@ func (l *ledger) settle(it *item, ev *Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	it.event = ev
+	it.ref.View = nil // which may be large, and the item may stay in its queue for long
 	if it.parked {
 		l.unpark(it)
 		l.account(it)
-		l.room.Broadcast() // there is room to park another
+		l.space.Broadcast() // there is room to park another
 		return
 	}
 	l.pop(it.line)
 }
 
-// end says that the listing of a line reached its end.
-func (l *ledger) end(ln *line) {
+// listed says that the listing of a line reached its end.
+func (l *ledger) listed(ln *line) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ln.listed = true
@@ -208,11 +210,11 @@ func (l *ledger) pop(ln *line) {
 	}
 	if n > 0 {
 		ln.queue = append(ln.queue[:0], ln.queue[n:]...)
-		l.room.Broadcast()
+		l.space.Broadcast()
 	}
-	if ln.listed && len(ln.queue) == 0 && !ln.over {
-		ln.over = true
-		ln.mark.end(&l.snap)
+	if ln.listed && len(ln.queue) == 0 && !ln.done {
+		ln.done = true
+		ln.mark.done(&l.snap)
 	}
 }
 
@@ -226,7 +228,7 @@ func (l *ledger) account(it *item) {
 	counted := account.Item{Outcome: ev.Outcome, Reason: ev.Reason, Owed: ev.owed(), Unconditional: wrote && ev.Unconditional, Keys: ev.Keys}
 	t.Count(counted)
 	before := l.unknown(it)
-	delete(l.tried, it.ref.ID)
+	delete(l.inherited, it.ref.ID)
 	if l.state == nil {
 		return
 	}
@@ -269,7 +271,7 @@ func (l *ledger) note(err error) {
 	if err != nil && l.err == nil {
 		l.err = stateError(err)
 		l.over = true
-		l.room.Broadcast()
+		l.space.Broadcast()
 	}
 }
 
@@ -278,7 +280,7 @@ func (l *ledger) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.over = true
-	l.room.Broadcast()
+	l.space.Broadcast()
 }
 
 // cut makes a snapshot to be committed.

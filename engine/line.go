@@ -13,22 +13,22 @@ type line struct {
 	mark   watermark
 	queue  []*item
 	listed bool // the listing reached its end
-	over   bool // everything in the line is settled, parked or owed
+	done   bool // everything in the line is settled, parked or owed
 }
 
 // watermark is where the snapshot keeps how far a line is settled.
 type watermark interface {
 	// pass moves the watermark behind the item.
 	pass(s *checkpoint.Snapshot, it *item)
-	// end notes that the whole line is behind it.
-	end(s *checkpoint.Snapshot)
+	// done notes that the whole line is behind it.
+	done(s *checkpoint.Snapshot)
 }
 
 // spanMark is the index of a span in the snapshot.
 type spanMark int
 
 func (m spanMark) pass(s *checkpoint.Snapshot, it *item) { s.Spans[m].After = string(it.ref.Cursor) }
-func (m spanMark) end(s *checkpoint.Snapshot)            { s.Spans[m].Done = true }
+func (m spanMark) done(s *checkpoint.Snapshot)           { s.Spans[m].Done = true }
 
 // owedMark is the name of a file of failures. Its place among the retries of
 // the snapshot changes when an earlier file is done with.
@@ -40,7 +40,7 @@ func (m owedMark) at(s *checkpoint.Snapshot) int {
 
 func (m owedMark) pass(s *checkpoint.Snapshot, it *item) { s.Retries[m.at(s)].Offset = it.next }
 
-func (m owedMark) end(s *checkpoint.Snapshot) {
+func (m owedMark) done(s *checkpoint.Snapshot) {
 	i := m.at(s)
 	s.Retries = slices.Delete(s.Retries, i, i+1)
 }

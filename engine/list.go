@@ -14,7 +14,7 @@ import (
 // that earlier sessions parked, then those that they failed.
 func (r *run) list(ctx context.Context, work chan<- *item) {
 	l := r.ledger
-	parked, retries := l.left()
+	parked, retries := l.unfinished()
 	var spans sync.WaitGroup
 	for i, s := range l.spans() {
 		if s.Done {
@@ -63,7 +63,7 @@ func (r *run) listSpan(ctx context.Context, ln *line, s checkpoint.SpanState, wo
 		}
 	}
 	if !r.stopped() && ctx.Err() == nil {
-		r.ledger.end(ln)
+		r.ledger.listed(ln)
 	}
 	return nil
 }
@@ -82,7 +82,7 @@ func (r *run) listOwed(rt checkpoint.Retry, work chan<- *item) (more bool, err e
 			return false, nil
 		}
 	}
-	r.ledger.end(ln)
+	r.ledger.listed(ln)
 	return true, nil
 }
 

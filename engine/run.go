@@ -41,8 +41,9 @@ const (
 	// work: the others read or write meanwhile.
 	itemsPerWorker = 4
 	// settledAhead is how many items may wait to be settled, so that the pool
-	// seldom waits for the one goroutine that settles.
-	settledAhead = 1024
+	// seldom waits for the one goroutine that settles. It is also how many more
+	// items may meet a cause that is about to end the run.
+	settledAhead = 64
 	// spansWanted is how many parts a listing is split into.
 	spansWanted = 8
 )
@@ -63,7 +64,7 @@ type Job struct {
 	// The checkpoint keeps it, and the engine does not read it.
 	Learned string
 
-	Workers  int                    // key calls in work at once; 0: 64
+	Workers  int                    // key calls that Mover makes at once, with four items on their way for each; 0: 64
 	Match    func(name string) bool // the items in scope, by their names; nil: all
 	MaxItems int64                  // stop the run after so many items; 0: no limit
 
@@ -216,7 +217,7 @@ func (r *run) run(ctx context.Context) error {
 
 	quit := make(chan struct{})
 	var pool, beside sync.WaitGroup
-	beside.Go(func() { r.keep(quit) })
+	beside.Go(func() { r.keepState(quit) })
 	beside.Go(r.settle)
 	work := make(chan *item)
 	for range r.job.Workers * itemsPerWorker {
@@ -257,7 +258,7 @@ func (r *run) finish() error {
 
 // do takes one item its way.
 func (r *run) do(ctx context.Context, it *item) settled {
-	e := errand{way: &r.way, ref: it.ref, hard: ctx, intent: -1, room: Room{gates: r.way.gates}}
+	e := r.way.errand(it.ref, ctx)
 	if r.job.State != nil {
 		e.journal = intent{r.ledger, it}
 		e.earlier = func(yield func(checkpoint.Entry, error) bool) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"rewrap/checkpoint/account"
 	"rewrap/engine"
@@ -191,5 +192,24 @@ func TestOneKeyRefused(t *testing.T) {
 	}
 	if rep.Items.Failed > 50 {
 		t.Errorf("%d items failed before the run was stopped, at 50 in a row", rep.Items.Failed)
+	}
+}
+
+// TestFewMoreCalls: a cause that ends the run is met by few items more, also
+// where those that watch are slow.
+func TestFewMoreCalls(t *testing.T) {
+	t.Parallel()
+	j := job(newMemory(stale(3000)), openState(t, t.TempDir()))
+	var calls atomic.Int64
+	j.Mover = moverOn(func(string) error {
+		calls.Add(1)
+		return &sources.RunError{Err: errors.New("denied"), Hint: "Allow it", Strikes: 50}
+	})
+	j.Observe = func(engine.Event) { time.Sleep(time.Millisecond) }
+	if _, err := engine.Run(t.Context(), j); err == nil {
+		t.Fatal("no error")
+	}
+	if n := calls.Load(); n > 300 {
+		t.Errorf("%d calls were made, and the run ends on 50 refusals", n)
 	}
 }

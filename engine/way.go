@@ -39,7 +39,7 @@ type journal interface {
 // nothing. An event whose Err is a *sources.RunError says that the mover or the
 // store is in doubt, not the item; its outcome is Unsettled.
 func Look(ctx context.Context, src sources.Source, m Mover, ref sources.Ref) Event {
-	e := errand{way: &way{source: src, mover: m, until: Moved}, ref: ref, hard: ctx, intent: -1}
+	e := (&way{source: src, mover: m, until: Moved}).errand(ref, ctx)
 	return *e.do(ctx)
 }
 
@@ -68,13 +68,17 @@ type errand struct {
 	room Room
 }
 
+func (w *way) errand(ref sources.Ref, hard context.Context) errand {
+	return errand{way: w, ref: ref, hard: hard, intent: -1, room: Room{gates: w.gates}}
+}
+
 // do goes the way, again from a fresh reading where the item has to be read
 // again. When ctx is done no write is begun.
 func (e *errand) do(ctx context.Context) *Event {
 	for attempt, waited := 1, 0; ; {
 		ev, err := e.once(ctx)
 		ev.intent = e.intent
-		e.ref.View = nil // another reading asks the store
+		e.ref.View, ev.Ref.View = nil, nil // another reading asks the store
 		if err == nil {
 			return ev
 		}
@@ -276,7 +280,7 @@ func (r *reading) write(ctx context.Context, view sources.View, move Move) error
 		r.ev.end(account.Skipped, ReasonOldKey, errors.New("not on target"))
 		return nil
 	}
-	entry, err := r.keep(ctx, view, move, plan.Undo)
+	entry, err := r.record(ctx, view, move, plan.Undo)
 	if err != nil {
 		return err
 	}
@@ -315,11 +319,11 @@ func (r *reading) refused(err error) error {
 	return err
 }
 
-// keep writes to the undo journal how the edit can be undone, before the first
+// record writes to the undo journal how the edit can be undone, before the first
 // byte changes. A process that dies after this and before the edit landed
 // leaves an entry of an edit that is not in the item; the digests of the keys
 // in it tell.
-func (r *reading) keep(ctx context.Context, view sources.View, move Move, undo sources.Undo) (checkpoint.Entry, error) {
+func (r *reading) record(ctx context.Context, view sources.View, move Move, undo sources.Undo) (checkpoint.Entry, error) {
 	entry := checkpoint.Entry{ID: view.ID, Time: now(), Rev: view.Rev, Keys: move.Changes, Version: undo.Version}
 	if undo.Edit != nil {
 		var err error

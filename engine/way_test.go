@@ -281,9 +281,12 @@ func TestListedView(t *testing.T) {
 			}
 			return err
 		}
-		rep, err := engine.Run(t.Context(), engine.Job{Source: src, Mover: mover(&versions{})})
-		if err != nil || rep.Items.Rewrapped != 1 {
-			t.Fatalf("%+v, %v; want one rewrapped", rep.Items, err)
+		kept := false
+		rep, err := engine.Run(t.Context(), engine.Job{Source: src, Mover: mover(&versions{}), Observe: func(ev engine.Event) {
+			kept = ev.Ref.View != nil
+		}})
+		if err != nil || rep.Items.Rewrapped != 1 || kept {
+			t.Fatalf("%+v, %v; want one rewrapped; view kept: %v", rep.Items, err, kept)
 		}
 		if want := map[bool]int{false: 0, true: 1}[again]; reads != want {
 			t.Errorf("read %d times, want %d (again: %v)", reads, want, again)

@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"rewrap/checkpoint"
@@ -16,11 +14,11 @@ const commitEvery = 250 * time.Millisecond
 
 // open asks for the spans, once in a pass, and finds the edits of earlier
 // processes of which it is not known whether they landed.
-func (r *run) open(ctx context.Context) error {
+func (r *run) open() error {
 	if r.ledger.begins() {
-		spans, err := r.job.Source.Spans(ctx, spansWanted)
+		spans, err := r.job.Source.Spans(r.calls, spansWanted)
 		if err != nil {
-			return fmt.Errorf("splitting the source: %w", err)
+			return r.failed("splitting the source", err)
 		}
 		r.ledger.begin(spans)
 	}

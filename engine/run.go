@@ -206,7 +206,7 @@ func (r *run) result(ctx context.Context, err error) (result, why string) {
 }
 
 func (r *run) run(ctx context.Context) error {
-	if err := r.open(ctx); err != nil {
+	if err := r.open(); err != nil {
 		return err
 	}
 	// Whatever ends the context also ends the waiting for room and for work.
@@ -251,9 +251,18 @@ func (r *run) finish() error {
 		return nil
 	}
 	if err := r.job.Source.Finish(r.calls); err != nil {
-		return fmt.Errorf("finishing the source: %w", err)
+		return r.failed("finishing the source", err)
 	}
 	return nil
+}
+
+// failed is the error of a call to the source for the whole run. One that was
+// cut off since the run is to stop at once is no failure.
+func (r *run) failed(doing string, err error) error {
+	if r.calls.Err() != nil {
+		return r.calls.Err()
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 // do takes one item its way.

@@ -213,3 +213,43 @@ func TestFewMoreCalls(t *testing.T) {
 		t.Errorf("%d calls were made, and the run ends on 50 refusals", n)
 	}
 }
+
+// cutOff is a source that is told to stop at once while the run asks for the
+// spans, or finishes. It answers with the cause.
+type cutOff struct {
+	memory
+	first, last func()
+}
+
+func (c cutOff) Spans(ctx context.Context, want int) ([]sources.Span, error) {
+	if c.first(); ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return c.memory.Spans(ctx, want)
+}
+
+func (c cutOff) Finish(ctx context.Context) error {
+	c.last()
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// TestCutOff: a run that is told to stop at once before its first item or after
+// its last was stopped, and did not fail.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	for _, early := range []bool{false, true} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stop, nothing := func() { cancel(errors.New("interrupted")) }, func() {}
+		src := cutOff{newMemory(stale(5)), nothing, stop}
+		if early {
+			src = cutOff{newMemory(stale(5)), stop, nothing}
+		}
+		j := job(src.memory, openState(t, t.TempDir()))
+		j.Source = src
+		rep, err := engine.Run(ctx, j)
+		if rep.Result != engine.ResultStopped || !errors.Is(err, context.Canceled) {
+			t.Errorf("early %v: result %q, %v", early, rep.Result, err)
+		}
+	}
+}

@@ -34,9 +34,9 @@ type Event struct {
 	phase  phase // the step that the item was at last
 }
 
-// Written is the edit that was made on an item. Of an item that goes until
-// Planned it is the edit that would be made: the way, what it costs, and the
-// two remarks.
+// Written is the edit that was made on an item. For an item that goes until
+// Planned it describes the edit that would be made, and only Way, Cost,
+// Unconditional and Assumed are set.
 type Written struct {
 	Way           string // as the source names it
 	Cost          sources.Cost

@@ -17,7 +17,7 @@ func (r *reading) landed(v sources.View) error {
 			return r.recognise(v)
 		}
 	}
-	return nil // so that no entry has to be read
+	return nil // no key is as an edit of ours left it, so no entry has to be read
 }
 
 func (r *reading) recognise(v sources.View) error {

@@ -38,6 +38,19 @@ type item struct {
 	next int64
 }
 
+// nameOf is the name of an item as the checkpoint keeps it: "" if it is the ID.
+func nameOf(r sources.Ref) string {
+	if r.Name == r.ID {
+		return ""
+	}
+	return r.Name
+}
+
+// refOf is the item that the checkpoint names.
+func refOf(id, name, cursor string) sources.Ref {
+	return sources.Ref{ID: id, Name: cmp.Or(name, id), Cursor: sources.Cursor(cursor)}
+}
+
 // ledger is the account of a run, and alone touches the snapshot from its
 // making on. It knows which items were handed out, moves the watermarks over
 // items that are settled without a gap, and adds up. One mutex guards it;
@@ -136,8 +149,7 @@ func (l *ledger) readmit(p checkpoint.Parked) *item {
 	if l.over {
 		return nil
 	}
-	ref := sources.Ref{ID: p.ID, Name: cmp.Or(p.Name, p.ID), Cursor: sources.Cursor(p.Cursor)}
-	it := &item{ref: ref, parked: true, writing: -1}
+	it := &item{ref: refOf(p.ID, p.Name, p.Cursor), parked: true, writing: -1}
 	l.park = append(l.park, it)
 	return it
 }
@@ -152,11 +164,7 @@ func (l *ledger) parkHead(ln *line) bool {
 	}
 	head.parked = true
 	l.park = append(l.park, head)
-	p := checkpoint.Parked{ID: head.ref.ID, Cursor: string(head.ref.Cursor)}
-	if head.ref.Name != head.ref.ID {
-		p.Name = head.ref.Name
-	}
-	l.snap.Parked = append(l.snap.Parked, p)
+	l.snap.Parked = append(l.snap.Parked, checkpoint.Parked{ID: head.ref.ID, Name: nameOf(head.ref), Cursor: string(head.ref.Cursor)})
 	l.pop(ln)
 	return true
 }
@@ -245,13 +253,10 @@ func (l *ledger) account(it *item) {
 func (l *ledger) owe(it *item, counted account.Counted, before []int64) {
 	ev := it.event
 	o := checkpoint.Owed{
-		ID: it.ref.ID, Cursor: string(it.ref.Cursor),
+		ID: it.ref.ID, Name: nameOf(it.ref), Cursor: string(it.ref.Cursor),
 		Error: ev.Err.Error(), Attempts: 1, Journal: ev.intent,
 	}
 	o.SetCounted(counted)
-	if it.ref.Name != it.ref.ID {
-		o.Name = it.ref.Name
-	}
 	if it.owed != nil {
 		o.Attempts += it.owed.Attempts
 		o.Known = it.owed.Known

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -76,8 +75,7 @@ func (r *run) listOwed(rt checkpoint.Retry, work chan<- *item) (more bool, err e
 		if err != nil {
 			return false, err
 		}
-		ref := sources.Ref{ID: o.ID, Name: cmp.Or(o.Name, o.ID), Cursor: sources.Cursor(o.Cursor)}
-		it := r.ledger.admit(ln, item{ref: ref, owed: &o.Owed, next: o.Next})
+		it := r.ledger.admit(ln, item{ref: refOf(o.ID, o.Name, o.Cursor), owed: &o.Owed, next: o.Next})
 		if it == nil || !r.hand(it, work) {
 			return false, nil
 		}

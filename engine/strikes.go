@@ -10,7 +10,8 @@ import (
 	"rewrap/sources"
 )
 
-// settled is an item that has gone its way.
+// settled is an item that has gone its way, with the room that it holds until
+// settle has taken it in.
 type settled struct {
 	it   *item
 	ev   *Event
@@ -41,8 +42,8 @@ func (r *run) settleOne(it *item, ev *Event) {
 }
 
 // strike counts an error that puts the run in doubt. It fails the item, or stops
-// the run when there were too many in a row. false: the item is not settled.
-func (r *run) strike(ev *Event) (settled bool) {
+// the run when there were too many in a row. false: the item stays unsettled.
+func (r *run) strike(ev *Event) (fails bool) {
 	var re *sources.RunError
 	if r.stopped() || !errors.As(ev.Err, &re) {
 		return false

@@ -95,6 +95,15 @@ type Request struct {
 	N  int64
 }
 
+// Once marks the requests of a source that are made once, however many items
+// there are: they are part of opening, and a forecast does not scale them up.
+func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
+
+// IsOnce says whether a request is marked so.
+func IsOnce(ctx context.Context) bool { return ctx.Value(onceKey{}) != nil }
+
+type onceKey struct{}
+
 // Result is what is known of an edit that landed.
 type Result struct {
 	Rev       string // the new revision, in the same form as View.Rev; "" if the store does not say

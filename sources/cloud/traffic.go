@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go/middleware"
+
+	"rewrap/sources"
 )
 
 // Traffic is what a service was asked since the cloud was made. Requests
@@ -44,7 +46,8 @@ const (
 // Use is what the calls of one operation took. A call that was retried counts
 // once; its bytes are those of all attempts.
 type Use struct {
-	Calls   int64
+	Calls   int64 // for items
+	Once    int64 // for all items together, see [sources.Once]
 	In, Out int64 // bytes of bodies received and sent
 }
 
@@ -56,8 +59,8 @@ type Meter struct {
 }
 
 type counter struct {
-	calls atomic.Int64
-	bytes traffic
+	calls, once atomic.Int64
+	bytes       traffic
 }
 
 // Used is what was counted so far. The map is the caller's.
@@ -66,7 +69,7 @@ func (m *Meter) Used() map[Operation]Use {
 	defer m.mu.Unlock()
 	used := make(map[Operation]Use, len(m.used))
 	for op, c := range m.used {
-		used[op] = Use{c.calls.Load(), c.bytes.in.Load(), c.bytes.out.Load()}
+		used[op] = Use{c.calls.Load(), c.once.Load(), c.bytes.in.Load(), c.bytes.out.Load()}
 	}
 	return used
 }
@@ -75,7 +78,7 @@ func (m *Meter) Used() map[Operation]Use {
 func (m *Meter) Of(service string) (sum Use) {
 	for op, u := range m.Used() {
 		if op.Service == service {
-			sum.Calls, sum.In, sum.Out = sum.Calls+u.Calls, sum.In+u.In, sum.Out+u.Out
+			sum = Use{sum.Calls + u.Calls, sum.Once + u.Once, sum.In + u.In, sum.Out + u.Out}
 		}
 	}
 	return sum
@@ -95,8 +98,10 @@ func (m *Meter) counter(op Operation) *counter {
 	return c
 }
 
-type meterKey struct{}   // holds a *Meter
-type counterKey struct{} // holds the *counter of the call that is going on
+type (
+	meterKey   struct{} // holds a *Meter
+	counterKey struct{} // holds the *counter of the call that is going on
+)
 
 // Metered makes every call under the context count in m. Under a context that
 // is metered already, m takes the place of the meter before it.
@@ -112,7 +117,11 @@ func meter(stack *middleware.Stack) error {
 	) (middleware.InitializeOutput, middleware.Metadata, error) {
 		if m, ok := ctx.Value(meterKey{}).(*Meter); ok {
 			c := m.counter(Operation{middleware.GetServiceID(ctx), middleware.GetOperationName(ctx)})
-			c.calls.Add(1)
+			if sources.IsOnce(ctx) {
+				c.once.Add(1)
+			} else {
+				c.calls.Add(1)
+			}
 			ctx = context.WithValue(ctx, counterKey{}, c)
 		}
 		return next.HandleInitialize(ctx, in)

@@ -60,6 +60,7 @@ func (s *Source) checkLocks(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("reading the locks of %s: %w", s.name(key), err)
 	}
+	ctx = sources.Once(ctx)
 	const none = "NoSuchObjectLockConfiguration"
 	if _, err := s.client.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: &s.c.Bucket, Key: &key}); err != nil && awserr.Code(err) != none {
 		return s.objectError(whereWrite, "reading the retention of", key, "s3:GetObjectRetention", err)

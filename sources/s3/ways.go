@@ -73,7 +73,7 @@ func (s *Source) honoured(ctx context.Context, key string) (*honours, error) {
 	}
 	h := &honours{Copy: true, Put: true, CopyVerbatim: true, PutVerbatim: true, Assumed: true}
 	var err error
-	if h.Lists, _, err = s.lists(ctx, key); err != nil {
+	if h.Lists, _, err = s.lists(sources.Once(ctx), key); err != nil {
 		return nil, err
 	}
 	s.honours.CompareAndSwap(nil, h)

@@ -55,11 +55,13 @@ func (a *tab) add(op, group string, n int64) {
 	a.Dollars += float64(n) * cloud.Price(cloud.Operation{Service: a.service, Name: op})
 }
 
-// metered adds what a meter counted, each number changed by scale.
+// metered adds what a meter counted, each number changed by scale. Calls that a
+// run makes once are not.
 func (a *tab) metered(used map[cloud.Operation]cloud.Use, group string, scale func(int64) int64) {
 	for op, u := range used {
 		if op.Service == a.service {
 			a.add(op.Name, group, scale(u.Calls))
+			a.add(op.Name, Opening, u.Once)
 		}
 	}
 }

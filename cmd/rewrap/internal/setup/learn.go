@@ -19,6 +19,9 @@ const (
 	// learnBinary is how many items whose wrapped keys are no text are enough:
 	// base64 is not used there.
 	learnBinary = 20
+	// learnNames is how many names are listed at most. Of a large source, --include
+	// may leave few items, and they may stand last.
+	learnNames = 100_000
 )
 
 // Learn settles how the job writes base64 where neither an old wrapped key nor
@@ -86,17 +89,18 @@ func firstItems(ctx context.Context, src sources.Source, f envelope.Format, matc
 	if err != nil {
 		return 0, err
 	}
-	l, read := &learner{format: f}, 0
+	l, listed, read := &learner{format: f}, 0, 0
 	for _, span := range spans {
 		for ref, err := range src.List(ctx, span, "") {
 			if err != nil {
 				return 0, err
 			}
-			if match != nil && !match(ref.Name) {
-				continue
+			listed++
+			if match == nil || match(ref.Name) {
+				engine.Look(ctx, src, l, ref)
+				read++
 			}
-			engine.Look(ctx, src, l, ref)
-			if read++; ctx.Err() != nil || read == learnItems || l.binary == learnBinary || l.settled() {
+			if ctx.Err() != nil || listed == learnNames || read == learnItems || l.binary == learnBinary || l.settled() {
 				return b64.Learn(l.shown), context.Cause(ctx)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"rewrap/engine/envelope/raw"
 	"rewrap/sources"
 	"rewrap/sources/dir"
+	"rewrap/sources/mem"
 )
 
 // TestFirstItems: the first item that shows its alphabet settles the style of a
@@ -118,5 +119,27 @@ func TestLearnAgain(t *testing.T) {
 		if err != nil || learned.LearnedName() != want {
 			t.Errorf("restart %v: learned %q, %v; want %q", restart, learned.LearnedName(), err, want)
 		}
+	}
+}
+
+// TestFewInScope: the search is bounded also where few items are in scope.
+func TestFewInScope(t *testing.T) {
+	t.Parallel()
+	items := make(map[string]mem.Item)
+	for i := range learnNames + 10 {
+		items[fmt.Sprintf("%06d", i)] = mem.Item{}
+	}
+	src := mem.New(mem.Options{Items: items})
+	listed := 0
+	src.OnList = func(string) error { listed++; return nil }
+	if err := src.Begin(t.Context(), sources.Look); err != nil {
+		t.Fatal(err)
+	}
+	f, err := raw.New(binding.Binding{}, b64.Choice{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := firstItems(t.Context(), src, f, func(string) bool { return false }); err != nil || got != 0 || listed != learnNames {
+		t.Errorf("learned %v after %d names, %v; want nothing after %d", got, listed, err, learnNames)
 	}
 }

@@ -80,12 +80,12 @@ type WrappedKey struct {
 	// Hint is added to the key service's refusal of the blob; mostly "".
 	Hint string
 
-	// Fits says whether a new blob can be written without an assumption about
-	// the way base64 is written here (alphabet, padding). nil: every blob can.
-	// A keyring makes new blobs until one fits. A key service's answer is taken
-	// as it is, and the style is assumed where it does not fit. If n zero bytes
-	// do not fit, then no blob of n bytes does.
-	Fits func(blob []byte) bool
+	// Assumes says how much has to be assumed about the way base64 is written
+	// here, to write a new blob: the alphabet, the padding, both (2) or neither
+	// (0). nil: neither, whatever the blob. A keyring makes new blobs until one
+	// assumes as little as can be. A key service's answer is taken as it is. No
+	// blob of n bytes assumes less than n zero bytes.
+	Assumes func(blob []byte) int
 }
 
 // Rewrapped is the answer of a rewrapper about one wrapped key.

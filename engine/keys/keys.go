@@ -26,8 +26,9 @@ type Rewrapper interface {
 	// concerns this wrapped key alone. From, Calls and Misses may be set beside
 	// an error, as far as they are known.
 	//
-	// A rewrapper that is no service makes new blobs until one passes Fits; one
-	// that is a service makes the one blob, and does not look at Fits.
+	// A rewrapper that is no service makes new blobs until one assumes as little
+	// as can be, see [envelope.WrappedKey.Assumes]; one that is a service makes one
+	// blob, and does not ask.
 	Rewrap(ctx context.Context, k envelope.WrappedKey) (envelope.Rewrapped, error)
 	Traits() Traits
 }

@@ -191,7 +191,7 @@ func event(w *envelope.WrappedKey, a *Answer, how string) account.KeyEvent {
 		if a.Current {
 			k.Outcome = account.Current
 		} else {
-			k.Assumed = w.Fits != nil && !w.Fits(a.Blob)
+			k.Assumed = w.Assumes != nil && w.Assumes(a.Blob) > 0
 		}
 	}
 	return k

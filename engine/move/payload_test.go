@@ -27,8 +27,8 @@ import (
 // tags is a format: every metadata value whose name begins with k is a wrapped
 // key. A blob that is a number is no wrapped key.
 type tags struct {
-	fits func(blob []byte) bool
-	fail error // of Replace
+	assumes func(blob []byte) int
+	fail    error // of Replace
 }
 
 func (tags) Name() string { return "tags" }
@@ -40,7 +40,7 @@ func (f tags) Parse(v sources.View) (envelope.Envelope, error) {
 		if !strings.HasPrefix(name, "k") {
 			continue
 		}
-		k := envelope.WrappedKey{Locator: name, Blob: v.Meta[name], Fits: f.fits}
+		k := envelope.WrappedKey{Locator: name, Blob: v.Meta[name], Assumes: f.assumes}
 		if c := k.Blob[0]; '0' <= c && c <= '9' {
 			k.Blob, k.Err = nil, errors.New("a number")
 		}
@@ -240,14 +240,19 @@ func TestStopped(t *testing.T) {
 // counted, and no other.
 func TestAssumed(t *testing.T) {
 	t.Parallel()
-	for fits, want := range map[bool]bool{true: false, false: true} {
-		f := tags{fits: func(blob []byte) bool { return fits || string(blob) != "v2/1" }}
+	for n, want := range []bool{false, true, true} {
+		f := tags{assumes: func(blob []byte) int {
+			if string(blob) == "v2/1" {
+				return n
+			}
+			return 0
+		}}
 		m, err := move.NewPayload(f, &versions{}, 1).Move(t.Context(), view(map[string]string{"k1": "v1/1", "k2": "v1/2", "k3": "v2/1"}), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if m.Keys[0].Assumed != want || m.Keys[1].Assumed || m.Keys[2].Assumed {
-			t.Errorf("fits %v: assumed %v, %v, %v; want %v, false, false", fits, m.Keys[0].Assumed, m.Keys[1].Assumed, m.Keys[2].Assumed, want)
+			t.Errorf("assumes %d: assumed %v, %v, %v; want %v, false, false", n, m.Keys[0].Assumed, m.Keys[1].Assumed, m.Keys[2].Assumed, want)
 		}
 	}
 }

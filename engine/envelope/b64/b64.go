@@ -117,22 +117,27 @@ func (c Choice) Encode(blob []byte, own, field Style) []byte {
 	return encodings[settle(own, field, c.Said, c.Learned)].AppendEncode(nil, blob)
 }
 
-// Fits says which new blobs [Choice.Encode] writes without an assumption: those
-// whose text is the same in every style that is still possible. nil stands for
-// every blob: the text that is replaced, its field and Said settle the style.
+// Assumes says how much [Choice.Encode] assumes about the style of a new blob:
+// the alphabet, the padding, both (2) or neither (0). Neither is assumed where
+// the text is the same in every style that is still possible. nil stands for 0,
+// whatever the blob: the text that is replaced, its field and Said settle the
+// style.
 //
-// If n zero bytes do not fit, then no blob of n bytes does.
-func (c Choice) Fits(own, field Style) func(blob []byte) bool {
+// No blob of n bytes assumes less than n zero bytes.
+func (c Choice) Assumes(own, field Style) func(blob []byte) int {
 	alphabet, padding := first(alphabets, own, field, c.Said) != 0, first(paddings, own, field, c.Said) != 0
-	switch {
-	case alphabet && padding:
+	if alphabet && padding {
 		return nil
-	case alphabet:
-		return wholeGroups
-	case padding:
-		return lettersAlone
 	}
-	return func(blob []byte) bool { return wholeGroups(blob) && lettersAlone(blob) }
+	return func(blob []byte) (n int) {
+		if !alphabet && !lettersAlone(blob) {
+			n++
+		}
+		if !padding && !wholeGroups(blob) {
+			n++
+		}
+		return n
+	}
 }
 
 // wholeGroups says that the text of a blob has no padding in any style.

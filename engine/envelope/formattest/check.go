@@ -50,7 +50,7 @@ func Check(t testing.TB, h Harness, v sources.View) (parsed bool) {
 	c.refuses()
 	c.replaces()
 	c.pure()
-	c.fits()
+	c.assumes()
 	if last := written(e, blobs); last != first {
 		t.Errorf("the same blobs are written at last as\n%s, and at first as\n%s", last, first)
 	}
@@ -226,9 +226,9 @@ func (c *check) pure() {
 // styles are what may be said, and what may be learned.
 var styles = []b64.Style{0, b64.Std | b64.Padded, b64.Std | b64.Unpadded, b64.URL | b64.Padded, b64.URL | b64.Unpadded}
 
-// fits: a new blob fits if, and only if, it is written in the same way whatever
-// is learned, and if nothing is said, whatever could have been said.
-func (c *check) fits() {
+// assumes: a new blob assumes nothing if, and only if, it is written in the same
+// way whatever is learned, and if nothing is said, whatever could have been said.
+func (c *check) assumes() {
 	var envelopes [5][5]envelope.Envelope // by what is said and learned
 	for i, said := range styles {
 		for j, learned := range styles {
@@ -245,12 +245,12 @@ func (c *check) fits() {
 			continue
 		}
 		for _, blob := range samples(c.r) {
-			c.fitsOne(&envelopes, i, blob)
+			c.assumesOne(&envelopes, i, blob)
 		}
 	}
 }
 
-func (c *check) fitsOne(envelopes *[5][5]envelope.Envelope, i int, blob []byte) {
+func (c *check) assumesOne(envelopes *[5][5]envelope.Envelope, i int, blob []byte) {
 	blobs := make([][]byte, len(c.e.Keys))
 	blobs[i] = blob
 	ever := map[string]bool{}
@@ -260,19 +260,19 @@ func (c *check) fitsOne(envelopes *[5][5]envelope.Envelope, i int, blob []byte) 
 			texts[written(envelopes[s][l], blobs)] = true
 		}
 		maps.Copy(ever, texts)
-		fits := envelopes[s][0].Keys[i].Fits
-		fit := fits == nil || fits(blob)
+		assumes := envelopes[s][0].Keys[i].Assumes
+		sure := assumes == nil || assumes(blob) == 0
 		switch {
-		case fit != (len(texts) == 1):
-			c.Errorf("%q, said %v: %x fits is %v, and it is written in %d ways", c.e.Keys[i].Locator, said, blob, fit, len(texts))
-		case fit && fits != nil && !fits(make([]byte, len(blob))):
-			c.Errorf("%q: %x fits, and as many zero bytes do not", c.e.Keys[i].Locator, blob)
-		case said != 0 && !fit:
-			c.Errorf("%q: %x does not fit, though %v is said", c.e.Keys[i].Locator, blob, said)
+		case sure != (len(texts) == 1):
+			c.Errorf("%q, said %v: %x assumes nothing is %v, and it is written in %d ways", c.e.Keys[i].Locator, said, blob, sure, len(texts))
+		case assumes != nil && assumes(blob) < assumes(make([]byte, len(blob))):
+			c.Errorf("%q: %x assumes less than as many zero bytes", c.e.Keys[i].Locator, blob)
+		case said != 0 && !sure:
+			c.Errorf("%q: %x assumes something, though %v is said", c.e.Keys[i].Locator, blob, said)
 		}
 	}
-	if fits := c.e.Keys[i].Fits; (fits == nil || fits(blob)) && len(ever) != 1 {
-		c.Errorf("%q: %x fits, and is written in %d ways", c.e.Keys[i].Locator, blob, len(ever))
+	if assumes := c.e.Keys[i].Assumes; (assumes == nil || assumes(blob) == 0) && len(ever) != 1 {
+		c.Errorf("%q: %x assumes nothing, and is written in %d ways", c.e.Keys[i].Locator, blob, len(ever))
 	}
 }
 

@@ -193,8 +193,8 @@ func describe(e envelope.Envelope, err error) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, fields %q, style %04b\n", e.Format, e.Fields, uint8(e.Style))
 	for _, k := range e.Keys {
-		fmt.Fprintf(&b, "%q %x key %q context %q %v data %q %v error %v hint %q fits %v\n",
-			k.Locator, k.Blob, k.KeyID, k.Context, k.Context == nil, k.AssociatedData, k.AssociatedData == nil, k.Err, k.Hint, k.Fits != nil)
+		fmt.Fprintf(&b, "%q %x key %q context %q %v data %q %v error %v hint %q assumes %v\n",
+			k.Locator, k.Blob, k.KeyID, k.Context, k.Context == nil, k.AssociatedData, k.AssociatedData == nil, k.Err, k.Hint, k.Assumes != nil)
 	}
 	return b.String()
 }

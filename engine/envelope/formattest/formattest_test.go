@@ -93,19 +93,24 @@ func (it *parsed) find(v sources.View) error {
 		if err != nil {
 			return err
 		}
-		k := envelope.WrappedKey{Locator: fmt.Sprint(i), Blob: blob, Fits: it.choice.Fits(style, 0)}
+		k := envelope.WrappedKey{Locator: fmt.Sprint(i), Blob: blob, Assumes: it.choice.Assumes(style, 0)}
 		switch {
 		case it.has("locators repeat"):
 			k.Locator = "here"
 		case it.has("keeps the view"):
 			k.AssociatedData = v.Head[:1]
-		case it.has("every blob fits"):
-			k.Fits = nil
-		case it.has("no blob fits"):
-			k.Fits = func([]byte) bool { return false }
-		case it.has("zero bytes do not fit") && k.Fits != nil:
-			fits := k.Fits
-			k.Fits = func(b []byte) bool { return b[0] != 0 && fits(b) }
+		case it.has("every blob assumes nothing"):
+			k.Assumes = nil
+		case it.has("every blob assumes all"):
+			k.Assumes = func([]byte) int { return 2 }
+		case it.has("zero bytes assume more") && k.Assumes != nil:
+			assumes := k.Assumes
+			k.Assumes = func(b []byte) int {
+				if b[0] == 0 {
+					return 2
+				}
+				return assumes(b)
+			}
 		}
 		it.e.Keys = append(it.e.Keys, k)
 		it.at, it.texts, it.styles = append(it.at, at), append(it.texts, text), append(it.styles, style)
@@ -201,9 +206,9 @@ func TestDefects(t *testing.T) {
 		"keeps the view":               "Item/shown",
 		"the view is read late":        "Item/shown",
 		"keeps the blobs":              "Item/hidden",
-		"every blob fits":              "Item/hidden",
-		"no blob fits":                 "Item/shown",
-		"zero bytes do not fit":        "Item/hidden",
+		"every blob assumes nothing":   "Item/hidden",
+		"every blob assumes all":       "Item/shown",
+		"zero bytes assume more":       "Item/hidden",
 		"takes any number of blobs":    "Item/shown",
 		"takes empty blobs":            "Item/shown",
 		"always standard":              "Item/shown",

@@ -285,7 +285,7 @@ func (s *scanner) envelope() envelope.Envelope {
 	}
 	for i, at := range s.at {
 		if s.keys[i].Err == nil {
-			s.keys[i].Fits = s.f.choice.Fits(at.style, s.fields[at.field].style)
+			s.keys[i].Assumes = s.f.choice.Assumes(at.style, s.fields[at.field].style)
 		}
 	}
 	it := &item{choice: s.f.choice, keys: s.keys, at: s.at, layouts: s.layouts, fields: s.fields}

@@ -346,7 +346,7 @@ func TestJSONKeepsTheWriting(t *testing.T) {
 		if got := string(edit.Splices[0].Ins); got != c.want || len(edit.Splices) != 1 {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
-		if fits := e.Keys[0].Fits; (fits != nil && !fits(short)) != c.assumed {
+		if assumes := e.Keys[0].Assumes; (assumes != nil && assumes(short) > 0) != c.assumed {
 			t.Errorf("%s: assumed is %v, want %v", c.name, !c.assumed, c.assumed)
 		}
 	}

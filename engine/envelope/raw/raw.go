@@ -103,7 +103,7 @@ func (f *format) read(body []byte) (*item, error) {
 		if it.key.Blob, it.style, err = b64.Decode(compact, func(n int) []byte { return make([]byte, n) }); err != nil {
 			return nil, err
 		}
-		it.key.Fits = f.choice.Fits(it.style, 0)
+		it.key.Assumes = f.choice.Assumes(it.style, 0)
 	}
 	if len(it.key.Blob) > maxBinary {
 		return nil, tooLarge(int64(len(it.key.Blob)))

@@ -149,7 +149,7 @@ func TestRawUndecided(t *testing.T) {
 			if got := formattest.Splice(t, v.Head, edit); string(got) != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
-			if fits := e.Keys[0].Fits; (fits != nil && !fits(c.blob)) != c.assumed {
+			if assumes := e.Keys[0].Assumes; (assumes != nil && assumes(c.blob) > 0) != c.assumed {
 				t.Errorf("assumed is %v, want %v", !c.assumed, c.assumed)
 			}
 		})

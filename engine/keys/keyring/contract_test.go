@@ -2,10 +2,12 @@ package keyring_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -13,6 +15,7 @@ import (
 
 	"rewrap/checkpoint/account"
 	"rewrap/engine/envelope"
+	"rewrap/engine/envelope/b64"
 	"rewrap/engine/keys/keyring"
 	"rewrap/engine/keys/keytest"
 )
@@ -64,8 +67,9 @@ func contractWorld(t *testing.T, template *tinkpb.KeyTemplate, openCurrent bool)
 	}
 }
 
-// TestFits: what Fits is asked, and what is taken where no blob fits.
-func TestFits(t *testing.T) {
+// TestAssumes: what Assumes is asked, and what is taken where every blob assumes
+// something.
+func TestAssumes(t *testing.T) {
 	s := newSet(t, aead.AES256GCMKeyTemplate(), aead.AES256GCMKeyTemplate())
 	r := s.open()
 	blob, err := s.only(0).aead().Encrypt([]byte("0123456789abcdef0123456789abcdef"), nil)
@@ -74,18 +78,19 @@ func TestFits(t *testing.T) {
 	}
 	primary := binary.BigEndian.AppendUint32([]byte{1}, s.ks.PrimaryKeyId)
 	for name, c := range map[string]struct {
-		answers []bool // of Fits, in turn; the last one for all further
+		answers []int // of Assumes, in turn; the last one for all further
 		asked   int
 		takes   int // which of the blobs asked about is taken; -1: one that was not asked about
 	}{
-		"none can":      {[]bool{false}, 1, -1},
-		"the first":     {[]bool{true, true}, 2, 1},
-		"the third":     {[]bool{true, false, false, true}, 4, 3},
-		"a thousand no": {[]bool{true, false}, 1000, -1},
+		"none can":      {[]int{2}, 2, 1},
+		"the first":     {[]int{0, 0}, 2, 1},
+		"the third":     {[]int{0, 1, 2, 0}, 4, 3},
+		"as few as can": {[]int{1, 2, 2, 1}, 4, 3},
+		"a thousand no": {[]int{0, 1}, 1000, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked [][]byte
-			w := envelope.WrappedKey{Blob: blob, Fits: func(b []byte) bool {
+			w := envelope.WrappedKey{Blob: blob, Assumes: func(b []byte) int {
 				asked = append(asked, bytes.Clone(b))
 				return c.answers[min(len(asked), len(c.answers))-1]
 			}}
@@ -111,5 +116,26 @@ func TestFits(t *testing.T) {
 				t.Errorf("opens to %q, %v", secret, err)
 			}
 		})
+	}
+}
+
+// TestAlphabet: a new blob whose padding has to be assumed, since the target's
+// blobs are longer than the old ones, still reads the same in both alphabets.
+func TestAlphabet(t *testing.T) {
+	bare := func(blob []byte) bool { return !strings.ContainsAny(base64.StdEncoding.EncodeToString(blob), "+/") }
+	s := newSet(t, raw(aead.AES256GCMKeyTemplate()), aead.AES256GCMKeyTemplate())
+	for !bare(binary.BigEndian.AppendUint32([]byte{1}, s.ks.PrimaryKeyId)) { // then no blob would
+		s = newSet(t, raw(aead.AES256GCMKeyTemplate()), aead.AES256GCMKeyTemplate())
+	}
+	r := s.open()
+	for range 20 {
+		old, err := s.only(0).aead().Encrypt([]byte("0123456789abcdef0123456789abcdef"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := r.Rewrap(t.Context(), envelope.WrappedKey{Blob: old, Assumes: b64.Choice{}.Assumes(0, 0)})
+		if err != nil || len(old)%3 != 0 || len(got.Blob)%3 == 0 || !bare(got.Blob) {
+			t.Fatalf("%d bytes became %x, %v; want a blob without the characters of one alphabet", len(old), got.Blob, err)
+		}
 	}
 }

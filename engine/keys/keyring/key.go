@@ -72,7 +72,7 @@ func (k *key) open(dst, blob, ad []byte) ([]byte, error) {
 // emptiest writes to room, as far as it goes, the key's prefix and then zero
 // bytes. All blobs of the key begin with the prefix and have any bytes after it;
 // in base64 zero bytes need none of the characters in which the alphabets
-// differ. So if this blob does not fit somewhere, no blob of its length does.
+// differ. So no blob of the key with this length assumes less about base64.
 func (k *key) emptiest(room []byte) []byte {
 	blob := append(room, k.prefix...)
 	blob = blob[:cap(room)]

@@ -225,23 +225,24 @@ func (r *Keyring) rewrap(named *key, w envelope.WrappedKey) ([]byte, *key, error
 	return out, from, nil
 }
 
-// maxSeals bounds how often a data key is sealed until a blob fits. Of short
-// blobs every tenth to hundredth does, and of longer ones fewer.
+// maxSeals bounds how often a data key is sealed until a blob assumes as little
+// as can be. Of short blobs every tenth to hundredth does, and of longer ones
+// fewer.
 const maxSeals = 1000
 
 // seal wraps the data key in b.plain under the primary key, in memory of its own.
-// It seals again, with another nonce, until the blob fits (see
-// [envelope.WrappedKey.Fits]). Where no blob can fit, or none did, it returns
-// the last one, since the caller can write that one too.
+// It seals again, with another nonce, until the blob assumes as little as can be
+// (see [envelope.WrappedKey.Assumes]). If none did, it returns the last one, since
+// the caller can write that one too.
 func (r *Keyring) seal(b *buffers, w envelope.WrappedKey) ([]byte, error) {
 	room := b.room(r.primary.least + len(b.plain))
-	tries := 1
-	if w.Fits != nil && w.Fits(r.primary.emptiest(room)) {
-		tries = maxSeals
+	least, tries := 0, 1
+	if w.Assumes != nil {
+		least, tries = w.Assumes(r.primary.emptiest(room)), maxSeals
 	}
 	for {
 		out, err := r.primary.seal(room, b.plain, w.AssociatedData)
-		if tries--; err != nil || tries <= 0 || w.Fits(out) {
+		if tries--; err != nil || tries <= 0 || w.Assumes(out) <= least {
 			return out, err
 		}
 		room = out[:0]

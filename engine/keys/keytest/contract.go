@@ -257,44 +257,45 @@ func testCalls(t *testing.T, w World) {
 	}
 }
 
-// testFits: a rewrapper that is no service can choose among new blobs.
-func testFits(t *testing.T, w World) {
+// testAssumes: a rewrapper that is no service can choose among new blobs.
+func testAssumes(t *testing.T, w World) {
 	if w.Traits().Service {
 		return
 	}
-	fits := func(blob []byte) bool { return blob[len(blob)-1]%16 == 0 }
+	assumes := func(blob []byte) int { return min(1, int(blob[len(blob)-1]%16)) }
 	for i := range 20 {
-		s := secret(fmt.Sprint(i, " fits"))
+		s := secret(fmt.Sprint(i, " assumes nothing"))
 		k := w.Old(t, s)
-		k.Fits = fits
-		if r := w.moved(t, k, s); !fits(r.Blob) {
-			t.Fatal("the new blob does not fit")
+		k.Assumes = assumes
+		if r := w.moved(t, k, s); assumes(r.Blob) > 0 {
+			t.Fatal("the new blob assumes something, and others do not")
 		}
 	}
-	k := w.Current(t, secret("fits"))
-	k.Fits = func([]byte) bool { return false }
+	k := w.Current(t, secret("assumes"))
+	k.Assumes = func([]byte) int { return 2 }
 	if r, err := w.Rewrap(t.Context(), k); err != nil || !r.Current {
-		t.Errorf("a key on target that would not fit: %+v, %v", r, err)
+		t.Errorf("a key on target that would assume something: %+v, %v", r, err)
 	}
 }
 
-// mostTrials is how often a new blob may be held against Fits: once before the
+// mostTrials is how often a new blob may be held against Assumes: once before the
 // first, and then a thousand times.
 const mostTrials = 1001
 
-// testFitsNever: where no new blob fits there is one all the same, and soon.
-func testFitsNever(t *testing.T, w World) {
+// testAssumesMuch: where each new blob assumes more than it could there is one all
+// the same, and soon.
+func testAssumesMuch(t *testing.T, w World) {
 	var probe []byte
-	for what, first := range map[string]bool{"hopeless": false, "unlucky": true} {
+	for what, first := range map[string]int{"hopeless": 2, "unlucky": 0} {
 		s := secret(what)
 		k := w.Old(t, s)
 		trials := 0
-		k.Fits = func(blob []byte) bool {
+		k.Assumes = func(blob []byte) int {
 			if trials++; trials == 1 {
 				probe = slices.Clone(blob)
 				return first
 			}
-			return false
+			return 2
 		}
 		began := time.Now()
 		r := w.moved(t, k, s)

@@ -58,8 +58,8 @@ var tests = []struct {
 	{"AnswerIsTheCallers", testAnswerIsTheCallers},
 	{"Concurrent", testConcurrent},
 	{"Calls", testCalls},
-	{"Fits", testFits},
-	{"FitsNever", testFitsNever},
+	{"Assumes", testAssumes},
+	{"AssumesMuch", testAssumesMuch},
 }
 
 // Run holds a rewrapper to the contract. newWorld makes a world for one test.

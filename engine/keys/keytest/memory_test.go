@@ -213,7 +213,7 @@ func (m *memory) answer(k envelope.WrappedKey, r envelope.Rewrapped) (envelope.R
 	if m.seen[string(k.Blob)]++; m.has("changes its mind") && m.seen[string(k.Blob)] > 1 {
 		r.From.ARN = "another"
 	}
-	if r.Blob, err = m.fitting(k, secret, ad); err != nil {
+	if r.Blob, err = m.chosen(k, secret, ad); err != nil {
 		return envelope.Rewrapped{}, err
 	}
 	if m.has("cuts blobs without a limit") {
@@ -231,10 +231,10 @@ func (m *memory) answer(k envelope.WrappedKey, r envelope.Rewrapped) (envelope.R
 	return r, nil
 }
 
-func (m *memory) fitting(k envelope.WrappedKey, secret, ad string) ([]byte, error) {
-	tries := 1
-	if k.Fits != nil && !m.service && !m.has("takes the first blob") && k.Fits(make([]byte, head+len(secret))) {
-		tries = 1000
+func (m *memory) chosen(k envelope.WrappedKey, secret, ad string) ([]byte, error) {
+	least, tries := 0, 1
+	if k.Assumes != nil && !m.service && !m.has("takes the first blob") {
+		least, tries = k.Assumes(make([]byte, head+len(secret))), 1000
 	}
 	if tries > 1 && m.has("tries for long") {
 		tries *= 3
@@ -242,9 +242,9 @@ func (m *memory) fitting(k envelope.WrappedKey, secret, ad string) ([]byte, erro
 	for ; ; tries-- {
 		blob := seal(2, secret, ad)
 		switch {
-		case tries > 1 && !k.Fits(blob):
-		case tries <= 1 && k.Fits != nil && m.has("fails where none fits"):
-			return nil, errors.New("none fits")
+		case tries > 1 && k.Assumes(blob) > least:
+		case tries <= 1 && k.Assumes != nil && m.has("fails where each assumes something"):
+			return nil, errors.New("each assumes something")
 		default:
 			return blob, nil
 		}

@@ -30,7 +30,8 @@ const (
 // that goes by it. A command that writes, or forecasts writes, calls it before
 // the first item.
 //
-// A keyring makes new blobs until one needs no such style.
+// A keyring makes new blobs until one reads the same in both alphabets, so it
+// learns nothing.
 func (s *Session) Learn(ctx context.Context) (*Session, error) {
 	if !s.Job.Format.Text() || s.Keys.Local != nil {
 		return s, nil
@@ -146,7 +147,7 @@ func (l *learner) Move(_ context.Context, v sources.View, _ *engine.Room) (engin
 // allBinary says that every new blob can be written without a style.
 func allBinary(keys []envelope.WrappedKey) bool {
 	for _, k := range keys {
-		if k.Fits != nil || k.Err != nil {
+		if k.Assumes != nil || k.Err != nil {
 			return false
 		}
 	}

@@ -16,7 +16,70 @@ import (
 	"rewrap/sources"
 )
 
-func TestErrors(t *testing.T) {
+// What an error means for the item and the run.
+const (
+	run, strikes, kms, outages, credentialsEnded, gone, conflict, other = "run", "strikes", "kms", "outage", "credentials", "gone", "conflict", "other"
+)
+
+// answers are the errors of S3, and what is made of them.
+var answers = []struct {
+	do, op string
+	status int
+	code   string
+	want   string // one of the words above, or the reason of a refusal
+	hint   string
+}{
+	{"open", "HeadBucket", 404, "", run, "name"},
+	{"open", "HeadBucket", 403, "", run, "s3:ListBucket"},
+	{"open", "HeadBucket", 301, "", run, "Region"},
+	{"open", "HeadBucket", 400, "", run, "expired"},
+	{"open", "GetBucketOwnershipControls", 501, "NotImplemented", "", ""},
+	{"open", "GetBucketOwnershipControls", 405, "MethodNotAllowed", "", ""},
+	{"open", "GetBucketOwnershipControls", 403, "AccessDenied", "", ""}, // writes are refused, reading goes on
+	{"copy", "GetBucketOwnershipControls", 403, "AccessDenied", run, "s3:GetBucketOwnershipControls"},
+	{"open", "GetBucketOwnershipControls", 400, "ExpiredToken", credentialsEnded, ""},
+	{"list", "ListObjectsV2", 403, "AccessDenied", run, "s3:ListBucket"},
+	{"list", "ListObjectsV2", 404, "NoSuchBucket", run, "name"},
+	{"list", "ListObjectsV2", 400, "ExpiredToken", credentialsEnded, ""},
+	{"list", "ListObjectsV2", 403, "InvalidAccessKeyId", run, "credentials"},
+	{"list", "ListObjectsV2", 403, "RequestTimeTooSkewed", run, "clock"},
+	{"list", "ListObjectsV2", 400, "AuthorizationHeaderMalformed", run, "Region"},
+	{"spans", "ListObjectsV2", 403, "AccessDenied", run, "s3:ListBucket"},
+	{"head", "HeadObject", 404, "", gone, ""},
+	{"head", "HeadObject", 403, "", strikes, "s3:GetObject"},
+	{"get", "GetObject", 404, "NoSuchKey", gone, ""},
+	{"get", "GetObject", 404, "NoSuchBucket", run, ""},
+	{"get", "GetObject", 403, "AccessDenied", strikes, "s3:GetObject"},
+	{"get", "GetObject", 403, "InvalidObjectState", "archived", ""},
+	{"get", "GetObject", 400, "KMS.DisabledException", kms, "key"},
+	{"get", "GetObject", 400, "InvalidRequest", "sse-c", ""},
+	{"get", "GetObject", 418, "Teapot", other, ""},
+	{"get", "GetObject", 501, "NotImplemented", outages, "endpoint"},
+	{"head", "HeadObject", 501, "", outages, "endpoint"},
+	{"copy", "CopyObject", 412, "PreconditionFailed", conflict, ""},
+	{"copy", "CopyObject", 409, "ConditionalRequestConflict", conflict, ""},
+	{"copy", "CopyObject", 404, "NoSuchKey", gone, ""},
+	{"copy", "CopyObject", 404, "NoSuchBucket", run, ""},
+	{"copy", "CopyObject", 403, "AccessDenied", strikes, "s3:PutObject"},
+	{"copy", "CopyObject", 403, "ObjectNotInActiveTierError", "archived", ""},
+	{"copy", "CopyObject", 400, "MetadataTooLarge", "metadata-too-large", ""},
+	{"copy", "CopyObject", 400, "KMS.NotFoundException", kms, ""},
+	{"copy", "CopyObject", 400, "ExpiredToken", credentialsEnded, ""},
+	{"copy", "CopyObject", 418, "Teapot", other, ""},
+	{"copy", "CopyObject", 501, "NotImplemented", outages, "endpoint"},
+	{"put", "PutObject", 501, "NotImplemented", outages, "endpoint"},
+	{"put", "GetObject", 501, "NotImplemented", outages, "endpoint"},
+	{"put", "PutObject", 412, "PreconditionFailed", conflict, ""},
+	{"put", "PutObject", 404, "NoSuchKey", gone, ""},
+	{"put", "PutObject", 409, "ConditionalRequestConflict", conflict, ""},
+	{"put", "GetObject", 412, "PreconditionFailed", conflict, ""},
+	{"put", "GetObject", 404, "NoSuchKey", gone, ""},
+	{"put", "GetObjectTagging", 403, "AccessDenied", strikes, "s3:GetObjectTagging"},
+	{"put", "GetObjectTagging", 501, "NotImplemented", "", ""},
+}
+
+// operations are what a source is asked for, by the words of answers.
+func operations() map[string]func(context.Context, *Source) error {
 	ref := sources.Ref{ID: "item"}
 	do := map[string]func(context.Context, *Source) error{
 		"open": func(ctx context.Context, s *Source) error { _, err := Open(ctx, s.c); return err },
@@ -49,64 +112,35 @@ func TestErrors(t *testing.T) {
 			return err
 		}
 	}
-	const (
-		run, strikes, kms, outage, credentials, gone, conflict, other = "run", "strikes", "kms", "outage", "credentials", "gone", "conflict", "other"
-	)
-	for _, test := range []struct {
-		do, op string
-		status int
-		code   string
-		want   string // one of these, or the reason of a refusal
-		hint   string
-	}{
-		{"open", "HeadBucket", 404, "", run, "name"},
-		{"open", "HeadBucket", 403, "", run, "s3:ListBucket"},
-		{"open", "HeadBucket", 301, "", run, "Region"},
-		{"open", "HeadBucket", 400, "", run, "expired"},
-		{"open", "GetBucketOwnershipControls", 501, "NotImplemented", "", ""},
-		{"open", "GetBucketOwnershipControls", 405, "MethodNotAllowed", "", ""},
-		{"open", "GetBucketOwnershipControls", 403, "AccessDenied", "", ""}, // writes are refused, reading goes on
-		{"copy", "GetBucketOwnershipControls", 403, "AccessDenied", run, "s3:GetBucketOwnershipControls"},
-		{"open", "GetBucketOwnershipControls", 400, "ExpiredToken", credentials, ""},
-		{"list", "ListObjectsV2", 403, "AccessDenied", run, "s3:ListBucket"},
-		{"list", "ListObjectsV2", 404, "NoSuchBucket", run, "name"},
-		{"list", "ListObjectsV2", 400, "ExpiredToken", credentials, ""},
-		{"list", "ListObjectsV2", 403, "InvalidAccessKeyId", run, "credentials"},
-		{"list", "ListObjectsV2", 403, "RequestTimeTooSkewed", run, "clock"},
-		{"list", "ListObjectsV2", 400, "AuthorizationHeaderMalformed", run, "Region"},
-		{"spans", "ListObjectsV2", 403, "AccessDenied", run, "s3:ListBucket"},
-		{"head", "HeadObject", 404, "", gone, ""},
-		{"head", "HeadObject", 403, "", strikes, "s3:GetObject"},
-		{"get", "GetObject", 404, "NoSuchKey", gone, ""},
-		{"get", "GetObject", 404, "NoSuchBucket", run, ""},
-		{"get", "GetObject", 403, "AccessDenied", strikes, "s3:GetObject"},
-		{"get", "GetObject", 403, "InvalidObjectState", "archived", ""},
-		{"get", "GetObject", 400, "KMS.DisabledException", kms, "key"},
-		{"get", "GetObject", 400, "InvalidRequest", "sse-c", ""},
-		{"get", "GetObject", 418, "Teapot", other, ""},
-		{"get", "GetObject", 501, "NotImplemented", outage, "endpoint"},
-		{"head", "HeadObject", 501, "", outage, "endpoint"},
-		{"copy", "CopyObject", 412, "PreconditionFailed", conflict, ""},
-		{"copy", "CopyObject", 409, "ConditionalRequestConflict", conflict, ""},
-		{"copy", "CopyObject", 404, "NoSuchKey", gone, ""},
-		{"copy", "CopyObject", 404, "NoSuchBucket", run, ""},
-		{"copy", "CopyObject", 403, "AccessDenied", strikes, "s3:PutObject"},
-		{"copy", "CopyObject", 403, "ObjectNotInActiveTierError", "archived", ""},
-		{"copy", "CopyObject", 400, "MetadataTooLarge", "metadata-too-large", ""},
-		{"copy", "CopyObject", 400, "KMS.NotFoundException", kms, ""},
-		{"copy", "CopyObject", 400, "ExpiredToken", credentials, ""},
-		{"copy", "CopyObject", 418, "Teapot", other, ""},
-		{"copy", "CopyObject", 501, "NotImplemented", outage, "endpoint"},
-		{"put", "PutObject", 501, "NotImplemented", outage, "endpoint"},
-		{"put", "GetObject", 501, "NotImplemented", outage, "endpoint"},
-		{"put", "PutObject", 412, "PreconditionFailed", conflict, ""},
-		{"put", "PutObject", 404, "NoSuchKey", gone, ""},
-		{"put", "PutObject", 409, "ConditionalRequestConflict", conflict, ""},
-		{"put", "GetObject", 412, "PreconditionFailed", conflict, ""},
-		{"put", "GetObject", 404, "NoSuchKey", gone, ""},
-		{"put", "GetObjectTagging", 403, "AccessDenied", strikes, "s3:GetObjectTagging"},
-		{"put", "GetObjectTagging", 501, "NotImplemented", "", ""},
-	} {
+	return do
+}
+
+// meaning is the word for an error.
+func meaning(err error) string {
+	var runErr *sources.RunError
+	var skip *sources.SkipError
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, sources.ErrConflict):
+		return conflict
+	case errors.Is(err, sources.ErrGone):
+		return gone
+	case errors.As(err, &skip):
+		return skip.Reason
+	case !errors.As(err, &runErr):
+		return other
+	case errors.Is(err, sources.ErrCredentials):
+		return credentialsEnded
+	case runErr.Strikes <= 1:
+		return run
+	}
+	return map[int]string{objectStrikes: strikes, outageStrikes: outages, kmsStrikes: kms}[runErr.Strikes]
+}
+
+func TestErrors(t *testing.T) {
+	do := operations()
+	for _, test := range answers {
 		t.Run(test.do+" "+test.op+" "+http.StatusText(test.status)+" "+test.code, func(t *testing.T) {
 			t.Parallel()
 			c := newCloud(t)
@@ -122,32 +156,10 @@ func TestErrors(t *testing.T) {
 				}
 			}
 			err := do[test.do](t.Context(), s)
-			var (
-				runErr      *sources.RunError
-				unsupported *sources.SkipError
-				got         string
-			)
-			switch {
-			case err == nil:
-			case errors.Is(err, sources.ErrConflict):
-				got = conflict
-			case errors.Is(err, sources.ErrGone):
-				got = gone
-			case errors.As(err, &unsupported):
-				got = unsupported.Reason
-			case errors.As(err, &runErr):
-				switch {
-				case errors.Is(err, sources.ErrCredentials):
-					got = credentials
-				case runErr.Strikes == objectStrikes:
-					got = strikes
-				case runErr.Strikes == outageStrikes:
-					got = outage
-				case runErr.Strikes == kmsStrikes:
-					got = kms
-				case runErr.Strikes <= 1:
-					got = run
-				}
+			if got := meaning(err); got != test.want {
+				t.Errorf("%v: %q, should be %q", err, got, test.want)
+			}
+			if runErr := new(sources.RunError); errors.As(err, &runErr) {
 				want, ok := map[string]string{"list": "store: list", "spans": "store: list", "copy": "store: write", "put": "store: write"}[test.do]
 				if !ok {
 					want = "store: read"
@@ -158,13 +170,8 @@ func TestErrors(t *testing.T) {
 				if runErr.Hint == "" || !strings.Contains(runErr.Hint, test.hint) {
 					t.Errorf("the hint is %q, should speak of %s", runErr.Hint, test.hint)
 				}
-			default:
-				got = other
 			}
-			if got != test.want {
-				t.Errorf("%v: %q, should be %q", err, got, test.want)
-			}
-			if err != nil && unsupported == nil && !strings.Contains(err.Error(), "item") && !strings.Contains(err.Error(), "bucket") {
+			if err != nil && !errors.As(err, new(*sources.SkipError)) && !strings.Contains(err.Error(), "item") && !strings.Contains(err.Error(), "bucket") {
 				t.Errorf("it does not say of what: %v", err)
 			}
 		})

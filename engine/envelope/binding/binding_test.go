@@ -89,16 +89,54 @@ func TestBindingOfItems(t *testing.T) {
 	}
 }
 
+// inDocument is a binding that refers to the document, and what comes of it: the
+// context of each key, or the error of one.
+type inDocument struct {
+	name    string
+	fields  []string
+	context []string
+	object  string
+	doc     string
+	want    []map[string]string
+	says    string
+}
+
+func (c inDocument) check(t *testing.T) {
+	name, data := "", "none"
+	if len(c.context) == 1 {
+		name, data, _ = strings.Cut(c.context[0], "=")
+	}
+	b := must[binding.Binding](t)(binding.New(c.context, c.object, data))
+	f := must[envelope.Format](t)(jsondoc.New(c.fields, b, b64.Choice{}))
+	e, err := sound(f.Parse(formattest.View("o", nil, c.doc)))
+	if c.says != "" {
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%v, want %q", err, c.says)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Keys) != len(c.want) {
+		t.Fatalf("%d keys, want %d", len(e.Keys), len(c.want))
+	}
+	for i, k := range e.Keys {
+		if k.Context == nil || !maps.Equal(k.Context, c.want[i]) {
+			t.Errorf("%s: context %q, want %q", k.Locator, k.Context, c.want[i])
+		}
+		want := data
+		if len(c.context) == 1 {
+			want = c.want[i][name]
+		}
+		if string(k.AssociatedData) != want {
+			t.Errorf("%s: associated data %q, want %q", k.Locator, k.AssociatedData, want)
+		}
+	}
+}
+
 func TestBindingInDocuments(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		fields  []string
-		context []string
-		object  string
-		doc     string
-		want    []map[string]string
-		says    string
-	}{
+	for _, c := range []inDocument{
 		{name: "beside", fields: []string{"/*/k"}, context: []string{"id={field:id}"},
 			doc:  `[{"id":"one","k":"QUJD"},{"k":"QUJD","id":"two"}]`,
 			want: []map[string]string{{"id": "one"}, {"id": "two"}}},
@@ -133,7 +171,13 @@ func TestBindingInDocuments(t *testing.T) {
 			doc: `{"a":{"k":"QUJD"},"c":{"a":"b"}}`, want: []map[string]string{{"a": "b"}}},
 		{name: "object of the same element", fields: []string{"/x/*/k"}, object: "/c/*",
 			doc: `{"x":[{"k":"QUJD"},{"k":"QUJD"}],"c":[{"a":"1"},{"a":"2"}]}`, want: []map[string]string{{"a": "1"}, {"a": "2"}}},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.check(t) })
+	}
+}
 
+func TestBrokenReferences(t *testing.T) {
+	for _, c := range []inDocument{
 		{name: "missing", fields: []string{"/*/k"}, context: []string{"id={field:id}"}, doc: "\n" + `[{"k":"QUJD"}]`, says: "/0/k: context \"id\": /0/id is missing"},
 		{name: "of another line", fields: []string{"/k"}, context: []string{"id={field:id}"}, doc: "{\"id\":1,\"k\":\"QUJD\"}\n{\"k\":\"QUJD\"}", says: "line 2:/k: context \"id\": /id is missing"},
 		{name: "null", fields: []string{"/k"}, context: []string{"id={field:id}"}, doc: `{"k":"QUJD","id":null}`, says: "/id is null"},
@@ -147,39 +191,7 @@ func TestBindingInDocuments(t *testing.T) {
 		{name: "broken UTF-8", fields: []string{"/k"}, context: []string{"a={field:c}"}, doc: "{\"k\":\"QUJD\",\"c\":\"\xff\"}", says: "not be UTF-8"},
 		{name: "object is none", fields: []string{"/k"}, object: "c", doc: `{"k":"QUJD","c":"{}"}`, says: "not a JSON object"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			name, data := "", "none"
-			if len(c.context) == 1 {
-				name, data, _ = strings.Cut(c.context[0], "=")
-			}
-			b := must[binding.Binding](t)(binding.New(c.context, c.object, data))
-			f := must[envelope.Format](t)(jsondoc.New(c.fields, b, b64.Choice{}))
-			e, err := sound(f.Parse(formattest.View("o", nil, c.doc)))
-			if c.says != "" {
-				if err == nil || !strings.Contains(err.Error(), c.says) {
-					t.Errorf("%v, want %q", err, c.says)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(e.Keys) != len(c.want) {
-				t.Fatalf("%d keys, want %d", len(e.Keys), len(c.want))
-			}
-			for i, k := range e.Keys {
-				if k.Context == nil || !maps.Equal(k.Context, c.want[i]) {
-					t.Errorf("%s: context %q, want %q", k.Locator, k.Context, c.want[i])
-				}
-				want := data
-				if len(c.context) == 1 {
-					want = c.want[i][name]
-				}
-				if string(k.AssociatedData) != want {
-					t.Errorf("%s: associated data %q, want %q", k.Locator, k.AssociatedData, want)
-				}
-			}
-		})
+		t.Run(c.name, func(t *testing.T) { c.check(t) })
 	}
 
 	for _, c := range []struct{ field, context, says string }{

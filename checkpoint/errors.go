@@ -66,9 +66,9 @@ type OtherJobError struct {
 
 func (e *OtherJobError) Error() string {
 	var b strings.Builder
-	holds, advice := "belongs to another job", "Give this job a state directory of its own with --state, or the old values to go on with the old job"
+	holds, advice := "belongs to another job", "Give this job a state directory of its own with --state, or give the old values to resume the old job"
 	if !slices.ContainsFunc(e.Differences, func(d Difference) bool { return !d.Moves }) {
-		holds, advice = "is in the midst of a pass that was begun otherwise", "Begin a new pass with --restart, or give the old values to go on with this one"
+		holds, advice = "holds a pass that began when a name stood for another key", "Nothing is lost; start over with --restart, or give the old values to resume the pass"
 	}
 	fmt.Fprintf(&b, "state directory %s %s: ", e.Dir, holds)
 	for i, d := range e.Differences {

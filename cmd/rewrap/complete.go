@@ -13,8 +13,8 @@ import (
 
 var kmsWindows = []string{"second", "bucket"}
 
-// What the shell offers as the value of a flag, by the flag's name, or as the
-// first argument, by its name in the usage line. It offers nothing for others.
+// The values that the shell offers: for a flag by the flag's name, for a first
+// argument by its name in the usage line. Others get no values.
 var (
 	valuesOf = map[string][]string{
 		"format":     job.FormatNames(),
@@ -33,7 +33,7 @@ var (
 	}
 )
 
-// complete tells the shell about a command and all below it.
+// complete sets the shell completion of a command and of all its subcommands.
 func complete(cmd *cobra.Command) {
 	files := func(name string) cobra.ShellCompDirective {
 		if directive, ok := filesIn[name]; ok {
@@ -60,8 +60,8 @@ func complete(cmd *cobra.Command) {
 	}
 }
 
-// completeKeyIDs offers the keys of a keyring, the first argument, that enable or
-// disable would change.
+// completeKeyIDs offers the ids of the keys that enable or disable would change.
+// The first argument names the keyring.
 func completeKeyIDs(enabled bool) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) (ids []string, _ cobra.ShellCompDirective) {
 		info, err := keyring.List(args[0])

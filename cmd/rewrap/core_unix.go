@@ -4,8 +4,8 @@ package main
 
 import "syscall"
 
-// noCoreDumps keeps what is in memory out of files: with --verify=open that
-// may be a plaintext key. A failure is no reason not to work.
+// noCoreDumps turns core dumps off, since memory can hold plaintext keys (with
+// --verify=open, or a keyring). If that fails, rewrap works all the same.
 func noCoreDumps() {
 	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{})
 }

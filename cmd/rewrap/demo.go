@@ -100,8 +100,8 @@ func (d *demo) say(format string, args ...any) {
 func demoName(i int) string    { return fmt.Sprintf("invoices/2026/%06d.txt", i) }
 func demoPayload(i int) []byte { return fmt.Appendf(nil, "invoice %d: pay 100 USD", i) }
 
-// seedDemo makes a key, and a bucket with so many objects under it, past the
-// quotas and the counters of the emulator at url.
+// seedDemo makes a key, and a bucket with so many objects under it, in the
+// emulator at url. Its requests meet no quota and are not counted.
 func seedDemo(ctx context.Context, emu *emulator.Emulator, url string, items int) (seed.Bucket, error) {
 	cfg := aws.Config{
 		Region:       "us-east-1",
@@ -157,7 +157,7 @@ func (d *demo) material(ctx context.Context) (material, error) {
 func (d *demo) command(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("this program cannot find itself to run it: %w", err)
+		return nil, fmt.Errorf("the path of this program is not known, so it cannot be run: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, self, append(args, "--state", filepath.Join(d.dir, "state"))...)
 	cmd.Env = append(withoutAWS(os.Environ()), "AWS_ENDPOINT_URL="+d.url, "AWS_REGION=us-east-1",

@@ -31,7 +31,7 @@ with the number of requests by operation.`,
 		RunE: func(*cobra.Command, []string) error {
 			switch {
 			case listen == "":
-				return job.Usage("say where to listen, for example --listen 127.0.0.1:9000")
+				return job.Usage("name the address to listen on, for example --listen 127.0.0.1:9000")
 			case items < 0 || items > 1_000_000:
 				return job.Usage("--seed %d: 0 to 1000000", items)
 			case o.KMSQuota < 0 || o.S3Quota < 0 || o.KMSLatency < 0 || o.S3Latency < 0 || o.RotationDelay < 0:
@@ -42,7 +42,7 @@ with the number of requests by operation.`,
 			if host, port, err := net.SplitHostPort(listen); err != nil {
 				return job.Usage("--listen %q: it is HOST:PORT, for example 127.0.0.1:9000", listen)
 			} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-				return job.Usage("--listen %q: loopback only, for example 127.0.0.1:%s: the emulator checks no credentials", listen, port)
+				return job.Usage("--listen %q: it takes only a loopback address, for example 127.0.0.1:%s, since the emulator checks no credentials", listen, port)
 			}
 			say := report.Speak(s.err)
 			_, stop, _, release := interruptible(func(string, ...any) {})
@@ -70,12 +70,12 @@ with the number of requests by operation.`,
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "", "loopback `ADDR` to listen on, for example 127.0.0.1:9000; port 0 takes a free one")
 	f.IntVar(&items, "seed", 0, "begin with `N` client-side encrypted objects in s3://demo-bucket under alias/demo")
-	f.StringVar(&o.Region, "region", "us-east-1", "the Region it takes itself for")
+	f.StringVar(&o.Region, "region", "us-east-1", "the Region that it serves")
 	f.IntVar(&o.KMSQuota, "kms-quota", 0, "cryptographic KMS requests a second before ThrottlingException; 0: no quota")
 	f.StringVar(&o.KMSWindow, "kms-window", "second", "how the quota is counted: second (windows of one second) or bucket (token bucket)")
 	f.IntVar(&o.S3Quota, "s3-quota", 0, "S3 requests a second before 503 SlowDown; 0: no quota")
 	f.DurationVar(&o.KMSLatency, "kms-latency", 0, "time added to each KMS request")
 	f.DurationVar(&o.S3Latency, "s3-latency", 0, "time added to each S3 request")
-	f.DurationVar(&o.RotationDelay, "rotation-delay", 0, "how long after it was asked for a rotation on demand is carried out")
+	f.DurationVar(&o.RotationDelay, "rotation-delay", 0, "time from the request of a rotation on demand to its completion")
 	return cmd
 }

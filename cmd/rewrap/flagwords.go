@@ -11,8 +11,8 @@ import (
 	"rewrap/cmd/rewrap/internal/report"
 )
 
-// flagError is an error of the flags in words for people. Where the command
-// does not exist, the error is about the command and not about its flags.
+// flagError turns an error of the flags into a message for people. If the
+// command itself does not exist, the message is about the command.
 func flagError(cmd *cobra.Command, err error) error {
 	if words := cmd.Flags().Args(); len(words) > 0 && cmd.HasAvailableSubCommands() && !takesArgs(cmd) {
 		return unknownCommand(cmd, words[0])
@@ -28,7 +28,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return &job.UsageError{Err: err}
 }
 
-// takesArgs says that a command takes other arguments than subcommands.
+// takesArgs says whether a command takes arguments besides subcommands.
 func takesArgs(cmd *cobra.Command) bool { return strings.Contains(cmd.Use, " ") }
 
 // unknownCommand is wrong usage, with the subcommand that may have been meant.
@@ -44,7 +44,8 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 	return job.Usage("unknown command %q%s%s", word, of, report.Meant("", word, names))
 }
 
-// onlyCommands are the arguments of a command that has subcommands alone.
+// onlyCommands checks the arguments of a command that takes a subcommand and
+// nothing else.
 func onlyCommands(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return unknownCommand(cmd, args[0])

@@ -12,7 +12,7 @@ import (
 const helpWidth = 80
 
 // flagGroups are the flags of the commands that take a job, as help shows them.
-// Every other flag stands in the last group.
+// The last group takes every flag that no group names.
 var flagGroups = []struct {
 	title string
 	flags []string
@@ -49,10 +49,11 @@ func groupFlags(cmd *cobra.Command) {
 	for i, g := range groups {
 		fmt.Fprintf(&b, "%s:\n%s\n", flagGroups[i].title, g.FlagUsagesWrapped(helpWidth))
 	}
-	// The text is a string of the template, so that nothing in it is read as one.
+	// The text is quoted, so that nothing in it is read as a part of the template.
 	grouped := fmt.Sprintf("{{%q}}", strings.TrimRight(b.String(), "\n"))
 	cmd.SetUsageTemplate(strings.Replace(cmd.UsageTemplate(), localFlags, grouped, 1))
 }
 
-// localFlags is where the usage template has the flags of a command.
+// localFlags is the part of the usage template that lists the flags of a
+// command.
 var localFlags = fmt.Sprintf("Flags:\n{{.LocalFlags.FlagUsagesWrapped %d | trimTrailingWhitespaces}}", helpWidth)

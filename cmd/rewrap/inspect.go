@@ -20,21 +20,21 @@ func newInspect(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect ITEM",
 		Short: "What is inside one item: format, wrapped keys and their contexts",
-		Long: `inspect reads one item, s3://bucket/key or a file, and shows the wrapped keys in
-it: where each stands, its length and SHA-256, the key that the item records and
-what it is bound to. It shows no plaintext and no wrapped key, and changes
+		Long: `inspect reads one item, s3://bucket/key or a file, and shows its wrapped keys:
+for each its place, its length and SHA-256, the key that the item records, and
+the context that binds it. It shows no plaintext and no wrapped key, and changes
 nothing.
 
-No key is needed to look. With --from or --to, KMS is asked under which key and
-key material each wrapped key is: it re-encrypts it and the answer is thrown
-away, which needs no permission to decrypt. With --keyring, the keyring is
-asked.
+No key is needed to look. With --from or --to, inspect asks KMS which key and
+key material each wrapped key is under: KMS re-encrypts it, and the new key is
+discarded. This needs no permission to decrypt. With --keyring, the keyring is
+asked instead.
 
-What the store itself encrypts (SSE-KMS) is not looked at.
+Encryption by the store itself (SSE-KMS) is not looked at.
 
-Exit codes: 0 done; 1 there is no such item, it holds no wrapped key, it is
-damaged, or KMS was asked and could not tell, or names none of the given keys;
-2 wrong usage; 75 interrupted.`,
+Exit codes: 0 done; 1 the item does not exist, is damaged or holds no wrapped
+key, KMS could not tell which key one is under, or none is under a named key; 2
+wrong usage; 75 interrupted.`,
 		Example: `  rewrap inspect s3://bucket/key
   rewrap inspect s3://bucket/key --from alias/app --json
   rewrap inspect vault/tenant.json --json-field '/keys/*/blob' \
@@ -43,7 +43,7 @@ damaged, or KMS was asked and could not tell, or names none of the given keys;
       --context file={name} --from alias/app`,
 	}
 	f := job.DeclareItem(cmd.Flags())
-	cmd.Flags().StringVar(&root, "root", "", "`DIR` that {name} and {dir} of a file count from (default: the file's own)")
+	cmd.Flags().StringVar(&root, "root", "", "`DIR` that {name} and {dir} of a file are relative to (default: the file's own)")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		j, id, err := f.ParseItem(args, root)
 		if err != nil {
@@ -55,8 +55,7 @@ damaged, or KMS was asked and could not tell, or names none of the given keys;
 }
 
 func doInspect(s streams, j job.Job, id string) error {
-	// Nothing is in work that would have to be finished: the first signal ends
-	// it.
+	// inspect writes nothing, so the first signal ends it.
 	_, ctx, _, release := interruptible(func(string, ...any) {})
 	defer release()
 	in, err := look(ctx, s, j, id)
@@ -77,8 +76,8 @@ func doInspect(s streams, j job.Job, id string) error {
 	return in.verdict()
 }
 
-// print writes what is known for people. Names, contexts and errors hold what
-// anybody put there, so each goes through oneLine.
+// print writes the inspection for people. Names, contexts and errors may hold any
+// bytes, so each goes through [report.OneLine].
 func (in *inspection) print(w io.Writer) error {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)

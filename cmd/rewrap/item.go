@@ -34,7 +34,7 @@ type inspectedKey struct {
 	Layer          string              `json:"layer"` // payload: as the format keeps it in the item
 	Locator        string              `json:"locator"`
 	Length         int                 `json:"length"` // bytes of the wrapped key
-	SHA256         string              `json:"sha256"` // of the wrapped key; "" where none stands there
+	SHA256         string              `json:"sha256"` // of the wrapped key; "" if there is none at the place
 	RecordedKey    string              `json:"recorded_key,omitempty"`
 	Context        map[string]string   `json:"context,omitempty"`
 	AssociatedData string              `json:"associated_data,omitempty"`
@@ -123,8 +123,8 @@ type inspector struct {
 // Want implements [engine.Mover].
 func (i *inspector) Want() sources.Want { return sources.Want{Head: i.format.Head()} }
 
-// Move implements [engine.Mover]. What an earlier reading of the item showed is
-// forgotten.
+// Move implements [engine.Mover]. It starts afresh each time, since an item may be
+// read more than once.
 func (i *inspector) Move(ctx context.Context, v sources.View, room *engine.Room) (engine.Move, error) {
 	var env envelope.Envelope
 	var answers []move.Answer
@@ -192,7 +192,7 @@ func (k *inspectedKey) answered(w envelope.WrappedKey, a move.Answer, local bool
 	}
 }
 
-// foreignDetail is what a format says beyond that the item is foreign.
+// foreignDetail is the reason why a format calls the item foreign.
 func foreignDetail(err error) string {
 	detail := strings.TrimPrefix(err.Error(), envelope.ErrForeign.Error())
 	if detail == "" {
@@ -201,7 +201,7 @@ func foreignDetail(err error) string {
 	return detail
 }
 
-// verdict is the exit code, once everything has been said.
+// verdict is the exit code, after the inspection was printed.
 func (in *inspection) verdict() error {
 	states := make(map[string]int)
 	for i := range in.Keys {
@@ -209,7 +209,7 @@ func (in *inspection) verdict() error {
 	}
 	switch n := len(in.Keys); {
 	case states[stateUnknown] > 0:
-		return fmt.Errorf("wrapped keys of which it could not be told where they are: %d of %d", states[stateUnknown], n)
+		return fmt.Errorf("it could not be found out which key %d of %d wrapped keys are under", states[stateUnknown], n)
 	case states[stateForeign] == n:
 		return errors.New("foreign: no wrapped key of the item is under a key that was named")
 	}

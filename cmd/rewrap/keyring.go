@@ -41,7 +41,7 @@ A key is never removed here, so disabling can be undone with enable.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newKeyringCreate(s), newKeyringRotate(s), newKeyringList(s),
-		newKeyringStatus(s, "disable", "Disable a key but the primary one: it opens nothing any more", false),
+		newKeyringStatus(s, "disable", "Disable a key that is not the primary one; it opens nothing then", false),
 		newKeyringStatus(s, "enable", "Enable a disabled key again", true))
 	return cmd
 }
@@ -128,8 +128,8 @@ func newKeyringList(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list FILE",
 		Short: "The keys of a keyring: ids, types, states; never key material",
-		Long: `list shows what a keyring file says of its keys. It calls no key service: an
-encrypted keyring has that in the clear beside the keys.`,
+		Long: `list shows the ids, types and states of the keys in a keyring file. It calls no
+key service: an encrypted keyring has these in the clear beside the keys.`,
 		Args: argsAre(exactly("FILE")),
 		RunE: func(_ *cobra.Command, args []string) error {
 			info, err := keyring.List(args[0])
@@ -142,7 +142,7 @@ encrypted keyring has that in the clear beside the keys.`,
 			var b strings.Builder
 			kept := "in the clear"
 			if info.Encrypted {
-				kept = "encrypted by a key service; what it says of its keys is not authenticated"
+				kept = "encrypted by a key service; the list below is not authenticated"
 			}
 			fmt.Fprintf(&b, "%s is %s\n", report.OneLine(args[0]), kept)
 			t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -173,7 +173,8 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// change changes a keyring. After a signal do undoes what it has begun.
+// change calls do, which changes a keyring. After a signal, do undoes an
+// unfinished change.
 func (w *wrapFlags) change(cmd *cobra.Command, do func(context.Context, keyring.Wrapping) error) error {
 	ctx, release := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer release()
@@ -198,7 +199,7 @@ func (w *wrapFlags) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&w.context, "context", nil, "a pair `k=v` of the encryption context that the file is bound to; repeatable")
 }
 
-// open is how the file is encrypted, for a command that calls KMS for nothing
+// open returns how the file is encrypted, for a command that calls KMS for nothing
 // else.
 func (w *wrapFlags) open(ctx context.Context) (keyring.Wrapping, error) {
 	c, err := setup.Cloud(ctx, job.Pace{Workers: 1}, w.key != "", func(string, ...any) {})

@@ -22,28 +22,28 @@ func newKeys(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys [KEY...]",
 		Short: "Each customer key: kind, rule, rotation and all its key material",
-		Long: `keys shows KMS keys: those named (id, ARN or alias), or all customer managed
-keys of the account in this Region. For each: manager, spec, usage, state,
-origin, automatic rotation with its period and next date, how many of its 25
-rotations on demand are used, imported material's expiry, aliases, and every
-key material with its state, date and type; of its id the beginning, with --json
-the whole. It changes nothing, and wants
-kms:ListKeys, kms:ListAliases, kms:DescribeKey, kms:GetKeyRotationStatus and
-kms:ListKeyRotations. What may not be read is said in the key's own row.
+		Long: `keys shows the KMS keys that are named (id, ARN or alias), or all customer
+managed keys of the account in this Region. For each it shows manager, spec,
+usage, state, origin, automatic rotation with its period and next date, how many
+of its 25 rotations on demand are used, imported material's expiry, aliases, and
+every key material with its state, date and type. Key material ids are
+shortened; --json has all of them. keys changes nothing. It needs kms:ListKeys,
+kms:ListAliases, kms:DescribeKey, kms:GetKeyRotationStatus and
+kms:ListKeyRotations. If one of these is denied for a key, its row says so.
 
 Rotation makes new key material for what is encrypted from then on. It
-re-encrypts nothing: that is what rewrap run is for.
+re-encrypts nothing; rewrap run does that.
 
-What --require-rotation finds is a customer managed symmetric key with material
-made by KMS whose automatic rotation is off. Disabled keys and replicas count
-too, keys that wait for their deletion do not.
+--require-rotation finds customer managed symmetric keys with material made by
+KMS whose automatic rotation is off. Disabled keys and replicas count too; keys
+that wait for their deletion do not.
 
 Exit codes: 0 done; 1 a key that was named could not be read, or none could; 2
-wrong usage; 4 with --require-rotation: there is such a key, or one that could
-not be looked at; 75 interrupted.`,
+wrong usage; 4 --require-rotation found a key, or one could not be looked at; 75
+interrupted.`,
 		Example: `  rewrap keys                      # all customer keys of the account and Region
   rewrap keys alias/app --json
-  rewrap keys --require-rotation   # for a pipeline: exit 4 if a key does not
+  rewrap keys --require-rotation   # exit 4 if a key does not rotate by itself
   rewrap keys enable-rotation alias/app --period 180
   rewrap keys rotate alias/app --wait
   rewrap keys move-alias alias/app --to 1234abcd-12ab-34cd-56ef-1234567890ab`,
@@ -53,7 +53,7 @@ not be looked at; 75 interrupted.`,
 			}
 			for _, name := range args {
 				if !couldBeKey(name) {
-					return job.Usage("%q is no key (id, ARN, alias/NAME) and no subcommand (enable-rotation, rotate, move-alias)", name)
+					return job.Usage("%q is neither a key (id, ARN, alias/NAME) nor a subcommand (enable-rotation, rotate, move-alias)", name)
 				}
 			}
 			return c.show(s, args)
@@ -72,7 +72,8 @@ not be looked at; 75 interrupted.`,
 // ListKeyRotations has the smallest quota of them, 100 a second.
 const keysRPS = 200
 
-// keysAtOnce is for how many requests side by side connections are kept open.
+// keysAtOnce is the number of requests at once for which connections are kept
+// open.
 const keysAtOnce = 8
 
 type keysCommand struct {
@@ -107,7 +108,7 @@ func administer(s streams, rps job.Rate, do func(ctx context.Context, a *keyadmi
 	}
 	var exit *exitError
 	if err != nil && stop.Err() != nil && !errors.As(err, &exit) {
-		if signal := context.Cause(stop); !errors.Is(err, signal) { // else it may say more
+		if signal := context.Cause(stop); !errors.Is(err, signal) { // an error that wraps the signal may say more
 			err = signal
 		}
 		return &exitError{exitStopped, err}
@@ -187,7 +188,7 @@ func (r *keysReport) verdict(require bool) error {
 	case len(r.Keys) == 1 && lost == 1:
 		return &exitError{exitFailed, fmt.Errorf("%s", r.Keys[0].Error)}
 	case len(r.Keys) > 0 && r.Read == 0:
-		return &exitError{exitFailed, fmt.Errorf("none of %d keys could be read; the first: %s", lost, r.Keys[0].Error)}
+		return &exitError{exitFailed, fmt.Errorf("none of %d keys could be read; the error of the first: %s", lost, r.Keys[0].Error)}
 	case require && len(r.WithoutRotation)+len(r.RotationUnknown) > 0:
 		var says []string
 		if n := len(r.WithoutRotation); n == 1 {
@@ -202,8 +203,8 @@ func (r *keysReport) verdict(require bool) error {
 		}
 		return &exitError{exitNotOn, errors.New(strings.Join(says, "; "))}
 	}
-	// A listed key that may not be read is a row like others. A key that was
-	// asked for by name is missing from the answer.
+	// A listed key that could not be read has a row that says so. A key that was
+	// asked for by name must be readable.
 	for _, k := range r.Keys {
 		if k.Given != "" && k.Error != "" {
 			return &exitError{exitFailed, fmt.Errorf("%s", k.Error)}

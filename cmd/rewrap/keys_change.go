@@ -26,7 +26,7 @@ func oneKey(what string, args []string) error {
 		return err
 	}
 	if what == "KEY" && !couldBeKey(args[0]) {
-		return job.Usage("%q is no key: it is an id, an ARN or alias/NAME", args[0])
+		return job.Usage("%q is not a key: give an id, an ARN or alias/NAME", args[0])
 	}
 	return nil
 }
@@ -35,7 +35,7 @@ func oneKey(what string, args []string) error {
 // was made is always printed, with exit code 1 if standard output is closed, even
 // after a signal, so that no script repeats it.
 func printResult(s streams, asJSON bool, v any, format string, args ...any) error {
-	signal.Ignore(syscall.SIGPIPE) // or a reader that left would end the program here
+	signal.Ignore(syscall.SIGPIPE) // a reader that has closed the pipe would end the program here
 	text := report.OneLine(fmt.Sprintf(format, args...))
 	line := text
 	if asJSON {
@@ -47,7 +47,7 @@ func printResult(s streams, asJSON bool, v any, format string, args ...any) erro
 	}
 	if _, err := fmt.Fprintln(s.out, line); err != nil {
 		report.Speak(s.err)("%s", text)
-		return &exitError{exitFailed, fmt.Errorf("that is so, but it cannot be written to standard output: %w", err)}
+		return &exitError{exitFailed, fmt.Errorf("the result above cannot be written to standard output: %w", err)}
 	}
 	return nil
 }
@@ -96,14 +96,14 @@ func newEnableRotation(s streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "enable-rotation KEY",
-		Short: "Have a key rotate by itself, and say what it was before",
+		Short: "Turn on a key's automatic rotation, and say what it was before",
 		Long: `enable-rotation turns on automatic rotation of a customer managed symmetric key
 with material made by KMS. A key that rotates already keeps its period unless
---period says another. It wants kms:DescribeKey, kms:GetKeyRotationStatus and
+--period names another. It needs kms:DescribeKey, kms:GetKeyRotationStatus and
 kms:EnableKeyRotation.
 
-Interrupted (exit code 75), it says if the change may have been made; the same
-command again makes it, or says that it was made.`,
+If it is interrupted (exit code 75), it says whether the change may have been
+made. Run the same command again to be sure.`,
 		Example: `  rewrap keys enable-rotation alias/app
   rewrap keys enable-rotation alias/app --period 180`,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -128,14 +128,14 @@ command again makes it, or says that it was made.`,
 	return cmd
 }
 
-// mustAsk says whether the command has to ask before it changes anything. It is
-// an error where there is no terminal to ask on.
-func mustAsk(s streams, yes bool, why string) (bool, error) {
+// mustAsk says whether the command has to ask before it changes anything. Without
+// a terminal it cannot ask, which is an error.
+func mustAsk(s streams, yes bool) (bool, error) {
 	if yes {
 		return false, nil
 	}
 	if s.in == nil || !term.IsTerminal(int(s.in.Fd())) {
-		return false, job.Usage("%s, and it cannot be asked here, since standard input is no terminal: say --yes", why)
+		return false, job.Usage("stdin is not a terminal, so rewrap cannot ask for confirmation. Pass --yes to proceed")
 	}
 	return true, nil
 }
@@ -146,17 +146,18 @@ func newRotate(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate KEY",
 		Short: "Give a key new key material now, one of 25 times in its life",
-		Long: `rotate starts a rotation on demand. KMS carries it out some time later, and goes
-on encrypting under the old key material until then: with --wait the command
-ends when the new material is current. If one is under way already no other is
-started, and none if the key was rotated while the question stood. Rotation
-re-encrypts nothing; run rewrap run afterwards. It wants kms:DescribeKey,
-kms:GetKeyRotationStatus, kms:ListKeyRotations and kms:RotateKeyOnDemand.
+		Long: `rotate starts a rotation on demand. KMS carries it out some time later and
+encrypts under the old key material until then. With --wait the command ends
+when the new material is current. No rotation is started if one is under way
+already, or if the key was rotated while rewrap waited for your confirmation.
+Rotation re-encrypts nothing; use rewrap run afterwards. It needs
+kms:DescribeKey, kms:GetKeyRotationStatus, kms:ListKeyRotations and
+kms:RotateKeyOnDemand.
 
-After a wait that timed out or was interrupted, look with rewrap keys KEY
-before you start another: the rotation itself goes on inside KMS. Interrupted
-once the rotation was asked for, the exit code is 1 and not 75, so that nothing
-asks for a second one.`,
+If the wait times out or is interrupted, the rotation goes on inside KMS. Look
+at the key with rewrap keys KEY before you start another. Once the rotation was
+requested, an interruption has exit code 1 and not 75, so that no script
+requests a second one.`,
 		Example: `  rewrap keys rotate alias/app --wait
   rewrap keys rotate alias/app --wait --yes --timeout 30m   # in a script`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -167,14 +168,14 @@ asks for a second one.`,
 				return job.Usage("--timeout %v: more than 0", timeout)
 			}
 			if cmd.Flags().Changed("timeout") && !wait {
-				return job.Usage("--timeout is for --wait")
+				return job.Usage("--timeout needs --wait")
 			}
-			ask, err := mustAsk(s, yes, "a rotation on demand is one of 25 in the key's life")
+			ask, err := mustAsk(s, yes)
 			if err != nil {
 				return err
 			}
 			return administer(s, job.Rate{PerSecond: keysRPS}, func(ctx context.Context, a *keyadmin.Admin) error {
-				r := rotation{s, a, wait, asJSON, timeout}
+				r := rotateCommand{s, a, wait, asJSON, timeout}
 				return r.run(ctx, args[0], ask)
 			})
 		},
@@ -187,24 +188,24 @@ asks for a second one.`,
 	return cmd
 }
 
-// rotation is one call of keys rotate.
-type rotation struct {
+// rotateCommand is one call of keys rotate.
+type rotateCommand struct {
 	s            streams
 	a            *keyadmin.Admin
 	wait, asJSON bool
 	timeout      time.Duration
 }
 
-func (r *rotation) say(format string, args ...any) { report.Speak(r.s.err)(format, args...) }
+func (r *rotateCommand) say(format string, args ...any) { report.Speak(r.s.err)(format, args...) }
 
-func (r *rotation) run(ctx context.Context, name string, ask bool) error {
+func (r *rotateCommand) run(ctx context.Context, name string, ask bool) error {
 	p, err := r.a.PlanRotation(ctx, name)
 	if err != nil {
 		return err
 	}
 	arn, old := p.Key.ARN, p.Key.CurrentMaterial
 	if r.wait && old == "" {
-		return fmt.Errorf("%s: the endpoint names no key material, so the end of a rotation cannot be told; leave --wait out", arn)
+		return fmt.Errorf("%s: the endpoint names no key material, so rewrap cannot tell when a rotation is complete; leave --wait out", arn)
 	}
 	begin := p.Since.IsZero()
 	if begin {
@@ -217,14 +218,14 @@ func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 				return err
 			}
 		}
-		// From here on no error is exit 75: a script that runs the command
-		// again by that could begin a second rotation.
+		// From here on no error has exit code 75. A script that repeats the
+		// command on 75 could begin a second rotation.
 		if err := r.a.BeginRotation(ctx, p); err != nil {
 			return &exitError{exitFailed, err}
 		}
 		p.Used++
 	} else {
-		r.say("%s: a rotation on demand is under way since %s; no other is started", arn, p.Since.UTC().Format(time.RFC3339))
+		r.say("%s: a rotation on demand has been under way since %s; no other is started", arn, p.Since.UTC().Format(time.RFC3339))
 	}
 	change := materialChange{Key: arn, Changed: begin, CurrentMaterial: old, Was: old, OnDemand: keyadmin.OnDemand{Used: p.Used, Limit: keyadmin.MaxOnDemand}}
 	if !r.wait {
@@ -232,7 +233,7 @@ func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 		if !begin {
 			what = "unchanged, a rotation is under way"
 		}
-		return printResult(r.s, r.asJSON, change, "%s: %s, %d of %d used; KMS encrypts under %s until it is complete: wait for new material in rewrap keys %s before rewrap run",
+		return printResult(r.s, r.asJSON, change, "%s: %s, %d of %d used. KMS encrypts under %s until it is complete: before rewrap run, wait until rewrap keys %s shows new material",
 			arn, what, p.Used, keyadmin.MaxOnDemand, report.OrElse(old, "the old key material"), arn)
 	}
 	material, err := r.await(ctx, p)
@@ -243,13 +244,13 @@ func (r *rotation) run(ctx context.Context, name string, ask bool) error {
 	if err := printResult(r.s, r.asJSON, change, "%s: the current key material is %s (it was %s), %d of %d rotations on demand used", arn, material, old, p.Used, keyadmin.MaxOnDemand); err != nil {
 		return err
 	}
-	r.say("nothing is re-encrypted by that; next: rewrap run SOURCE --from %s", arn)
+	r.say("a rotation re-encrypts nothing; next: rewrap run SOURCE --from %s", arn)
 	return nil
 }
 
 // still makes sure that the key is as it was when the question was asked. The
 // answer may have come much later.
-func (r *rotation) still(ctx context.Context, p keyadmin.RotationPlan) error {
+func (r *rotateCommand) still(ctx context.Context, p keyadmin.RotationPlan) error {
 	now, err := r.a.PlanRotation(ctx, p.Key.ARN)
 	switch {
 	case err != nil:
@@ -263,7 +264,7 @@ func (r *rotation) still(ctx context.Context, p keyadmin.RotationPlan) error {
 
 const rotationNotice = 30 * time.Second
 
-func (r *rotation) await(ctx context.Context, p keyadmin.RotationPlan) (string, error) {
+func (r *rotateCommand) await(ctx context.Context, p keyadmin.RotationPlan) (string, error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, fmt.Errorf("no new key material within %v", r.timeout))
 	defer cancel()
@@ -287,25 +288,25 @@ func newMoveAlias(s streams) *cobra.Command {
 		Use:   "move-alias ALIAS --to KEY",
 		Short: "Point an alias at another key, and say what it named before",
 		Long: `move-alias points an alias at another key of the same type and usage in the
-same account and Region. Whoever encrypts by the alias uses the new key from
-then on; what is wrapped under the old one stays there until rewrap run moves
-it. It wants kms:DescribeKey on both keys, and kms:UpdateAlias on the alias and
-on both keys.
+same account and Region. From then on, programs that encrypt by the alias use
+the new key. Data keys that are wrapped under the old one stay there until
+rewrap run moves them. It needs kms:DescribeKey on both keys, and
+kms:UpdateAlias on the alias and on both keys.
 
-Interrupted (exit code 75), it says if the change may have been made, and what
-the alias named; the same command again makes it, or says that it was made.`,
+If it is interrupted (exit code 75), it says whether the change may have been
+made, and what the alias named before. Run the same command again to be sure.`,
 		Example: `  rewrap keys move-alias alias/app --to 1234abcd-12ab-34cd-56ef-1234567890ab`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := oneKey("ALIAS", args); err != nil {
 				return err
 			}
 			if to == "" {
-				return job.Usage("say where the alias shall point: --to KEY")
+				return job.Usage("name the key that the alias shall point at: --to KEY")
 			}
 			if err := keyNames([]string{to}); err != nil {
 				return err
 			}
-			ask, err := mustAsk(s, yes, "move-alias changes which key is used by whoever encrypts by the alias")
+			ask, err := mustAsk(s, yes)
 			if err != nil {
 				return err
 			}
@@ -331,7 +332,7 @@ func moveAlias(ctx context.Context, s streams, a *keyadmin.Admin, alias, to stri
 		return printResult(s, asJSON, change, "%s: unchanged, it names %s already", m.Alias, m.To.ARN)
 	}
 	if ask {
-		say("%s names %s and shall name %s: whoever encrypts by it uses that key from then on", m.Alias, m.From.ARN, m.To.ARN)
+		say("%s names %s and is to name %s: programs that encrypt by the alias use the new key from then on", m.Alias, m.From.ARN, m.To.ARN)
 		if !confirm(ctx, s) {
 			return errNotConfirmed
 		}
@@ -341,7 +342,7 @@ func moveAlias(ctx context.Context, s streams, a *keyadmin.Admin, alias, to stri
 		case err != nil:
 			return err
 		case now.From.ARN != m.From.ARN || now.To.ARN != m.To.ARN:
-			return fmt.Errorf("%s was to be moved from %s to %s, and meanwhile that would be from %s to %s: nothing was changed; look again",
+			return fmt.Errorf("nothing was changed: %s was to move from %s to %s, and now it would move from %s to %s. Look again",
 				m.Alias, m.From.ARN, m.To.ARN, now.From.ARN, now.To.ARN)
 		}
 	}
@@ -352,9 +353,9 @@ func moveAlias(ctx context.Context, s streams, a *keyadmin.Admin, alias, to stri
 		return err
 	}
 	if m.From.Symmetric() {
-		say("what was wrapped under the old key stays there; next: rewrap run SOURCE --from %s --to %s", m.From.ARN, m.To.ARN)
+		say("data keys wrapped under the old key stay there; next: rewrap run SOURCE --from %s --to %s", m.From.ARN, m.To.ARN)
 	} else {
-		say("what was made with the old key still needs it; rewrap cannot move that")
+		say("signatures and ciphertexts made with the old key still need it; rewrap cannot move them")
 	}
 	return nil
 }

@@ -160,7 +160,7 @@ func TestKeysToldOfChanges(t *testing.T) {
 			cmd.Stdout, cmd.Stderr = out, &errs
 			must(t)(nil, cmd.Start())
 			e := w.ended(cmd, &none, &errs).want(t, exitFailed, c.says)
-			e.want(t, exitFailed, "\nrewrap: that is so, but it cannot be written to standard output: ")
+			e.want(t, exitFailed, "\nrewrap: the result above cannot be written to standard output: ")
 			if strings.Contains(e.errors, "next: ") {
 				t.Errorf("what comes next is said after an error:\n%s", e.errors)
 			}

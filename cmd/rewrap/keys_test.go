@@ -259,10 +259,10 @@ func TestKeysChangeInterrupted(t *testing.T) {
 		made [2]string // what the second run says: first where KMS heard nothing
 	}{
 		{"kms:UpdateAlias", []string{"move-alias", "alias/a", "--to", "alias/b", "--yes"},
-			"it is not known whether alias/a was moved from KEY_A to KEY_B; the same command again moves it, or says that it names that key: interrupted by SIGINT",
+			"it is not known whether alias/a was moved from KEY_A to KEY_B. Run the same command again to be sure: interrupted by SIGINT",
 			[2]string{"alias/a: names KEY_B (it was KEY_A)", "alias/a: unchanged, it names KEY_B already"}},
 		{"kms:EnableKeyRotation", []string{"enable-rotation", "alias/a", "--period", "100"},
-			"it is not known whether KEY_A rotates every 100 days now (it was: off); the same command again sees to it, or says that it does: interrupted by SIGINT",
+			"it is not known whether KEY_A rotates every 100 days now (it was: off). Run the same command again to be sure: interrupted by SIGINT",
 			[2]string{"rotation is on: every 100 days", "unchanged, rotation was on already: every 100 days"}},
 	} {
 		for i, done := range []bool{false, true} {

@@ -2,9 +2,10 @@
 // version.
 //
 // This package has one file for each command: its flags, one call, and its words
-// and exit code. What commands share is in the rooms under internal: job is what
-// was asked, setup opens what a job needs, forecast makes the plan, attest and
-// report say what was found, keyadmin looks at and changes KMS keys.
+// and exit code. The rooms under internal are shared: job holds the job as it was
+// asked for, setup opens the source and the keys, forecast makes the plan, attest
+// writes the attestation, report writes summaries and messages, and keyadmin
+// looks at KMS keys and changes them.
 package main
 
 import (

@@ -11,16 +11,17 @@ import (
 	"rewrap/cmd/rewrap/internal/job"
 )
 
-// openOut begins the file that the plan is written to, before the first
-// request. It takes its name when the plan is whole. Without a name it is nil.
-func openOut(name string, source job.Place) (*durable.Draft, error) {
+// openOut begins the file that the plan is written to, before the first request.
+// The file appears under its name when the plan is complete. Without a name, the
+// draft is nil.
+func openOut(name string, place job.Place) (*durable.Draft, error) {
 	if name == "" {
 		return nil, nil
 	}
 	info, err := os.Stat(name)
 	switch {
 	case err == nil && !info.Mode().IsRegular():
-		return nil, job.Usage("--out %s is no regular file", name)
+		return nil, job.Usage("--out %s is not a regular file", name)
 	case err == nil: // the file that a symbolic link leads to is replaced, not the link
 		name, err = filepath.EvalSymlinks(name)
 	case errors.Is(err, fs.ErrNotExist):
@@ -30,7 +31,7 @@ func openOut(name string, source job.Place) (*durable.Draft, error) {
 		return nil, job.Usage("--out: %v", err)
 	}
 	dir, base := filepath.Split(name)
-	if err := outsideSource(source, name, filepath.Clean(dir)); err != nil {
+	if err := outsideSource(place, name, filepath.Clean(dir)); err != nil {
 		return nil, err
 	}
 	draft, err := durable.Begin(durable.OS{}, name, fmt.Sprintf(".%s.new-%d", base, os.Getpid()), 0o644)
@@ -56,11 +57,11 @@ func keepOut(d *durable.Draft, data []byte) error {
 }
 
 // outsideSource keeps the plan from becoming an item of the source.
-func outsideSource(source job.Place, name, dir string) error {
-	if source.Dir == "" {
+func outsideSource(place job.Place, name, dir string) error {
+	if place.Dir == "" {
 		return nil
 	}
-	root, err := filepath.EvalSymlinks(source.Dir)
+	root, err := filepath.EvalSymlinks(place.Dir)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func kindName(k keyadmin.Kind) string { return report.OrElse(kindNames[k], strin
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // print writes a row for each key, with its details and key materials below
-// it, and then the rule of each kind that there was.
+// it, and then the rule of each kind of key in the table.
 func (r *keysReport) print(w io.Writer, require bool) error {
 	var b strings.Builder
 	if len(r.Keys) == 0 {
@@ -207,13 +207,13 @@ func details(k *keyadmin.Key, whole bool) (lines []string) {
 	}
 	add(dated("created ", k.Created), nextRotation(k), onDemand(k))
 	if !k.Deletion.IsZero() {
-		add("KMS deletes it on " + day(k.Deletion) + ", and with it the way to what is wrapped under it")
+		add("KMS deletes it on " + day(k.Deletion) + "; data that still needs it is lost then")
 	}
 	if !k.ValidTo.IsZero() {
 		add("its imported material expires on " + day(k.ValidTo) + "; the key is unusable from then on until it is imported again")
 	}
 	if k.Rotation != nil && !k.Rotation.Pending.IsZero() {
-		add("a rotation on demand is under way since " + k.Rotation.Pending.UTC().Format(time.DateTime) + " UTC")
+		add("a rotation on demand has been under way since " + k.Rotation.Pending.UTC().Format(time.DateTime) + " UTC")
 	}
 	for _, m := range k.Materials {
 		add(materialLine(m))
@@ -263,7 +263,7 @@ func materialLine(m keyadmin.Material) string {
 		line += "  " + day(m.Date) + "  " + m.Type
 	case strings.HasPrefix(m.State, "PENDING"):
 	default:
-		line += "  of no rotation"
+		line += "  no rotation date"
 	}
 	if m.ImportState != "" {
 		line += "  " + m.ImportState

@@ -48,7 +48,7 @@ func printPlan(w io.Writer, p *forecast.Plan) error {
 		row("way", "%s%s by %s%s", about, report.Count(p.Ways[way]), way, assumed)
 	}
 	if p.Unconditional > 0 {
-		row("way", "%s%s of them where the store cannot see a concurrent change of metadata alone", about, report.Count(p.Unconditional))
+		row("way", "%s%s of them with no check for concurrent changes of metadata, only of content", about, report.Count(p.Unconditional))
 	}
 	for i, f := range []forecast.Requests{p.KMS, p.Store} {
 		if f.Requests == 0 {

@@ -30,7 +30,7 @@ const (
 // is a little ahead of the checkpoint. Items that are tried again were counted
 // by an earlier run and are shown apart.
 type progress struct {
-	throttled func() int64   // requests of KMS so far
+	throttled func() int64   // KMS requests that were throttled so far
 	show      func(standing) // nil: nothing is shown
 	last      func(standing) // at the end
 
@@ -60,7 +60,7 @@ type standing struct {
 type watched struct {
 	source    sources.Source
 	match     func(name string) bool // nil: every item is in scope
-	throttled func() int64           // requests of KMS that were throttled so far
+	throttled func() int64           // KMS requests that were throttled so far
 }
 
 func watch(se *setup.Session) watched {

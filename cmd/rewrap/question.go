@@ -15,7 +15,7 @@ import (
 	"rewrap/cmd/rewrap/internal/setup"
 )
 
-// describe says what will be done, before the question whether it shall.
+// describe prints what the run will do, before the question.
 func describe(w io.Writer, se *setup.Session) {
 	j := se.Job
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -41,7 +41,7 @@ func describe(w io.Writer, se *setup.Session) {
 	_ = t.Flush()
 }
 
-// before says what the state directory already knows.
+// before says what is in the state directory already.
 func before(se *setup.Session) string {
 	st, err := checkpoint.Read(se.Dir)
 	switch {
@@ -52,9 +52,9 @@ func before(se *setup.Session) string {
 	case se.Job.State.Restart:
 		return "a new pass, as asked"
 	case st.Snapshot.Ended:
-		return "a new pass; the last one is over"
+		return "a new pass; the last one has ended"
 	}
-	return "goes on after " + report.Items(st.Snapshot.Tally.Items.Seen)
+	return "resumes after " + report.Items(st.Snapshot.Tally.Items.Seen)
 }
 
 var errNotConfirmed = errors.New("not confirmed; nothing was changed")

@@ -22,7 +22,7 @@ const (
 	exitUsage     = 2  // wrong usage
 	exitRemaining = 3  // reached the end, but items failed or were skipped
 	exitNotOn     = 4  // verify: something is not on target
-	exitStopped   = 75 // stopped before the end; the same command goes on
+	exitStopped   = 75 // stopped before the end; the same command resumes
 )
 
 // exitError ends the program with a code. Its message may be empty.
@@ -76,12 +76,13 @@ func newRoot(s streams) *cobra.Command {
 		Short: "Move every wrapped key onto the latest KMS key version, in bulk, with proof",
 		Long: `rewrap moves every wrapped data key of a source onto the latest key version:
 onto the current key material of its own KMS key after a rotation, or onto
-another key. The payload is not touched and no plaintext key leaves KMS. A run
-can be killed at any moment; the same command goes on where it was.`,
+another key. Payloads are not touched. No plaintext key leaves KMS, unless
+--verify open asks for it. A run can be killed at any moment; the same command
+resumes it.`,
 		Example: `  rewrap demo                                         # see it work, without AWS
   rewrap plan   s3://bucket/prefix --from alias/app   # what would a run do?
   rewrap run    s3://bucket/prefix --from alias/app   # the key was rotated
-  rewrap verify s3://bucket/prefix --from alias/app   # is everything there?
+  rewrap verify s3://bucket/prefix --from alias/app   # is everything on target?
   rewrap run    s3://bucket/prefix --from alias/old --to alias/new`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -95,9 +96,9 @@ can be killed at any moment; the same command goes on where it was.`,
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", helpWidth)))
-	jobs := []*cobra.Command{newRun(s), newPlan(s), newVerify(s)}
-	root.AddCommand(jobs...)
-	for _, c := range jobs {
+	jobCommands := []*cobra.Command{newRun(s), newPlan(s), newVerify(s)}
+	root.AddCommand(jobCommands...)
+	for _, c := range jobCommands {
 		groupFlags(c)
 	}
 	root.AddCommand(newStatus(s), newKeys(s), newKeyring(s), newInspect(s), newFormats(s), newDemo(s), newEmulator(s), newVersion(s))
@@ -111,9 +112,9 @@ can be killed at any moment; the same command goes on where it was.`,
 			for _, shell := range c.Commands() {
 				shell.Args = argsAre(cobra.NoArgs)
 			}
-		case "help": // cobra's own too, which would take any word
+		case "help": // cobra's own too: without this it takes any word
 			c.Run, c.RunE = nil, func(c *cobra.Command, args []string) error {
-				of, rest, _ := c.Root().Find(args) // the error repeats what rest tells
+				of, rest, _ := c.Root().Find(args) // rest says the same as the error
 				if len(rest) > 0 {
 					return unknownCommand(of, rest[0])
 				}
@@ -150,7 +151,7 @@ func newVersion(s streams) *cobra.Command {
 // release is set by the linker in a release build.
 var release = ""
 
-// version is the release, or what the build knows of the commit.
+// version is the release, or the commit that the build recorded.
 func version() string {
 	if release != "" {
 		return release

@@ -21,8 +21,8 @@ import (
 	"rewrap/sources"
 )
 
-// withJob is what a command does with its arguments: it understands the job, and
-// then prints it, if that was asked for, or does it.
+// withJob makes the job of a command's arguments. Then it prints the job, if
+// --print-job asks for that, or does it.
 func withJob(f *job.Flags, s streams, do func(job.Job) error) func(*cobra.Command, []string) error {
 	return func(_ *cobra.Command, args []string) error {
 		j, err := f.Parse(args)
@@ -37,14 +37,14 @@ func withJob(f *job.Flags, s streams, do func(job.Job) error) func(*cobra.Comman
 }
 
 func doRun(s streams, j job.Job) (err error) {
-	ask, err := mustAsk(s, j.Output.Yes, "run changes wrapped keys")
+	ask, err := mustAsk(s, j.Output.Yes)
 	if err != nil {
 		return err
 	}
 	say := report.Speak(s.err)
 	hard, stop, end, release := interruptible(say)
 	defer release()
-	// Until items are worked on there is nothing to finish: the first signal
+	// Before items are worked on there is nothing to finish, so the first signal
 	// ends the command.
 	opening, opened := context.WithCancelCause(hard)
 	defer context.AfterFunc(stop, func() { opened(context.Cause(stop)) })()
@@ -86,20 +86,20 @@ func doRun(s streams, j job.Job) (err error) {
 	if d := j.Limits.Duration; d > 0 {
 		defer time.AfterFunc(d, func() { end(fmt.Errorf("reached --max-duration %v", d)) }).Stop()
 	}
-	p, why, met := newProgress(s.err, j.Output.Progress, watch(se), state.Snapshot().Tally.Items), report.Left{}, report.Fields{}
+	p, reasons, fields := newProgress(s.err, j.Output.Progress, watch(se), state.Snapshot().Tally.Items), report.Reasons{}, report.Fields{}
 	rep, runErr := engine.Run(hard, engine.Job{
 		Source: se.Source, Mover: se.Mover(), State: state, Targets: se.Keys.Targets,
 		Workers: j.Pace.Workers, Match: se.Match, MaxItems: j.Limits.Items, Learned: se.LearnedName(),
 		Stop: stop,
 		Observe: func(ev engine.Event) {
 			p.observe(ev)
-			why.Observe(ev)
-			met.Observe(ev)
+			reasons.Observe(ev)
+			fields.Observe(ev)
 		},
 		Notice: func(msg string) { say("%s", msg) },
 	})
 	p.close()
-	remark(say, se, rep, runErr, why, met)
+	remark(say, se, rep, runErr, reasons, fields)
 	sum := summaryOf(se, rep)
 	if err := sum.Keep(state.WriteFile); err != nil && runErr == nil {
 		runErr = err
@@ -126,34 +126,37 @@ func summaryOf(se *setup.Session, rep engine.Report) report.Summary {
 func ending(se *setup.Session, rep engine.Report, err error) error {
 	switch {
 	case rep.Result == engine.ResultStopped:
-		// An error says more than a few words do: what to do about credentials,
-		// or what could not be written. That a context was canceled says nothing.
+		// An error says what to do about credentials, or what could not be
+		// written. A canceled context says less than Why.
 		if err == nil || errors.Is(err, context.Canceled) {
 			err = errors.New(report.OrElse(rep.Why, "stopped"))
 		}
-		return &exitError{exitStopped, fmt.Errorf("%w; run the same command again to go on", err)}
+		return &exitError{exitStopped, fmt.Errorf("%w; run the same command again to resume", err)}
 	case err != nil:
 		return &exitError{exitFailed, err}
 	case rep.Result == engine.ResultFailed:
 		return &exitError{exitFailed, fmt.Errorf("%s: %s", rep.Why, nothingHint(se.Job))}
 	case rep.Result == engine.ResultRemaining:
-		return &exitError{exitRemaining, fmt.Errorf("%s failed or skipped under an old key, as listed in %s; do what it asks for there, and run the same command again",
-			report.Items(rep.Left), filepath.Join(se.Dir, "failures.jsonl"))}
+		they, those := "Each is", "those"
+		if rep.Left == 1 {
+			they, those = "It is", "that one"
+		}
+		return &exitError{exitRemaining, fmt.Errorf("%s still under an old or an unknown key. %s listed with its reason in %s. Fix the cause, then run the same command to retry only %s",
+			report.Are(rep.Left, "item"), they, filepath.Join(se.Dir, "failures.jsonl"), those)}
 	}
 	return nil
 }
 
-// nothingHint is what to look at when nothing was under a source key or on
-// target.
+// nothingHint says what to check if nothing was under a source key or on target.
 func nothingHint(j job.Job) string {
 	if j.Keys.Keyring.File != "" {
-		return "the blobs name keys that the keyring does not hold, or they are no Tink ciphertexts; rewrap inspect says which of an item. Check --keyring, --format and --json-field"
+		return "the blobs are under keys that are not in the keyring, or they are no Tink ciphertexts; rewrap inspect ITEM tells which. Check --keyring, --format and --json-field"
 	}
 	return "check the prefix, --from (s3ec kms+context does not record its key), --format and --json-field"
 }
 
 func doVerify(s streams, j job.Job) error {
-	// Reading has nothing to finish: the first signal ends it.
+	// Nothing is written to the source, so the first signal ends the command.
 	_, ctx, _, release := interruptible(func(string, ...any) {})
 	defer release()
 	say := report.Speak(s.err)
@@ -177,19 +180,19 @@ func doVerify(s streams, j job.Job) error {
 		return setup.StateError(err)
 	}
 	defer found.Discard()
-	p, why, met := newProgress(s.err, j.Output.Progress, watch(se), account.Items{}), report.Left{}, report.Fields{}
+	p, reasons, fields := newProgress(s.err, j.Output.Progress, watch(se), account.Items{}), report.Reasons{}, report.Fields{}
 	rep, err := engine.Run(ctx, engine.Job{
 		Source: se.Source, Mover: se.Mover(), Until: engine.Moved,
 		Workers: j.Pace.Workers, Match: se.Match,
 		Observe: func(ev engine.Event) {
 			p.observe(ev)
-			why.Observe(ev)
-			met.Observe(ev)
+			reasons.Observe(ev)
+			fields.Observe(ev)
 			found.Observe(ev)
 		},
 	})
 	p.close()
-	remark(say, se, rep, err, why, met)
+	remark(say, se, rep, err, reasons, fields)
 	sum := summaryOf(se, rep)
 	switch {
 	case ctx.Err() != nil:
@@ -207,12 +210,12 @@ func doVerify(s streams, j job.Job) error {
 	if err := sum.Print(s.out, j.Output.JSON); err != nil {
 		return err
 	}
-	say("%s Written to %s", a.Statement, filepath.Join(se.Dir, attest.File))
+	say("%s The attestation is in %s", a.Statement, filepath.Join(se.Dir, attest.File))
 	switch {
 	case rep.Result == engine.ResultFailed:
 		return ending(se, rep, nil)
 	case rep.Left > 0:
-		return &exitError{exitNotOn, fmt.Errorf("%s not on target, as listed in %s", report.Are(rep.Left, "item"), filepath.Join(se.Dir, attest.FindingsFile))}
+		return &exitError{exitNotOn, fmt.Errorf("%s not on target, or may not be, as listed with the reasons in %s", report.Are(rep.Left, "item"), filepath.Join(se.Dir, attest.FindingsFile))}
 	}
 	return nil
 }
@@ -225,7 +228,7 @@ func doPlan(s streams, j job.Job, size int, out string) error {
 	if file != nil {
 		defer file.Discard()
 	}
-	// Reading has nothing to finish: the first signal ends it.
+	// Nothing is written to the source, so the first signal ends the command.
 	_, ctx, _, release := interruptible(func(string, ...any) {})
 	defer release()
 	p, err := planOf(ctx, s, j, size)
@@ -253,7 +256,7 @@ func doPlan(s streams, j job.Job, size int, out string) error {
 	}
 	switch n := p.Outcomes[account.Foreign.String()]; {
 	case p.Failure != nil:
-		return fmt.Errorf("all that was looked into failed (%s), for example %w", report.Items(p.Sampled), p.Failure)
+		return fmt.Errorf("every item that was looked into failed (%s), for example %w", report.Items(p.Sampled), p.Failure)
 	case p.Whole && n > 0 && n == p.Items:
 		return fmt.Errorf("saw %s, and nothing is under a source key or on target: %s", report.Items(n), nothingHint(j))
 	}

@@ -251,7 +251,7 @@ var varying = []struct {
 	{regexp.MustCompile(`("kms": ?{[\s>]*"requests": ?)(?:[2-9]|\d\d+)(,[\s>]*"throttled")`), "$1<n>$2"},
 	{regexp.MustCompile(`(?m)^(>   kms +)[\d,]+ requests, (.* throttled)$`), "$1<n> requests, $2"},
 	// Any of several items can be the example.
-	{regexp.MustCompile(`(?m)(left: [\d,]+ items for the reason "[^"]+", for example ).*$`), "$1<one of them>"},
+	{regexp.MustCompile(`(?m)([\d,]+ items failed or skipped for the reason "[^"]+", for example ).*$`), "$1<one of them>"},
 	{regexp.MustCompile(`(failed \([\d,]+ items\), for example |Items would fail, for example )[^:]+`), "$1<one of them>"},
 	// The listing runs ahead of the items, by more or less when a run stops.
 	{regexp.MustCompile(`("store": ?{[\s>]*"requests": ?)\d+(,[\s>]*"throttled": ?\d+,[\s>]*"bytes_in": ?)\d+(,[\s>]*"bytes_out": ?)\d+`), "$1<n>$2<n>$3<n>"},

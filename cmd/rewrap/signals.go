@@ -10,9 +10,11 @@ import (
 	"syscall"
 )
 
-// interruptible gives the contexts of a run. stop ends it in order: the first
-// signal, or the caller by end. hard ends it at once: the second signal. A third
-// signal finds no handler and ends the process, which loses nothing either.
+// interruptible returns the contexts of a command. stop is done at the first
+// signal, or when end is called: the command finishes what it has begun. hard is
+// done at the second signal: the command ends at once. A third signal has no
+// handler and ends the process, which loses nothing either. The caller has to
+// call release.
 func interruptible(say func(string, ...any)) (hard, stop context.Context, end func(cause error), release func()) {
 	hard, cancel := context.WithCancelCause(context.Background())
 	stop, end = context.WithCancelCause(context.Background())
@@ -22,7 +24,7 @@ func interruptible(say func(string, ...any)) (hard, stop context.Context, end fu
 	go func() {
 		select {
 		case sig := <-signals:
-			say("%s: stopping in order; again to stop at once", signalName(sig))
+			say("%s: finishing the items in work; a second signal stops at once", signalName(sig))
 			end(fmt.Errorf("interrupted by %s", signalName(sig)))
 		case <-done:
 			return

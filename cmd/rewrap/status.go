@@ -25,9 +25,9 @@ func newStatus(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "How far a run is, also while it runs",
-		Long: `status reads the state directory of a run, and changes nothing in it. Without
---state it shows every one below .rewrap in this directory; one that cannot be
-read is said at the end, with exit code 1.`,
+		Long: `status reads the state directory of a run and changes nothing in it. Without
+--state it shows every state directory below .rewrap here. One that cannot be
+read is reported at the end, with exit code 1.`,
 		Args: argsAre(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dirs := []string{dir}
@@ -37,14 +37,14 @@ read is said at the end, with exit code 1.`,
 					return err
 				}
 				if len(found) == 0 {
-					return errors.New("no run has left its state below .rewrap here; say --state DIR")
+					return errors.New("there is no state directory below .rewrap here; name one with --state DIR")
 				}
 				dirs = dirs[:0]
 				for _, f := range found {
 					dirs = append(dirs, filepath.Dir(f))
 				}
 			} else if dir == "" {
-				return job.Usage("--state: the value is empty; leave the flag out if that is meant")
+				return job.Usage("--state has an empty value: set it, or leave the flag out")
 			}
 			var failed []error
 			for i, d := range dirs {
@@ -82,7 +82,7 @@ read is said at the end, with exit code 1.`,
 	return cmd
 }
 
-// status is what the state directory tells of a run.
+// status is what a state directory says about its run.
 type status struct {
 	State   string             `json:"state"`
 	Result  string             `json:"result"` // running, interrupted (killed), or as in the summary
@@ -123,7 +123,7 @@ func (o status) print(w io.Writer) error {
 	case "running":
 		head += fmt.Sprintf(" as process %d", o.PID)
 	case "interrupted", "stopped":
-		head += "; the same command goes on"
+		head += "; the same command resumes"
 	}
 	fmt.Fprintf(&b, "%s: %s\n", report.OneLine(o.State), head)
 	for _, f := range o.Job {

@@ -153,5 +153,5 @@ func (e *MovedError) Error() string {
 	if is == "" {
 		is = "unknown key material"
 	}
-	return fmt.Sprintf("the target %s is now %s, and was %s when this pass began, so the pass cannot go on: --restart begins a new pass", e.Key, is, was)
+	return fmt.Sprintf("the target %s was %s when this pass began and is now %s, so rewrap does not resume the pass. Nothing is lost; start over with --restart", e.Key, was, is)
 }

@@ -28,7 +28,7 @@ type Attestation struct {
 	Limits    []string           `json:"not_covered"`
 }
 
-// NotCovered is what a scan of current objects cannot speak for.
+// NotCovered lists what a scan of current objects says nothing about.
 var NotCovered = []string{
 	"noncurrent object versions, delete-marked objects and incomplete multipart uploads",
 	"objects written while the scan ran, replicas and backups in other places",
@@ -36,22 +36,22 @@ var NotCovered = []string{
 	"foreign items: under no source key, or in a format that is not looked for",
 }
 
-// Statement is the sentence that a scan of the source came to.
-func Statement(rep engine.Report, source string) string {
+// Statement is the result of a scan of the place, in words.
+func Statement(rep engine.Report, place string) string {
 	switch seen := rep.Items.Seen; {
 	case seen == 0:
-		return fmt.Sprintf("There is no item in %s.", source)
+		return fmt.Sprintf("There is no item in %s.", place)
 	case rep.Result == engine.ResultFailed:
-		return fmt.Sprintf("Nothing was found under a source key or on target in %s of %s.", report.Items(seen), source)
+		return fmt.Sprintf("Nothing was found under a source key or on target in %s of %s.", report.Items(seen), place)
 	case rep.Left > 0:
-		return fmt.Sprintf("Not shown to be on target: %s of %s in %s.", report.Count(rep.Left), report.Items(seen), source)
+		return fmt.Sprintf("Not shown to be on target: %s of %s in %s.", report.Count(rep.Left), report.Items(seen), place)
 	}
-	return fmt.Sprintf("Every listing of %s reached its end, and nothing found there under a source key is off target.", source)
+	return fmt.Sprintf("Every listing of %s reached its end, and no wrapped key found there under a source key still has to move.", place)
 }
 
-// Keep writes the attestation and the findings into the state directory. The
-// old attestation goes first, since it speaks of the old findings: a process
-// that dies between the steps leaves no attestation that is wrong.
+// Keep writes the attestation and the findings into the state directory. It
+// removes the old attestation first, since that refers to the old findings. A
+// process that dies between the steps leaves no attestation, and no wrong one.
 func (a Attestation) Keep(dir string, f *Findings) error {
 	data, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {

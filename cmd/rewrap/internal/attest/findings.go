@@ -22,7 +22,7 @@ type Findings struct {
 	dir   string
 	draft *durable.Draft
 	enc   *json.Encoder
-	err   error // of a line that could not be written
+	err   error // the first line that could not be written
 }
 
 // NewFindings begins a list in the state directory. The caller has to call
@@ -65,8 +65,8 @@ func (f *Findings) keep() error {
 	if f.err != nil {
 		return f.err
 	}
-	// A disk that is full is noticed here, while the old attestation and its
-	// list still stand.
+	// A full disk shows here, while the old attestation and its list are still in
+	// place.
 	if err := f.draft.Sync(); err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"rewrap/sources/cloud"
 )
 
-// Bill is what a run would ask of the services, and what that costs.
+// Bill is the requests and bytes of a run, and their price in dollars.
 type Bill struct {
 	KMS      Requests `json:"kms"`
 	Store    Requests `json:"store"`
@@ -18,10 +18,10 @@ type Bill struct {
 	Prices   string   `json:"prices"`
 }
 
-// Requests is what a run would ask of one service.
+// Requests are the requests of a run to one service.
 type Requests struct {
 	Requests int64            `json:"requests"`
-	AtMost   bool             `json:"at_most,omitempty"` // there are fewer, if wrapped keys repeat more often than in the sample
+	AtMost   bool             `json:"at_most,omitempty"` // there are fewer if wrapped keys repeat more often than in the sample
 	By       map[string]int64 `json:"by_operation"`
 	Dollars  float64          `json:"dollars"`
 	Ceiling  float64          `json:"ceiling_rps"`        // 0: none
@@ -29,7 +29,7 @@ type Requests struct {
 }
 
 // Opening is the group of the requests that a command makes once, when it
-// begins. They are not told apart.
+// begins. They are not listed by operation.
 const Opening = "opening"
 
 // tab adds up the requests of one service.
@@ -75,11 +75,12 @@ func (a *tab) done() Requests {
 	return a.Requests
 }
 
-// rounded takes the noise of sums out of an amount, and leaves the price of a
-// single request.
+// rounded removes the rounding errors of a sum. Seven decimals are enough for the
+// price of a single request.
 func rounded(dollars float64) float64 { return math.Round(dollars*1e7) / 1e7 }
 
-// AtCeiling is a time for people; "" where no ceiling bounds it.
+// AtCeiling is the time that the requests take at the ceiling, for people; "" if
+// there is no ceiling.
 func (r Requests) AtCeiling() string {
 	switch {
 	case r.Ceiling == 0:

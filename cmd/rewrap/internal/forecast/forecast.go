@@ -1,6 +1,6 @@
-// Package forecast says what a run would do and what it would cost. It lists
+// Package forecast finds out what a run would do and what it would cost. It lists
 // the source, takes a sample of the items, and sends the sample through the
-// engine up to the write. What it sees is scaled up to the whole.
+// engine up to the write. The counts are scaled up to the whole source.
 package forecast
 
 import (
@@ -15,9 +15,9 @@ import (
 	"rewrap/sources/cloud"
 )
 
-// Forecast is a plan in the making. [Open] makes it, then come [Forecast.Draw]
-// and [Forecast.Rehearse], once each. What the services were asked is counted
-// apart for each of the three.
+// Forecast is a plan in the making. [Open] makes it; then [Forecast.Draw] and
+// [Forecast.Rehearse] are called, once each. The requests of each of the three
+// are counted separately.
 type Forecast struct {
 	session *setup.Session
 	sample  sample
@@ -29,7 +29,7 @@ type Forecast struct {
 
 // page is what one request of a listing brings and costs.
 type page struct {
-	used  map[cloud.Operation]cloud.Use // nil: a run lists the source once
+	used  map[cloud.Operation]cloud.Use // nil: the items are listed once, not again to count them
 	names int64
 }
 
@@ -63,12 +63,12 @@ func (f *Forecast) Draw(ctx context.Context, size int) (items, sampled int64, er
 			return 0, 0, err
 		}
 	}
-	return f.sample.seen, int64(len(f.sample.picks)), nil
+	return f.sample.inScope, int64(len(f.sample.picks)), nil
 }
 
 // firstPage lists as many names as one request brings. The listing that drew
-// the sample does not tell how many that are: its spans overlap, and each costs
-// one request at least.
+// the sample does not show how many that are: its spans are listed side by side,
+// and each costs one request at least.
 func firstPage(ctx context.Context, src sources.Source) (p page, err error) {
 	var m cloud.Meter
 	ctx = cloud.Metered(ctx, &m)

@@ -31,8 +31,8 @@ func TestSampleIsUniform(t *testing.T) {
 		again.meet(sources.Ref{ID: fmt.Sprintf("p/%05d", n-1-i)}, true)
 	}
 	refs := s.refs()
-	if len(refs) != k || s.seen != n || !slices.Equal(refs, again.refs()) {
-		t.Fatalf("%d of %d, or another sample in another order", len(refs), s.seen)
+	if len(refs) != k || s.inScope != n || !slices.Equal(refs, again.refs()) {
+		t.Fatalf("%d of %d, or another sample in another order", len(refs), s.inScope)
 	}
 	var tenths [10]int
 	for _, r := range refs {

@@ -16,8 +16,8 @@ import (
 	"rewrap/sources/cloud"
 )
 
-// Plan is what a run would do, as scripts and --from-plan read it. Sums are
-// those of the whole source, scaled up from the sample.
+// Plan says what a run would do. Scripts and --from-plan read it as JSON. The sums
+// are those of the whole source, scaled up from the sample.
 type Plan struct {
 	Tool string `json:"tool"`
 	job.Plan
@@ -26,7 +26,7 @@ type Plan struct {
 	Readers []Readers `json:"readers"`
 	Notes   []string  `json:"notes"`
 
-	Unmet   []string `json:"-"` // places that were named and are in no item that was looked into
+	Unmet   []string `json:"-"` // --json-field of which no item of the sample has any
 	Failure error    `json:"-"` // of one of the items, where all that were looked into failed
 }
 
@@ -34,15 +34,15 @@ type Plan struct {
 type Ends struct {
 	Outcomes        map[string]int64 `json:"outcomes"`
 	SkippedByReason map[string]int64 `json:"skipped_by_reason,omitempty"`
-	Keys            []Keys           `json:"keys"`
+	Keys            []Group          `json:"keys"`
 	Ways            map[string]int64 `json:"ways"`
 	WaysAssumed     bool             `json:"ways_assumed"` // the endpoint is tried out when the run begins
 	Unconditional   int64            `json:"unconditional,omitempty"`
 }
 
-// Keys counts the wrapped keys of one format that are under one key material,
-// and what a run would do about them.
-type Keys struct {
+// Group counts the wrapped keys of one format that are under one key material and
+// that a run would treat alike.
+type Group struct {
 	Format   string `json:"format"`
 	Key      string `json:"key"`
 	Material string `json:"material"`
@@ -50,12 +50,12 @@ type Keys struct {
 	Keys     int64  `json:"keys"`
 }
 
-// plan makes the plan of what was seen.
+// plan makes the plan from what the rehearsal saw.
 func (f *Forecast) plan(s *seen) *Plan {
 	se, j := f.session, f.session.Job
 	p := &Plan{
 		Plan: job.Plan{Source: j.Place.String(), Job: j.Identity(), Endpoint: se.Source.Endpoint, Made: time.Now().UTC(), To: j.Keys.To,
-			Items: f.sample.seen, Sampled: int64(len(f.sample.picks))},
+			Items: f.sample.inScope, Sampled: int64(len(f.sample.picks))},
 	}
 	p.Whole = p.Sampled == p.Items
 	scale := func(n int64) int64 {
@@ -65,7 +65,7 @@ func (f *Forecast) plan(s *seen) *Plan {
 		return int64(math.Round(float64(n) * float64(p.Items) / float64(p.Sampled)))
 	}
 	p.Ends = Ends{
-		Outcomes: apportion(s.outcomes, p.Items), Keys: []Keys{},
+		Outcomes: apportion(s.outcomes, p.Items), Keys: []Group{},
 		Ways: apportion(s.writes.ways, scale(total(s.writes.ways))), WaysAssumed: s.writes.assumed, Unconditional: scale(s.writes.unconditional),
 	}
 	p.SkippedByReason = apportion(s.reasons, p.Outcomes[account.Skipped.String()])
@@ -73,7 +73,7 @@ func (f *Forecast) plan(s *seen) *Plan {
 		k.Keys = n
 		p.Keys = append(p.Keys, k)
 	}
-	slices.SortFunc(p.Keys, func(a, b Keys) int {
+	slices.SortFunc(p.Keys, func(a, b Group) int {
 		return cmp.Or(strings.Compare(a.Format, b.Format), cmp.Compare(b.Keys, a.Keys), strings.Compare(a.Key+a.Material+a.State, b.Key+b.Material+b.State))
 	})
 	p.From = confirmed(se.Keys, p.Keys)
@@ -129,10 +129,10 @@ func (f *Forecast) bill(s *seen, p *Plan, scale func(int64) int64) Bill {
 
 const reEncrypt = "ReEncrypt"
 
-// learnable is how many calls at most only find out which key goes with which
-// key material. That is learned once, however many items there are; see
-// [kms.KMS].
-func (f *Forecast) learnable(keys []Keys) int64 {
+// learnable bounds the calls that fail only because it is not known yet which key
+// a key material belongs to. That is learned once for each material, however many
+// items there are; see [kms.KMS].
+func (f *Forecast) learnable(keys []Group) int64 {
 	materials := make(map[[2]string]bool)
 	for _, k := range keys {
 		materials[[2]string{k.Key, k.Material}] = true
@@ -155,30 +155,30 @@ func total[K comparable](m map[K]int64) (sum int64) {
 }
 
 // apportion scales the parts of a sample up so that they add up to the whole.
-// What rounding down leaves goes to the largest remainders.
+// Parts are rounded down, and those with the largest remainders get one more.
 func apportion[K comparable](m map[K]int64, whole int64) map[K]int64 {
-	sum, left, out := total(m), whole, make(map[K]int64, len(m))
+	sum, rest, out := total(m), whole, make(map[K]int64, len(m))
 	if sum == 0 {
 		return out
 	}
 	for name, n := range m {
 		out[name] = n * whole / sum
-		left -= out[name]
+		rest -= out[name]
 	}
 	names := slices.SortedFunc(maps.Keys(m), func(a, b K) int {
 		return cmp.Or(cmp.Compare(m[b]*whole%sum, m[a]*whole%sum), strings.Compare(fmt.Sprint(a), fmt.Sprint(b)))
 	})
-	for _, name := range names[:left] {
+	for _, name := range names[:rest] {
 		out[name]++
 	}
 	return out
 }
 
-// confirmed are the source keys for a run. First come those that something was
-// found under, then the others that the operator named: he may know of more
-// than a look at one moment shows. A key that is confined to one material stays
-// so.
-func confirmed(k setup.Keys, keys []Keys) []string {
+// confirmed are the source keys for a run. First come the keys that wrapped keys
+// were found under. The other keys that were named follow, since the sample may
+// have missed items under them. A key that was named with one key material keeps
+// it.
+func confirmed(k setup.Keys, keys []Group) []string {
 	from := []string{}
 	if k.KMS == nil {
 		return from
@@ -213,33 +213,33 @@ func confirmed(k setup.Keys, keys []Keys) []string {
 	return append(from, others...)
 }
 
-// notes are what else people have to know of the plan.
+// notes are further facts that people have to know about the plan.
 func notes(se *setup.Session, p *Plan, failure error) []string {
 	list := []string{}
 	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	if p.Items == 0 {
-		add("There is no item: is that the right name?")
+		add("There is no item: check the name of the source.")
 	} else if !p.Whole {
 		add("Scaled up from %s of %s: counts may be off by some %.2g %% of the items, and keys, formats and reasons that are rare may be missing. --sample %d looks into all.",
 			report.Count(p.Sampled), report.Items(p.Items), 100/math.Sqrt(float64(p.Sampled)), p.Items)
 	}
 	if p.KMS.AtMost {
-		add("Equal wrapped keys cost one call together. The sample met some, and there are more of them in the whole.")
+		add("Equal wrapped keys cost one call together. The sample has some, and the whole source has more of them, so the run may make fewer calls.")
 	}
 	if failure != nil {
 		add("Items would fail, for example %v", failure)
 	}
 	if se.Keys.KMS != nil {
-		add("Keys and key material are what KMS ReEncrypt named; its answers were thrown away.")
+		add("Keys and key material are those that KMS ReEncrypt named; the new wrapped keys were discarded.")
 	}
 	if p.WaysAssumed {
-		add("This endpoint is not AWS's: what it honours, a canary object finds out when the run begins (some 25 requests more). The ways are assumed; objects that cannot be written safely will be skipped.")
+		add("This endpoint is not AWS's. When the run begins, it tests with a canary object which conditions the endpoint honours (some 25 requests more). Until then the ways are assumed. Objects that cannot be written safely will be skipped.")
 	}
 	if se.Source.Endpoint != "" {
 		add("The cost is what AWS would bill.")
 	}
 	if se.Source.Billed {
-		add("Not in the forecast: retries, items that other writers change meanwhile, calls of S3 to KMS for SSE-KMS, early deletion and versions that are kept.")
+		add("Not in the forecast: retries, items that other writers change meanwhile, calls of S3 to KMS for SSE-KMS, fees for early deletion, and storage of old versions.")
 	}
 	return list
 }

@@ -14,7 +14,7 @@ type Readers struct {
 	First  string `json:"first"`    // what to configure before the run
 }
 
-func readersOf(keys setup.Keys, found []Keys) []Readers {
+func readersOf(keys setup.Keys, found []Group) []Readers {
 	list := []Readers{}
 	for _, k := range found {
 		if k.State == "foreign" || k.State == "failed" || slices.ContainsFunc(list, func(r Readers) bool { return r.Format == k.Format }) {
@@ -31,13 +31,13 @@ func readersOf(keys setup.Keys, found []Keys) []Readers {
 		case keys.Local != nil:
 			r.First = "Give every reader the keyring with its new primary key first; keep the old key enabled until verify finds everything on target."
 		case keys.To() == nil:
-			r.First = "Nothing: each wrapped key stays under its own key, and KMS finds the key material by itself."
+			r.First = "No change needed: KMS finds the key material itself."
 		case r.Pins == "no":
-			r.First = "The item names no key, and readers decrypt with any key that they may use: allow them kms:Decrypt on the new key first. A client that is configured with one key id needs the new one."
+			r.First = "The item records no key, so readers decrypt with any key that they may use. Allow them kms:Decrypt on the new key first. A client that is configured with one key id needs the new one."
 		case r.Pins == "some":
-			r.First = "The item records the key (kms_cmk_id), which is part of the encryption context and stays as it was. Allow readers kms:Decrypt on the new key first; clients that pick their key by that record or by configuration have to be tried on one item before."
+			r.First = "The item records the old key (kms_cmk_id) in its encryption context, which does not change. Allow readers kms:Decrypt on the new key first. Try one item first with clients that take their key from that record or from their configuration."
 		default:
-			r.First = "Allow readers kms:Decrypt on the new key first; where the application passes a key id to Decrypt, or stores one beside the blob, it has to take the new one."
+			r.First = "Allow readers kms:Decrypt on the new key first. An application that passes a key id to Decrypt, or stores one beside the blob, needs the new one."
 		}
 		list = append(list, r)
 	}

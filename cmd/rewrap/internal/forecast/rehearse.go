@@ -45,14 +45,14 @@ func (s sampled) List(context.Context, sources.Span, sources.Cursor) iter.Seq2[s
 func (f *Forecast) Rehearse(ctx context.Context, observe func(engine.Event)) (*Plan, error) {
 	se := f.session
 	mover := move.NewPayload(variants{se.Format}, se.Keys.Rewrapper, se.Job.Pace.Workers)
-	s, left, fields := newSeen(se.Keys.Rewrapper.Traits()), report.Left{}, report.Fields{}
+	s, reasons, fields := newSeen(se.Keys.Rewrapper.Traits()), report.Reasons{}, report.Fields{}
 	rep, err := engine.Run(cloud.Metered(ctx, &f.looking), engine.Job{
 		Source: f.Sample(), Mover: mover, Until: engine.Planned,
 		Workers: se.Job.Pace.Workers,
 		Observe: func(ev engine.Event) {
 			observe(ev)
 			s.observe(ev)
-			left.Observe(ev)
+			reasons.Observe(ev)
 			fields.Observe(ev)
 		},
 	})
@@ -60,15 +60,14 @@ func (f *Forecast) Rehearse(ctx context.Context, observe func(engine.Event)) (*P
 		return nil, err
 	}
 	p := f.plan(s)
-	if !left.Unseen() && rep.Items.Seen > 0 {
+	if !reasons.Unseen() && rep.Items.Seen > 0 {
 		p.Unmet = fields.Unmet(se.Job.Format.Fields)
 	}
 	return p, nil
 }
 
-// variants tells the two ways of wrapping with KMS apart that the S3
-// Encryption Client has: one records the key, the other does not, and their
-// readers differ.
+// variants names the two ways in which the S3 Encryption Client wraps with KMS:
+// kms records the key, kms+context does not. Their readers need different things.
 type variants struct{ envelope.Format }
 
 func (f variants) Parse(v sources.View) (envelope.Envelope, error) {
@@ -88,28 +87,28 @@ func (f variants) Parse(v sources.View) (envelope.Envelope, error) {
 type seen struct {
 	traits            keys.Traits
 	outcomes, reasons map[string]int64
-	keys              map[Keys]int64
+	keys              map[Group]int64
 	failure           error // of one of the items that failed
 
-	opens   int64 // calls that a run checks its new keys with
-	misses  int64 // calls that only found a key that the wrapped key is not under
-	repeats int64 // wrapped keys that cost no call
+	opens   int64 // calls with which a run checks its new keys
+	misses  int64 // calls with a key that the wrapped key was not under
+	repeats int64 // wrapped keys that needed no call
 
 	writes writes
 }
 
-// writes is what the edits would take.
+// writes are the ways and the requests of the edits.
 type writes struct {
 	ways          map[string]int64
 	requests      map[string]int64 // by operation
 	in, out       int64            // bytes
 	unconditional int64
-	assumed       bool // a way rests on an assumption
+	assumed       bool // a way is assumed to work at the endpoint
 }
 
 func newSeen(t keys.Traits) *seen {
 	return &seen{
-		traits: t, outcomes: make(map[string]int64), reasons: make(map[string]int64), keys: make(map[Keys]int64),
+		traits: t, outcomes: make(map[string]int64), reasons: make(map[string]int64), keys: make(map[Group]int64),
 		writes: writes{ways: make(map[string]int64), requests: make(map[string]int64)},
 	}
 }
@@ -137,7 +136,7 @@ func (s *seen) observe(ev engine.Event) {
 }
 
 func (s *seen) observeKey(format string, k account.KeyEvent) {
-	at := Keys{Format: format, Key: k.From.ARN, Material: k.From.Material, State: k.Outcome.String()}
+	at := Group{Format: format, Key: k.From.ARN, Material: k.From.Material, State: k.Outcome.String()}
 	if k.Deduplicated {
 		s.repeats++
 	}

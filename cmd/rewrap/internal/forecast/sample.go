@@ -19,11 +19,11 @@ import (
 // hashes. It does not depend on the order in which names are seen, so spans
 // are listed side by side. It is the same each time, as long as the names are.
 type sample struct {
-	size   int
-	mu     sync.Mutex
-	listed int64 // also names out of scope
-	seen   int64
-	picks  picks
+	size    int
+	mu      sync.Mutex
+	listed  int64 // also names out of scope
+	inScope int64
+	picks   picks
 }
 
 type pick struct {
@@ -54,7 +54,7 @@ func (s *sample) meet(ref sources.Ref, inScope bool) {
 	if !inScope {
 		return
 	}
-	s.seen++
+	s.inScope++
 	switch {
 	case len(s.picks) < s.size:
 		heap.Push(&s.picks, pick{h, ref})

@@ -15,14 +15,14 @@ import (
 	"rewrap/cmd/rewrap/internal/report"
 )
 
-// notOfJob are the flags that say how a command is called. They are no part of
-// a job.
+// notOfJob are the flags that are about one call of a command, and no part of a
+// job.
 var notOfJob = []string{"file", "print-job", "help", "json", "yes", "restart", "sample", "out"}
 
-// maxJobFile is more bytes than any job takes. A larger file is something else.
+// maxJobFile is more bytes than any job file has. A larger file is something else.
 const maxJobFile = 1 << 20
 
-// unquoted finds a value that YAML takes for an alias. Globs may look like one.
+// unquoted finds a value that YAML takes for an alias, as it does some globs.
 var unquoted = regexp.MustCompile(`(?m)^[^#]*[:,\[-]\s*\*`)
 
 // readFile sets the flags that a job file names, unless the command line has
@@ -41,7 +41,7 @@ func readFile(name string, f *pflag.FlagSet) (src string, err error) {
 	for i := 0; i < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		if seen[key.Value] {
-			return "", wrong(name, key, "%s stands twice", key.Value)
+			return "", wrong(name, key, "%s is given twice", key.Value)
 		}
 		seen[key.Value] = true
 		if key.Value == "source" {
@@ -62,7 +62,7 @@ func readFile(name string, f *pflag.FlagSet) (src string, err error) {
 	return src, nil
 }
 
-// wrong is what is wrong in a line of the job file.
+// wrong is an error in a line of the job file.
 func wrong(name string, at *yaml.Node, format string, args ...any) error {
 	return Usage("%s:%d: %s", name, at.Line, fmt.Sprintf(format, args...))
 }
@@ -97,7 +97,7 @@ func readMapping(name string) (*yaml.Node, error) {
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
-		return nil, wrong(name, root, "a job is a mapping of flags' names to values")
+		return nil, wrong(name, root, "a job file is a mapping from the names of flags to values")
 	}
 	return root, nil
 }
@@ -109,14 +109,14 @@ func setFlag(f *pflag.FlagSet, name string, key, value *yaml.Node) error {
 		all := pflag.NewFlagSet("", pflag.ContinueOnError)
 		Declare(all, Run)
 		keys := slices.DeleteFunc(append(FlagNames(all), "source"), func(name string) bool { return slices.Contains(notOfJob, name) })
-		return wrong(name, key, "unknown key %q: the keys are source and the names of run's flags that make the job%s", key.Value, report.Meant("", key.Value, keys))
+		return wrong(name, key, "unknown key %q: the keys are source and the names of run's flags that are part of a job%s", key.Value, report.Meant("", key.Value, keys))
 	}
 	values := []*yaml.Node{value}
 	_, repeatable := flag.Value.(pflag.SliceValue)
 	if value.Kind == yaml.SequenceNode && repeatable {
 		values = value.Content
 		if len(values) == 0 {
-			return wrong(name, value, "%s is an empty list; leave the key out if that is meant", key.Value)
+			return wrong(name, value, "%s is an empty list: fill it, or leave the key out", key.Value)
 		}
 	}
 	if flag.Changed { // the command line wins
@@ -124,7 +124,7 @@ func setFlag(f *pflag.FlagSet, name string, key, value *yaml.Node) error {
 	}
 	for _, v := range values {
 		if v.Kind == yaml.AliasNode {
-			return wrong(name, v, "%s: *%s is an alias of YAML; quote a value that begins with *", key.Value, v.Value)
+			return wrong(name, v, "%s: *%s is a YAML alias; quote a value that begins with *", key.Value, v.Value)
 		}
 		if v.Kind != yaml.ScalarNode || v.Tag == "!!null" {
 			return wrong(name, v, "%s takes %s", key.Value, map[bool]string{true: "a string, or a list of strings", false: "one value"}[repeatable])
@@ -139,7 +139,7 @@ func setFlag(f *pflag.FlagSet, name string, key, value *yaml.Node) error {
 // printJob writes the job as it was understood, in the form of a job file.
 func printJob(w io.Writer, j Job, f *pflag.FlagSet) error {
 	doc := &yaml.Node{Kind: yaml.MappingNode}
-	text := func(s string) *yaml.Node { // as it is spelled, quoted where YAML would take it for something else
+	text := func(s string) *yaml.Node { // quoted where YAML would take it for something else
 		n := &yaml.Node{}
 		n.SetString(s)
 		return n

@@ -42,24 +42,24 @@ func Declare(set *pflag.FlagSet, c Command) *Flags {
 
 func (f *Flags) keys(c Command) {
 	k := &f.given.Keys
-	f.set.StringArrayVar(&k.From, "from", nil, "source `KEY`: id, ARN or alias, KEY@MATERIAL for one key material of it; repeatable. Needed where items do not record their key (s3ec kms+context)")
-	f.set.StringVar(&k.To, "to", "", "`KEY` where everything shall end (default: each wrapped key's own key, its current material)")
+	f.set.StringArrayVar(&k.From, "from", nil, "source `KEY`: id, ARN or alias; KEY@MATERIAL for one key material of it; repeatable. Needed if items do not record their key (raw, json, s3ec kms+context)")
+	f.set.StringVar(&k.To, "to", "", "target `KEY` (default: each wrapped key's own key, its current material)")
 	f.set.StringVar(&k.Keyring.File, "keyring", "", "re-wrap locally with the Tink keyset in this `FILE` instead of KMS")
-	f.set.StringVar(&k.Keyring.KMS, "keyring-kms", "", "`KEY` of KMS that the keyring file is encrypted by")
+	f.set.StringVar(&k.Keyring.KMS, "keyring-kms", "", "KMS `KEY` that encrypts the keyring file")
 	f.set.StringArrayVar(&k.Keyring.Context, "keyring-context", nil, "encryption context `K=V` that the keyring file is bound to; repeatable")
 	if c != Verify {
-		f.set.StringVar(&k.Verify, "verify", "answer", "none; answer: the key and material that KMS names must be the target; open: also open old and new and compare (needs kms:Decrypt)")
+		f.set.StringVar(&k.Verify, "verify", "answer", "check of each new wrapped key: none; answer: KMS must name the target's key and material; open: also decrypt the old and the new and compare (needs kms:Decrypt)")
 	}
 }
 
 func (f *Flags) what(c Command) {
 	s := &f.given.Scope
-	f.set.StringVarP(&f.file, "file", "f", "", "job `FILE` in YAML: source, and run's flags by name; it serves plan and verify too, and the command line wins")
-	f.set.BoolVar(&f.print, "print-job", false, "print the job as it was understood, in the form of a job file, and do nothing")
+	f.set.StringVarP(&f.file, "file", "f", "", "job `FILE` in YAML: source, and run's flags by name; also for plan and verify. Flags on the command line win")
+	f.set.BoolVar(&f.print, "print-job", false, "print the job as it was understood, in the form of a job file, and do nothing else")
 	f.set.StringArrayVar(&s.Include, "include", nil, "only items whose name matches the `GLOB` (* and ? match any character, also /; [ab]); repeatable")
-	f.set.StringArrayVar(&s.Exclude, "exclude", nil, "no items whose name matches the `GLOB`; repeatable")
+	f.set.StringArrayVar(&s.Exclude, "exclude", nil, "leave out items whose name matches the `GLOB`; repeatable")
 	if c != Forecast {
-		f.set.StringVar(&f.fromPlan, "from-plan", "", "take the source keys from this `FILE`, which rewrap plan --out wrote of the same job")
+		f.set.StringVar(&f.fromPlan, "from-plan", "", "take the source keys from this `FILE`, which rewrap plan --out wrote for the same job")
 	}
 	if c == Run {
 		f.set.Int64Var(&f.given.Limits.Items, "max-items", 0, "stop cleanly after `N` items; 0: no limit")
@@ -70,10 +70,10 @@ func (f *Flags) what(c Command) {
 func (f *Flags) format() {
 	o := &f.given.Format
 	f.set.StringVar(&o.Name, "format", "auto", "how items carry their wrapped keys: "+report.OneOf(FormatNames()))
-	f.set.StringArrayVar(&o.Fields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob, * for any array index or object key, '' for a document that is itself the string; repeatable")
+	f.set.StringArrayVar(&o.Fields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob; * is any array index or object key, '' the document itself; repeatable")
 	f.set.StringArrayVar(&o.Context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name} (in a directory the path below SOURCE, in S3 the whole key), {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
-	f.set.StringVar(&o.ContextField, "context-field", "", "where a JSON object stands that is the whole encryption context: `NAME` beside the blob, or /pointer")
-	f.set.StringVar(&o.AssociatedData, "associated-data", "", "what binds blobs that a keyring wrapped; may refer to the item as --context does")
+	f.set.StringVar(&o.ContextField, "context-field", "", "JSON object that is the whole encryption context: a `NAME` beside the blob, or /pointer")
+	f.set.StringVar(&o.AssociatedData, "associated-data", "", "associated data of blobs that a keyring wrapped; may refer to the item as --context does")
 	f.set.StringVar(&o.Base64, "base64", "auto", "base64 alphabet for new blobs if the old blob does not reveal it: std, raw-std, url, raw-url; auto learns it from the first items")
 }
 
@@ -82,20 +82,20 @@ func (f *Flags) pace() {
 	p.KMS = Rate{PerSecond: 500}
 	f.set.IntVar(&p.Workers, "workers", 64, "key calls in work at once")
 	f.set.Var(&p.KMS, "kms-rps", "ceiling of KMS requests a second; max: whatever KMS allows")
-	f.set.Var(&p.Store, "store-rps", "ceiling of requests a second to the store")
+	f.set.Var(&p.Store, "store-rps", "ceiling of store requests a second; max: whatever the store allows")
 }
 
 func (f *Flags) state(c Command) {
 	s := &f.given.State
 	f.set.StringVar(&s.Given, "state", "", "`DIR` of checkpoint, undo journal, failures and audit log (default .rewrap/SLUG-HASH of source and job)")
 	if c == Run {
-		f.set.BoolVar(&s.Restart, "restart", false, "begin a new pass over all items instead of going on")
+		f.set.BoolVar(&s.Restart, "restart", false, "begin a new pass over all items instead of resuming")
 	}
 }
 
 func (f *Flags) output(c Command) {
 	o := &f.given.Output
-	f.set.StringVar(&o.Progress, "progress", "auto", report.OneOf(ProgressModes)+"; on standard error")
+	f.set.StringVar(&o.Progress, "progress", "auto", "how progress is shown, on standard error: "+report.OneOf(ProgressModes))
 	f.set.BoolVar(&o.JSON, "json", false, "the summary as one JSON object on standard output")
 	if c == Run {
 		f.set.BoolVar(&o.Yes, "yes", false, "do not ask")
@@ -151,9 +151,9 @@ func (f *Flags) parse(place Place) (Job, error) {
 	return j, j.check()
 }
 
-// noneEmpty refuses a flag with an empty value. Such a value is a variable
-// that was not set, and would widen the job. An empty JSON Pointer is the
-// document itself, and means that on purpose.
+// noneEmpty refuses a flag with an empty value. Most often a shell variable was not
+// set, and the job would be wider than meant. An empty JSON Pointer is allowed: it
+// is the document itself.
 func (f *Flags) noneEmpty() error {
 	empty := ""
 	f.set.Visit(func(flag *pflag.Flag) {
@@ -163,7 +163,7 @@ func (f *Flags) noneEmpty() error {
 		}
 	})
 	if empty != "" {
-		return Usage("--%s: the value is empty; leave the flag out if that is meant", empty)
+		return Usage("--%s has an empty value: set it, or leave the flag out", empty)
 	}
 	return nil
 }

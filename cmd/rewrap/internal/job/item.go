@@ -67,7 +67,7 @@ func (f *Flags) ParseItem(args []string, root string) (Job, string, error) {
 		if bucketName.MatchString(bucket) && key == "" {
 			return Job{}, "", Usage("ITEM %q is a bucket, and inspect looks at one object: s3://%s/key", item, bucket)
 		}
-		place, err := ParsePlace(item)
+		place, err := parseBucket("ITEM", item, rest)
 		if err != nil {
 			return Job{}, "", err
 		}
@@ -106,7 +106,11 @@ func (f *Flags) parseFile(given, path, root string) (j Job, id string, err error
 	case !utf8.ValidString(id) || strings.Contains(id, `\x`):
 		return Job{}, "", Usage(`ITEM %q: names that are not UTF-8, or hold \x, cannot be inspected; look at a copy with another name`, given)
 	}
-	place, err := ParsePlace(folder)
+	what := "ITEM"
+	if root != "" {
+		what = "--root"
+	}
+	place, err := parseDir(what, folder, folder)
 	if err != nil {
 		return Job{}, "", err
 	}

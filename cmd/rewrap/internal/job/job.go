@@ -1,6 +1,6 @@
-// Package job is what a command was asked to do: the flags and the job file,
-// checked, as one value that does not change any more. It opens nothing and
-// calls no service; see the room setup for that.
+// Package job makes one checked value of the flags and the job file of a command.
+// The value does not change any more. The package opens nothing and calls no
+// service; the room setup does.
 package job
 
 import (
@@ -26,7 +26,7 @@ type Job struct {
 	Plan   *Plan // the plan that --from-plan named; nil: none
 }
 
-// Keys says which keys wrapped keys are under and where they shall end.
+// Keys says which keys wrapped keys are under, and which key they are moved to.
 type Keys struct {
 	From    []string // source keys; KEY@MATERIAL is one key material of a key
 	To      string   // "": each wrapped key's own key
@@ -34,20 +34,20 @@ type Keys struct {
 	Keyring Keyring
 }
 
-// Keyring is a local keyring that takes the place of KMS.
+// Keyring is a local keyring that is used in place of KMS.
 type Keyring struct {
 	File    string   // "": the job re-wraps with KMS
 	KMS     string   // the key that the file is encrypted by; "": it is in the clear
-	Context []string // K=V: what the file is bound to
+	Context []string // K=V: the encryption context of the file
 }
 
-// Pace is how much is asked at once, and how fast.
+// Pace bounds the calls at once and the requests a second.
 type Pace struct {
 	Workers    int // key calls in work at once
 	KMS, Store Rate
 }
 
-// Limits end a run early, in order.
+// Limits stop a run cleanly before the end.
 type Limits struct {
 	Items    int64         // 0: no limit
 	Duration time.Duration // 0: no limit
@@ -56,21 +56,21 @@ type Limits struct {
 // State says where the state directory is.
 type State struct {
 	Given   string // "": one place for each source and job, see [Job.StateDir]
-	Restart bool   // begin a new pass instead of going on
+	Restart bool   // begin a new pass instead of resuming
 }
 
-// Output is how a command talks.
+// Output says how a command shows its progress and its result, and if it asks.
 type Output struct {
 	Progress string // one of the modes of --progress
 	JSON     bool
-	Yes      bool // do not ask
+	Yes      bool // do not ask for confirmation
 }
 
-// check finds what is wrong with a job without asking anybody.
+// check finds errors in a job without calling a service.
 func (j *Job) check() error {
 	for _, k := range append(slices.Clone(j.Keys.From), j.Keys.To) {
 		if strings.TrimSpace(k) != k {
-			return Usage("key %q: spaces around it", k)
+			return Usage("key %q begins or ends with a space", k)
 		}
 	}
 	if _, err := j.Payload(0); err != nil {

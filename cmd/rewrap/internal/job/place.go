@@ -45,24 +45,30 @@ func ParsePlace(s string) (Place, error) {
 	case s == "":
 		return Place{}, Usage("SOURCE is empty; it is s3://bucket/prefix or a directory")
 	case !ok:
-		return parseDir(s, s)
+		return parseDir("SOURCE", s, s)
 	case scheme == "file":
 		path, ok := filePath(s)
 		if !ok {
 			return Place{}, Usage("SOURCE %q: a directory is file:///path, or the path alone", s)
 		}
-		return parseDir(s, path)
+		return parseDir("SOURCE", s, path)
 	case scheme != "s3":
 		return Place{}, Usage("SOURCE %q: unknown scheme %q; it is s3://bucket/prefix or a directory", s, scheme+"://")
 	}
+	return parseBucket("SOURCE", s, rest)
+}
+
+// parseBucket reads what follows s3:// in the argument given. Messages call the
+// argument what.
+func parseBucket(what, given, rest string) (Place, error) {
 	bucket, prefix, _ := strings.Cut(rest, "/")
 	switch {
 	case !bucketName.MatchString(bucket):
-		return Place{}, Usage("SOURCE %q: %q is no bucket name (3 to 63 lower-case letters, digits, dots and hyphens)", s, bucket)
+		return Place{}, Usage("%s %q: %q is no bucket name (3 to 63 lower-case letters, digits, dots and hyphens)", what, given, bucket)
 	case len(prefix) > 1024:
-		return Place{}, Usage("SOURCE: the prefix has %d bytes; S3 keys have 1024 at most", len(prefix))
+		return Place{}, Usage("%s: %d bytes follow the bucket's name; S3 keys have 1024 at most", what, len(prefix))
 	case !utf8.ValidString(prefix):
-		return Place{}, Usage("SOURCE %q: the prefix is not valid UTF-8, as keys of S3 are", s)
+		return Place{}, Usage("%s %q is not valid UTF-8, as keys of S3 are", what, given)
 	}
 	return Place{Bucket: bucket, Prefix: prefix}, nil
 }
@@ -77,25 +83,25 @@ func filePath(s string) (path string, ok bool) {
 }
 
 // parseDir takes a directory that exists, so that the name of a bucket without
-// its scheme is not taken for one.
-func parseDir(given, path string) (Place, error) {
+// its scheme is not taken for one. Messages call the argument what.
+func parseDir(what, given, path string) (Place, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil && strings.HasPrefix(given, "s3:"):
-		return Place{}, Usage("SOURCE %q: there is no such directory; a bucket is s3://BUCKET/PREFIX, with two slashes", given)
+		return Place{}, Usage("%s %q: there is no such directory; a bucket is s3://BUCKET/PREFIX, with two slashes", what, given)
 	case err != nil && bucketName.MatchString(given):
-		return Place{}, Usage("SOURCE %q: there is no such directory; a bucket is s3://%s/", given, given)
+		return Place{}, Usage("%s %q: there is no such directory; a bucket is s3://%s/", what, given, given)
 	case err != nil:
-		return Place{}, Usage("SOURCE: %v", err)
+		return Place{}, Usage("%s: %v", what, err)
 	case !info.IsDir():
-		return Place{}, Usage("SOURCE %q is not a directory", given)
+		return Place{}, Usage("%s %q is not a directory", what, given)
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return Place{}, Usage("SOURCE %q: %v", given, err)
+		return Place{}, Usage("%s %q: %v", what, given, err)
 	}
 	if !utf8.ValidString(abs) {
-		return Place{}, Usage("SOURCE %q: the path is not valid UTF-8; go to its parent, or name it through a symbolic link", given)
+		return Place{}, Usage("%s %q: the path is not valid UTF-8; go to its parent, or name it through a symbolic link", what, given)
 	}
 	return Place{Dir: abs}, nil
 }

@@ -27,8 +27,8 @@ type Plan struct {
 	Whole   bool  `json:"whole"` // the sample is the whole source, so the sums are exact
 }
 
-// readPlan reads a plan of the same job. What a plan says of keys means nothing
-// for another job.
+// readPlan reads a plan and checks that it is of the same job. The source keys of
+// another job would be wrong.
 func readPlan(name string, j Job) (*Plan, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -36,7 +36,7 @@ func readPlan(name string, j Job) (*Plan, error) {
 	}
 	p := &Plan{}
 	if err := json.Unmarshal(data, p); err != nil || p.Source == "" || p.Job == nil {
-		return nil, Usage("--from-plan %s is no plan that rewrap plan --out wrote", name)
+		return nil, Usage("--from-plan %s was not written by rewrap plan --out", name)
 	}
 	var others []string
 	for _, d := range checkpoint.Differences(p.Job, j.Identity()) {
@@ -49,17 +49,18 @@ func readPlan(name string, j Job) (*Plan, error) {
 	case len(others) > 0:
 		return nil, Usage("--from-plan %s is the plan of another job: %s; make a plan of this one", name, strings.Join(others, "; "))
 	case len(p.From) == 0:
-		return nil, Usage("--from-plan %s has no source key: none was named, and nothing was found under any", name)
+		return nil, Usage("--from-plan %s has no source key: plan was given none and found none", name)
 	case slices.Contains(p.From, ""):
-		return nil, Usage("--from-plan %s is no plan that rewrap plan --out wrote: a source key is empty", name)
+		return nil, Usage("--from-plan %s was not written by rewrap plan --out: a source key is empty", name)
 	}
 	return p, nil
 }
 
-// Caveat is what the plan does not vouch for; "" where it saw everything.
+// Caveat says that source keys may be missing from the plan; "" if it saw every
+// item.
 func (p *Plan) Caveat() string {
 	if p == nil || p.Whole {
 		return ""
 	}
-	return fmt.Sprintf("the plan looked into %s of %s: what is under a key that it neither met nor was given counts as foreign", report.Count(p.Sampled), report.Items(p.Items))
+	return fmt.Sprintf("the plan looked into %s of %s, so source keys may be missing from it: wrapped keys under those count as foreign", report.Count(p.Sampled), report.Items(p.Items))
 }

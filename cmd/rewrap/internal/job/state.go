@@ -33,8 +33,8 @@ func (j Job) StateDir() string {
 	return filepath.Join(".rewrap", j.Place.slug()+"-"+hex.EncodeToString(h.Sum(nil))[:8])
 }
 
-// Path is the keyring by one name, wherever the command is run; "" if the job
-// has none.
+// Path is the absolute path of the keyring file, the same wherever the command is
+// run; "" if the job has none.
 func (k Keyring) Path() string {
 	if k.File == "" {
 		return ""
@@ -46,8 +46,8 @@ func (k Keyring) Path() string {
 	return abs
 }
 
-// Identity is what makes the job this job as far as its own words tell. The
-// keys are not part of it: what they mean has to be asked.
+// Identity tells the job from others by its source, format and scope. The keys are
+// not part of it: KMS has to be asked which key a name stands for.
 func (j Job) Identity() []checkpoint.Field {
 	fields := []checkpoint.Field{{Name: "source", Value: j.Place.String()}, {Name: "format", Value: j.Format.Name}}
 	for _, f := range []struct {

@@ -33,7 +33,7 @@ func refuse(hint, format string, args ...any) error {
 }
 
 func refuseManaged(name string) error {
-	return refuse("AWS rotates it every year. Only keys of your own can be rotated by you, and named by aliases of your own: aws kms create-key", "the key %s is managed by AWS", name)
+	return refuse("AWS rotates it every year. You can rotate only your own keys, and point your aliases only at those: aws kms create-key", "the key %s is managed by AWS", name)
 }
 
 // rotatable refuses a key that KMS would refuse to rotate, with the rule and the
@@ -46,7 +46,7 @@ func rotatable(k *Key, automatic bool) error {
 	case k.Kind == KindAWSManaged:
 		return refuseManaged(k.ARN)
 	case !k.Kind.hasVersions():
-		return refuse("Make a new key that takes its place", "the key %s (%s, %s, origin %s) cannot rotate", k.ARN, strings.ReplaceAll(string(k.Kind), "_", " "), k.Spec, k.Origin)
+		return refuse("Make a new key in its place", "the key %s (%s, %s, origin %s) cannot rotate", k.ARN, strings.ReplaceAll(string(k.Kind), "_", " "), k.Spec, k.Origin)
 	case k.Replica():
 		return refuse("Give the primary key: "+k.MultiRegion.Primary, "the key %s is a replica of a multi-Region key; its rotation belongs to the primary key", k.ARN)
 	}
@@ -98,7 +98,7 @@ func (a *Admin) EnableRotation(ctx context.Context, name string, days int) (k Ke
 			if before.Enabled {
 				was = fmt.Sprintf("every %d days", before.PeriodDays)
 			}
-			failure = fmt.Errorf("it is not known whether %s rotates every %d days now (it was: %s); the same command again sees to it, or says that it does: %w", k.ARN, days, was, failure)
+			failure = fmt.Errorf("it is not known whether %s rotates every %d days now (it was: %s). Run the same command again to be sure: %w", k.ARN, days, was, failure)
 		}
 		return k, before, after, failure
 	}
@@ -114,7 +114,7 @@ func (a *Admin) EnableRotation(ctx context.Context, name string, days int) (k Ke
 // RotationPlan is a rotation on demand that could be begun, or is under way.
 type RotationPlan struct {
 	Key   Key
-	Used  int       // of [MaxOnDemand], the one under way included
+	Used  int       // rotations out of [MaxOnDemand], with the one under way
 	Since time.Time // when the one under way was begun; zero: none is
 }
 
@@ -167,7 +167,7 @@ func (a *Admin) readWhole(ctx context.Context, name string) (Key, error) {
 		case current < 0 || k.CurrentMaterial == "" || k.Materials[current].ID == k.CurrentMaterial:
 			return k, nil
 		case n == wholeReads:
-			return Key{}, refuse("A rotation seems to be just complete: look again in a minute with rewrap keys "+k.ARN,
+			return Key{}, refuse("A rotation seems to have just completed: look again in a minute with rewrap keys "+k.ARN,
 				"KMS names two key materials of %s as the current one: %s and %s", k.ARN, k.CurrentMaterial, k.Materials[current].ID)
 		}
 		if err := a.pause(ctx, time.Second); err != nil {
@@ -230,9 +230,9 @@ func (a *Admin) BeginRotation(ctx context.Context, p RotationPlan) error {
 	case lookErr == nil && (now.CurrentMaterial != k.CurrentMaterial || !now.Rotation.Pending.IsZero()):
 		return nil
 	case lookErr == nil:
-		return fmt.Errorf("no sign that the rotation was begun; look again in a minute with rewrap keys %s before another is tried: %w", k.ARN, failure)
+		return fmt.Errorf("there is no sign that the rotation was begun. Look again in a minute with rewrap keys %s before you start another: %w", k.ARN, failure)
 	}
-	return fmt.Errorf("it is not known whether the rotation was begun; look with rewrap keys %s before another is tried: %w", k.ARN, failure)
+	return fmt.Errorf("it is not known whether the rotation was begun. Look with rewrap keys %s before you start another: %w", k.ARN, failure)
 }
 
 // once keeps the client's pacing, but retries only requests that certainly did
@@ -281,7 +281,7 @@ type AliasMove struct {
 	From, To Key
 }
 
-// Done reports whether there is nothing left to do.
+// Done reports whether the alias names the key already.
 func (m AliasMove) Done() bool { return m.From.ARN == m.To.ARN }
 
 // PlanAliasMove finds out whether an alias, given by its name or ARN, can be
@@ -354,7 +354,7 @@ func (a *Admin) MoveAlias(ctx context.Context, m AliasMove) error {
 	if _, err := a.Client(arn.Region(m.To.ARN)).UpdateAlias(ctx, in); err != nil {
 		failure := callFailed(ctx, "UpdateAlias", m.Alias, err)
 		if !awserr.Decided(err) {
-			failure = fmt.Errorf("it is not known whether %s was moved from %s to %s; the same command again moves it, or says that it names that key: %w", m.Alias, m.From.ARN, m.To.ARN, failure)
+			failure = fmt.Errorf("it is not known whether %s was moved from %s to %s. Run the same command again to be sure: %w", m.Alias, m.From.ARN, m.To.ARN, failure)
 		}
 		return failure
 	}

@@ -42,7 +42,7 @@ func hint(meaning awserr.Meaning, op, subject string) string {
 	case awserr.Credentials:
 		return "Get new credentials (aws sso login, or whatever hands them out)"
 	case awserr.Stranger:
-		return "What answers is no KMS: check AWS_ENDPOINT_URL_KMS and AWS_ENDPOINT_URL, and any proxy in between"
+		return "The endpoint that answered is no KMS: check AWS_ENDPOINT_URL_KMS and AWS_ENDPOINT_URL, and any proxy in between"
 	case awserr.Denied:
 		return permissionHint(op, subject)
 	case awserr.NotFound, awserr.Misnamed, awserr.Malformed:
@@ -53,7 +53,7 @@ func hint(meaning awserr.Meaning, op, subject string) string {
 		if op == opRotate {
 			return usedUp
 		}
-		return "A quota of the account is used up that waiting does not refill: see Service Quotas"
+		return "A quota of the account is used up, and waiting does not refill it: see Service Quotas"
 	case awserr.Unsupported:
 		return "KMS does not do this for this kind of key: rewrap keys " + subject + " shows its kind and its rule"
 	case awserr.KeyState:
@@ -75,7 +75,7 @@ func permissionHint(op, subject string) string {
 	case op == "ListKeys" || subject == everyKey:
 		return fmt.Sprintf("Allow kms:%s on * in the caller's own policy", op)
 	case op == "UpdateAlias":
-		return "Allow kms:UpdateAlias on the alias in the caller's own policy, and on the key that it names and the key that it shall name in their key policies"
+		return "Allow kms:UpdateAlias on the alias in the caller's own policy, and on the old and the new key in their key policies"
 	case op == "DescribeKey", op == "GetKeyRotationStatus":
 		return fmt.Sprintf("Allow kms:%s on %s, in the key policy and in the caller's own policy", op, subject)
 	}

@@ -34,9 +34,9 @@ func (k Kind) Rule() string {
 	case KindCustomStore:
 		return "no rotation; make a new key and move to it"
 	case KindAsymmetric, KindHMAC:
-		return "no rotation; make a new key and have it take this one's place"
+		return "no rotation; make a new key in its place"
 	case KindAWSManaged:
-		return "AWS rotates it every year; only the AWS service it belongs to can use it, so what it wraps cannot be re-wrapped by you"
+		return "AWS rotates it every year; only the AWS service that it belongs to can use it, so you cannot re-wrap its data keys"
 	}
 	return ""
 }

@@ -46,13 +46,13 @@ type Admin struct {
 	Progress func(done, of int)
 }
 
-// UsageError is a command that makes no sense as it was given.
+// UsageError says that a command was called in a wrong way. Nothing was called.
 type UsageError struct{ Detail string }
 
 func (e *UsageError) Error() string { return e.Detail }
 
-// Overview is what was found out about keys. Notice says what is missing from
-// all of it.
+// Overview is what was found out about keys. Notice says if something is missing
+// for all of them.
 type Overview struct {
 	Keys   []Key
 	Notice string

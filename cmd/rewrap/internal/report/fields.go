@@ -6,8 +6,8 @@ import (
 	"rewrap/engine"
 )
 
-// Fields remembers which of the places that the format was told to look at
-// were in an item.
+// Fields remembers which of the places that the format has to look at were found
+// in an item.
 type Fields map[string]bool
 
 // Observe takes in what was found in an item.

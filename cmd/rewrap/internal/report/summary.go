@@ -51,7 +51,7 @@ const (
 // String is the style for people.
 func (b Base64) String() string {
 	style := map[string]string{"std": "standard", "raw-std": "standard, without padding", "url": "url-safe", "raw-url": "url-safe, without padding"}[b.Style]
-	how := map[string]string{Base64Given: "as --base64 says", Base64Earlier: "as an earlier run has learned", Base64Shown: "as the first items show",
+	how := map[string]string{Base64Given: "as --base64 says", Base64Earlier: "as an earlier run learned", Base64Shown: "as the first items show",
 		Base64Assumed: "assumed where an item does not show it"}[b.How]
 	return style + ", " + how
 }
@@ -127,11 +127,11 @@ func TallyTable(w io.Writer, s account.Tally) {
 		fmt.Fprintf(t, "  skipped\t%s %s\n", Count(s.SkippedByReason[reason]), reason)
 	}
 	if s.Unconditional > 0 {
-		fmt.Fprintf(t, "  unconditional\t%s written where the store cannot see a concurrent change of metadata alone\n", Count(s.Unconditional))
+		fmt.Fprintf(t, "  unconditional\t%s written with no check for concurrent changes of metadata, only of content\n", Count(s.Unconditional))
 	}
 	fmt.Fprintf(t, "  keys\t%s rewrapped, %s current, %s needed no call\n", Count(s.Keys.Rewrapped), Count(s.Keys.Current), Count(s.Keys.Deduplicated))
 	if s.Assumed > 0 {
-		fmt.Fprintf(t, "  assumed\t%s written in an assumed base64 alphabet or padding, which the old one does not reveal (see --base64)\n", Many(s.Assumed, "key"))
+		fmt.Fprintf(t, "  assumed\t%s written in an assumed base64 style, which the old blob does not reveal (see --base64)\n", Many(s.Assumed, "key"))
 	}
 	if s.Newer > 0 {
 		fmt.Fprintf(t, "  newer\t%s under newer material than the target: the key was rotated during the run\n", Are(s.Newer, "key"))
@@ -147,7 +147,7 @@ func TallyTable(w io.Writer, s account.Tally) {
 		case at == "":
 			at = "an unknown key"
 		case h.How == account.HowUnknown:
-			at = "an unknown key (" + at + " is named, and not confirmed)"
+			at = "an unknown key (" + at + " is named but not confirmed)"
 		}
 		fmt.Fprintf(t, "  census\t%s under %s\n", Count(s.Census[h]), OneLine(at))
 	}

@@ -38,9 +38,9 @@ func TestCensusTable(t *testing.T) {
 		"1,234 under arn:c material m",
 		"3 under an unknown key",
 		"3 under arn:b material m",
-		"3 under an unknown key (arn:b material m is named, and not confirmed)",
+		"3 under an unknown key (arn:b material m is named but not confirmed)",
 		"3 under arn:b material n",
-		"3 under an unknown key (keyring:a.json material 7 is named, and not confirmed)",
+		"3 under an unknown key (keyring:a.json material 7 is named but not confirmed)",
 	}
 	for range 20 {
 		var b strings.Builder

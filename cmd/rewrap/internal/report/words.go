@@ -1,5 +1,6 @@
-// Package report is how a command speaks: its words, the summary of a run and
-// the reasons why items were left. It reads nothing and decides nothing.
+// Package report writes for people and scripts: words and numbers, the summary of
+// a run, and the reasons why items failed or were skipped. It reads nothing and
+// decides nothing.
 package report
 
 import (
@@ -24,7 +25,7 @@ func Many(n int64, what string) string {
 	return Count(n) + " " + what + "s"
 }
 
-// Are is [Many] where a sentence goes on.
+// Are is [Many] with its verb: 1 key is, 2 keys are.
 func Are(n int64, what string) string {
 	if n == 1 {
 		return Many(n, what) + " is"
@@ -64,8 +65,8 @@ func OrElse(s, other string) string {
 	return s
 }
 
-// OneLine keeps a message on one line and the terminal in order: names of items
-// may hold anything.
+// OneLine escapes line breaks and control characters, since names of items may
+// hold any bytes.
 func OneLine(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -78,8 +79,8 @@ func OneLine(s string) string {
 	return b.String()
 }
 
-// Speak is how lines for people are written: one at a time, each one line. The
-// function may be called from many goroutines.
+// Speak returns a function that writes messages for people, each on one line. It
+// may be called from many goroutines.
 func Speak(w io.Writer) func(format string, args ...any) {
 	var mu sync.Mutex
 	return func(format string, args ...any) {

@@ -52,8 +52,8 @@ func openKeyring(ctx context.Context, j job.Keys, c job.Command, pinned map[stri
 	if err != nil {
 		return nil, err
 	}
-	// A local call costs nothing, so a command that only verifies opens also
-	// the keys that are on target by their names.
+	// A local call costs nothing, so verify also opens the wrapped keys whose key
+	// id says that they are on target.
 	opens := c == job.Verify || j.Verify == "open"
 	k, err := keyring.Open(ctx, j.Keyring.File, keyring.Options{Wrapping: wrapping, OpenCurrent: opens})
 	if err != nil {
@@ -75,8 +75,8 @@ func (k Keys) Targets() map[string]string {
 	return k.KMS.Targets()
 }
 
-// From are the source keys in one order: the order in which they are tried is
-// no part of the job.
+// From are the source keys in an order of their own, since the order in which
+// they are tried is no part of the job.
 func (k Keys) From() []kms.Key {
 	if k.KMS == nil {
 		return nil
@@ -96,9 +96,9 @@ func (k Keys) To() *kms.Key {
 	return k.KMS.To()
 }
 
-// identity is what the keys add to what makes the job this job. A key is the
-// same by the same name. The key that an alias points to may be another one
-// when the next pass begins, but not within a pass.
+// identity is the part of [Session.Identity] that is about keys. A job is the same
+// if its keys have the same names: an alias may point to another key when the
+// next pass begins, but not within a pass.
 func (k Keys) identity() (fields []checkpoint.Field) {
 	if k.Local != nil {
 		return []checkpoint.Field{{Name: "keyring", Value: k.ring.Path()}}
@@ -121,7 +121,7 @@ func (k Keys) identity() (fields []checkpoint.Field) {
 	return fields
 }
 
-// Lines say which keys are meant, for people: pairs of a word and a line.
+// Lines name the keys for people, as pairs of a label and a line.
 func (k Keys) Lines() (rows [][2]string) {
 	if k.Local != nil {
 		return [][2]string{{"keyring", fmt.Sprintf("%s, primary key %s", k.ring.File, k.Local.Target().Material)}}

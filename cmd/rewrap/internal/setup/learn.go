@@ -17,7 +17,7 @@ const (
 	// base64.
 	learnItems = 200
 	// learnBinary is how many items whose wrapped keys are no text are enough:
-	// base64 is not used there.
+	// such a job does not use base64.
 	learnBinary = 20
 	// learnNames is how many names are listed at most. Of a large source, --include
 	// may leave few items, and they may stand last.
@@ -26,12 +26,12 @@ const (
 
 // Learn settles how the job writes base64 where neither an old wrapped key nor
 // its neighbours in the item show it. --base64 says it, or the checkpoint knows
-// it from an earlier run, or the first items show it. It returns the session
-// that goes by it. A command that writes, or forecasts writes, calls it before
+// it from an earlier run, or the first items show it. It returns a session that
+// uses that style. A command that writes, or forecasts writes, calls it before
 // the first item.
 //
-// A keyring makes new blobs until one reads the same in both alphabets, so it
-// learns nothing.
+// With a keyring nothing is learned: it wraps again until the new blob reads the
+// same in both alphabets.
 func (s *Session) Learn(ctx context.Context) (*Session, error) {
 	if !s.Job.Format.Text() || s.Keys.Local != nil {
 		return s, nil
@@ -61,7 +61,7 @@ func (s *Session) LearnedName() string {
 	return s.Learned.String()
 }
 
-// style is what is written where nothing shows it.
+// style is the style that is written if nothing shows one.
 func style(s b64.Style) b64.Style {
 	if s == 0 {
 		return b64.Std | b64.Padded

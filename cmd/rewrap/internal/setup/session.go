@@ -1,6 +1,6 @@
-// Package setup opens what a job needs, and nothing else: the clients of AWS,
-// the source, the keys and the format. It writes nothing anywhere, and finds
-// out whether the job can be done at all.
+// Package setup opens the source, the keys and the format of a job, with the
+// clients of AWS that they need. It finds out whether the job can be done at all,
+// and writes nothing.
 package setup
 
 import (
@@ -68,7 +68,7 @@ func Open(ctx context.Context, j job.Job, c job.Command, say Say) (*Session, err
 		return nil, err
 	}
 	if p := j.Plan; p != nil && p.Endpoint != source.Endpoint {
-		err = job.Usage("the plan was made at the endpoint %q, and here it is %q: make a plan at this one", p.Endpoint, source.Endpoint)
+		err = job.Usage("the plan was made at the endpoint %q, and this job uses %q: make a plan there", p.Endpoint, source.Endpoint)
 		return nil, errors.Join(err, source.Close())
 	}
 	k, err := openKeys(ctx, j.Keys, c, pinned, clients, say)
@@ -90,9 +90,10 @@ func Cloud(ctx context.Context, p job.Pace, called bool, say Say) (*cloud.Cloud,
 
 func (say Say) line(msg string) { say("%s", msg) }
 
-// pinnedTargets are the targets of a pass that is gone on with; nil: none is.
-func pinnedTargets(dir string, goesOn bool) (map[string]string, error) {
-	if !goesOn {
+// pinnedTargets are the targets of the pass that a command resumes; nil: it
+// resumes none.
+func pinnedTargets(dir string, resumes bool) (map[string]string, error) {
+	if !resumes {
 		return nil, nil
 	}
 	st, err := checkpoint.Read(dir)
@@ -107,8 +108,8 @@ func pinnedTargets(dir string, goesOn bool) (map[string]string, error) {
 	return st.Snapshot.Targets, nil
 }
 
-// Identity is what makes the job this job. A state directory that was begun
-// with another one is not gone on with.
+// Identity tells the job from others. A run does not resume in the state directory
+// of another job.
 func (s *Session) Identity() []checkpoint.Field {
 	fields := s.Job.Identity()
 	if s.Source.Endpoint != "" {
@@ -117,8 +118,8 @@ func (s *Session) Identity() []checkpoint.Field {
 	return append(fields, s.Keys.identity()...)
 }
 
-// Close lets go of the source. Nothing is lost by an error of that: every edit
-// was durable when it was made.
+// Close closes the source. An error of that loses nothing and is dropped, since
+// every edit was durable when it was made.
 func (s *Session) Close() { _ = s.Source.Close() }
 
 // Mover moves the wrapped keys of the job's items.
@@ -127,12 +128,12 @@ func (s *Session) Mover() *move.Payload {
 }
 
 // StateError says what to do about a state directory that cannot be read or
-// written. Nothing in the source was changed then.
+// written. It is called before anything in the source is changed.
 func StateError(err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: make room for the state directory, or name one elsewhere with --state; nothing was changed", err)
-	case errors.As(err, new(syscall.Errno)): // the other errors say so themselves
+	case errors.As(err, new(syscall.Errno)): // other errors say it themselves
 		return fmt.Errorf("%w: name a state directory elsewhere with --state; nothing was changed", err)
 	}
 	return err

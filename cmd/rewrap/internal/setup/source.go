@@ -19,7 +19,7 @@ import (
 // Source is an opened source, and where it is.
 type Source struct {
 	sources.Source
-	Endpoint string // the one that takes the place of S3; "": AWS itself, or a directory
+	Endpoint string // the endpoint that takes the place of AWS's; "": AWS itself, or a directory
 	Billed   bool   // its requests are made to a service
 }
 
@@ -39,7 +39,7 @@ func OpenSource(ctx context.Context, j job.Job, stateDir string, clients *cloud.
 func openSource(ctx context.Context, j job.Job, stateDir string, clients *cloud.Cloud, say Say) (Source, error) {
 	if j.Place.Dir != "" {
 		skip := []string{stateDir}
-		if ring := j.Keys.Keyring.File; ring != "" { // it may lie among the files that it wraps
+		if ring := j.Keys.Keyring.File; ring != "" { // it may be in the directory itself
 			skip = append(skip, keyring.Files(ring)...)
 		}
 		src, err := dir.Open(ctx, dir.Config{Root: j.Place.Dir, Skip: skip, Notice: say.line})
@@ -61,8 +61,9 @@ func openSource(ctx context.Context, j job.Job, stateDir string, clients *cloud.
 	return Source{Source: src, Endpoint: endpoint, Billed: true}, err
 }
 
-// canaryID belongs to the state directory. Jobs do not spoil each other's
-// canary, and a job finds the one that it left when it was killed.
+// canaryID is the same for one state directory and differs from all others. So
+// jobs do not disturb each other's canary objects, and a job that was killed
+// finds its own again.
 func canaryID(stateDir string) string {
 	abs, err := filepath.Abs(stateDir)
 	if err != nil {

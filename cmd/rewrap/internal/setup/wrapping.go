@@ -26,7 +26,7 @@ func Wrapping(clients *cloud.Cloud, key string, bound []string, prefix string) (
 		k, v, ok := strings.Cut(p, "=")
 		_, twice := pairs[k]
 		if !ok || k == "" || v == "" || twice {
-			return keyring.Wrapping{}, job.Usage("--%scontext %q: it is k=v, neither of them empty, and each k once", prefix, p)
+			return keyring.Wrapping{}, job.Usage("--%scontext %q: it takes k=v, where neither is empty and no k comes twice", prefix, p)
 		}
 		pairs[k] = v
 	}
@@ -47,7 +47,7 @@ func KeyringError(err error, prefix string) error {
 	case errors.Is(err, keyring.ErrEncrypted):
 		return job.Usage("%w with --%skms", err, prefix)
 	case errors.Is(err, keyring.ErrClear):
-		return job.Usage("%w; leave --%skms out if that is meant to be so", err, prefix)
+		return job.Usage("%w: leave --%skms out if it is meant to be", err, prefix)
 	}
 	return err
 }
@@ -83,7 +83,7 @@ func KMSWrapping(client *kms.Client, key, prefix string, pairs map[string]string
 		},
 		Encrypt: func(ctx context.Context, plain []byte, pairs map[string]string) ([]byte, error) {
 			if len(plain) > maxDirect {
-				return nil, fmt.Errorf("the keyring has %d bytes, and KMS encrypts at most %d: begin a new keyring, or take keys out that nothing is under any more (tinkey delete-key)", len(plain), maxDirect)
+				return nil, fmt.Errorf("the keyring has %d bytes, and KMS encrypts at most %d: create a new keyring, or delete keys that nothing is under any more (tinkey delete-key)", len(plain), maxDirect)
 			}
 			out, err := client.Encrypt(ctx, &kms.EncryptInput{KeyId: aws.String(key), Plaintext: plain, EncryptionContext: pairs})
 			if err != nil {

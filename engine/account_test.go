@@ -297,10 +297,17 @@ func TestStoppedWhileJournalled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	for _, id := range m.IDs() {
-		if ev := engine.Do(ctx, m, mover(&versions{}), journalThen(cancel), ref(id)); ev.Outcome != account.Unsettled || len(m.Writes()) != 0 {
+		if ev := engine.Do(ctx, deaf{m}, mover(&versions{}), journalThen(cancel), ref(id)); ev.Outcome != account.Unsettled || len(m.Writes()) != 0 {
 			t.Errorf("%+v, %d writes", ev, len(m.Writes()))
 		}
 	}
+}
+
+// deaf is a store whose writes land whatever their context says.
+type deaf struct{ memory }
+
+func (d deaf) Apply(ctx context.Context, p sources.Plan) (sources.Result, error) {
+	return d.memory.Apply(context.WithoutCancel(ctx), p)
 }
 
 type journalThen func()
@@ -378,6 +385,21 @@ func TestLostThenFailed(t *testing.T) {
 	wantItems(t, rep.Items, account.Items{Seen: 1, Rewrapped: 1})
 	if lines := len(audit(t, dir)); rep.Keys.Rewrapped != 2 || lines != 2 {
 		t.Errorf("keys %+v, %d lines of audit", rep.Keys, lines)
+	}
+}
+
+// TestLostAndFailed is the same where the item is read again at once.
+func TestLostAndFailed(t *testing.T) {
+	m := newMemory(map[string]map[string]string{"b/item": {"k1": "v1/1", "k2": "rubbish"}})
+	dir := t.TempDir()
+	m.After = func(string) error { return errors.New("connection reset") }
+	for i := range 3 {
+		st := openState(t, dir)
+		rep, err := engine.Run(t.Context(), job(m, st))
+		_ = st.Close()
+		if lines := len(audit(t, dir)); err != nil || rep.Items.Failed != 1 || rep.Keys.Rewrapped != 1 || lines != 1 {
+			t.Errorf("session %d: %+v, %+v, %d lines of audit, %v", i+1, rep.Items, rep.Keys, lines, err)
+		}
 	}
 }
 

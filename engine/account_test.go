@@ -56,7 +56,13 @@ func TestStoreRefusesWrites(t *testing.T) {
 	m := newMemory(items)
 	denied := &sources.RunError{Err: errors.New("writing is denied"), Hint: "Allow it.", Strikes: 50}
 	m.Before = func(string) error { return denied }
-	rep, err := engine.Run(t.Context(), job(m, openState(t, t.TempDir())))
+	j := job(m, openState(t, t.TempDir()))
+	j.Observe = func(ev engine.Event) {
+		if ev.Outcome == account.Failed && ev.Reason != engine.ReasonWrite {
+			t.Errorf("%s failed for %q", ev.Ref.ID, ev.Reason)
+		}
+	}
+	rep, err := engine.Run(t.Context(), j)
 	if !errors.Is(err, denied) || rep.Result != engine.ResultFailed {
 		t.Fatalf("result %q, error %v", rep.Result, err)
 	}

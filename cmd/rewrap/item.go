@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"rewrap/checkpoint"
@@ -53,10 +52,7 @@ const (
 
 // look reads the item, and asks about its keys if a key or a keyring was named.
 func look(ctx context.Context, s streams, j job.Job, id string) (*inspection, error) {
-	in := &inspection{Item: "s3://" + j.Place.Bucket + "/" + id}
-	if j.Place.Dir != "" {
-		in.Item = filepath.Join(j.Place.Dir, id)
-	}
+	in := &inspection{Item: j.Place.Item(id)}
 	source, m, err := openItem(ctx, j, report.Speak(s.err))
 	if err != nil {
 		return nil, err
@@ -101,7 +97,7 @@ func openItem(ctx context.Context, j job.Job, say setup.Say) (sources.Source, *i
 	if err != nil {
 		return nil, nil, err
 	}
-	clients, err := setup.Cloud(ctx, j.Pace, j.Place.Dir == "", say)
+	clients, err := setup.Cloud(ctx, j.Pace, j.Place.OnAWS(), say)
 	if err != nil {
 		return nil, nil, err
 	}

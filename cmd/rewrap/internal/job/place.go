@@ -23,6 +23,18 @@ func (s Place) String() string {
 	return "s3://" + s.Bucket + "/" + s.Prefix
 }
 
+// OnAWS says whether the items are behind a service of AWS, whose clients have to
+// be configured.
+func (s Place) OnAWS() bool { return s.Dir == "" }
+
+// Item is how people name the item with an id.
+func (s Place) Item(id string) string {
+	if s.Dir != "" {
+		return filepath.Join(s.Dir, id)
+	}
+	return "s3://" + s.Bucket + "/" + id
+}
+
 func (s Place) slug() string {
 	name := "s3-" + s.Bucket + "-" + s.Prefix
 	if s.Dir != "" {

@@ -53,7 +53,7 @@ func Open(ctx context.Context, j job.Job, c job.Command, say Say) (*Session, err
 	if !local && len(j.Keys.From) == 0 && !j.Format.NamesKey() {
 		return nil, job.Usage("items of the format %s do not record their key: name it with --from", format.Name())
 	}
-	callsAWS := j.Place.Dir == "" || !local || j.Keys.Keyring.KMS != ""
+	callsAWS := j.Place.OnAWS() || !local || j.Keys.Keyring.KMS != ""
 	clients, err := Cloud(ctx, j.Pace, callsAWS, say)
 	if err != nil {
 		return nil, err

@@ -38,16 +38,24 @@ func OpenSource(ctx context.Context, j job.Job, stateDir string, clients *cloud.
 
 func openSource(ctx context.Context, j job.Job, stateDir string, clients *cloud.Cloud, say Say) (Source, error) {
 	if j.Place.Dir != "" {
-		skip := []string{stateDir}
-		if ring := j.Keys.Keyring.File; ring != "" { // it may be in the directory itself
-			skip = append(skip, keyring.Files(ring)...)
-		}
-		src, err := dir.Open(ctx, dir.Config{Root: j.Place.Dir, Skip: skip, Notice: say.line})
-		return Source{Source: src}, err
+		return openDir(ctx, j, stateDir, say)
 	}
+	return openBucket(ctx, j.Place, stateDir, clients, say)
+}
+
+func openDir(ctx context.Context, j job.Job, stateDir string, say Say) (Source, error) {
+	skip := []string{stateDir}
+	if ring := j.Keys.Keyring.File; ring != "" { // it may be in the directory itself
+		skip = append(skip, keyring.Files(ring)...)
+	}
+	src, err := dir.Open(ctx, dir.Config{Root: j.Place.Dir, Skip: skip, Notice: say.line})
+	return Source{Source: src}, err
+}
+
+func openBucket(ctx context.Context, p job.Place, stateDir string, clients *cloud.Cloud, say Say) (Source, error) {
 	client := clients.S3("")
 	endpoint := cloud.Endpoint(client)
-	region, err := s3.BucketRegion(ctx, client, j.Place.Bucket)
+	region, err := s3.BucketRegion(ctx, client, p.Bucket)
 	if err != nil {
 		return Source{}, err
 	}
@@ -55,7 +63,7 @@ func openSource(ctx context.Context, j job.Job, stateDir string, clients *cloud.
 		client = clients.S3(region)
 	}
 	src, err := s3.Open(ctx, s3.Config{
-		Client: client, Bucket: j.Place.Bucket, Prefix: j.Place.Prefix,
+		Client: client, Bucket: p.Bucket, Prefix: p.Prefix,
 		Canary: endpoint != "", CanaryID: canaryID(stateDir), Notice: say.line,
 	})
 	return Source{Source: src, Endpoint: endpoint, Billed: true}, err

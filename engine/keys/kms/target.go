@@ -233,7 +233,7 @@ func (k *KMS) adopt(ctx context.Context, t *key) (*key, error) {
 const (
 	rotationNotice = 30 * time.Second
 	rotationLimit  = 15 * time.Minute
-	settleLooks    = 6
+	settleLooks    = 9 // in half a minute
 )
 
 var errSettled = errors.New("the key keeps its material")

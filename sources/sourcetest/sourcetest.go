@@ -39,7 +39,8 @@ type Harness struct {
 	Name func(id string) string
 
 	// Unconditional says for which edits the store has no condition that sees
-	// every change by another writer; content it always sees. nil: for none.
+	// every change by another writer. It always sees changes of content. nil: for
+	// none.
 	Unconditional func(sources.Edit) bool
 }
 
@@ -53,21 +54,21 @@ type Store struct {
 	Put    func(name string, body []byte, meta map[string]string) error
 	Delete func(name string) error
 
-	// Snapshot is everything that can be seen of an item, but for what every
-	// write changes (times, revisions): the body under "body", each metadata
-	// value under "meta:NAME", the store key under "store", the rest as the
-	// harness likes. nil if there is no such item.
+	// Snapshot is everything that can be seen of an item: the body under "body",
+	// each metadata value under "meta:NAME", the store key under "store", the rest
+	// under names of the harness. Times and revisions are left out, since every
+	// write changes them. nil if there is no such item.
 	Snapshot func(name string) (map[string]string, error)
 
-	// Wait lets d pass on the clock that the store goes by. nil: it is real.
+	// Wait lets d pass on the clock of the store. nil: that is the real clock.
 	Wait func(d time.Duration)
 
 	// Traffic is what was asked of the store so far by the source, the other
 	// writer, or both. nil: it is not counted.
 	Traffic func() sources.Cost
 
-	// Mark is another one after each write to anything in the store, also to
-	// what no listing shows. nil: such writes are not seen.
+	// Mark returns a text that changes with each write to the store, also with
+	// writes that no listing shows. nil: such writes are not seen.
 	Mark func() (string, error)
 
 	// Version is the snapshot of a version that the store keeps (Undo.Version).

@@ -82,9 +82,9 @@ func (k *KMS) ageOfSource(ctx context.Context, t *key, material string) (age, er
 	if a := t.target.recall(material); a != unknown {
 		return a, nil
 	}
-	// Learned before the flight lands: nobody asks a second time.
+	// The age is learned before the flight ends, so nobody asks a second time.
 	a, _, err := k.targets.asking.do(ctx, "source "+t.ARN+"@"+material, func(ctx context.Context) (age, error) {
-		if a := t.target.recall(material); a != unknown { // from a flight that landed since
+		if a := t.target.recall(material); a != unknown { // learned since, by a flight that has ended
 			return a, nil
 		}
 		a, err := k.askAge(ctx, t, material)

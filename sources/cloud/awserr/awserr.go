@@ -15,8 +15,8 @@ import (
 
 // Code is the error code of the service's answer, or what the SDK makes of the
 // status where the answer has no body (HEAD): "NotFound", "Forbidden",
-// "BadRequest". "" if there was no answer; where credentials could not be had
-// the answer, if any, is another service's.
+// "BadRequest". It is "" if there was no answer, and if credentials could not be
+// had: then the answer came from another service.
 func Code(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) && !errors.Is(err, sources.ErrCredentials) {
@@ -26,15 +26,15 @@ func Code(err error) string {
 }
 
 // Plain is an error of an AWS client in few words: code, message and request
-// id of the answer, or why there was none. The error itself stays in its chain;
-// one that is no client's is handed back as it is.
+// id of the answer, or why there was none. The error itself stays in its chain.
+// An error that no client made is returned as it is.
 func Plain(err error) error {
 	var api smithy.APIError
 	var sent *url.Error
 	_, bare := err.(*smithy.OperationError)
 	switch {
 	case !bare, errors.Is(err, sources.ErrCredentials), errors.Is(err, sources.ErrThrottled):
-		return err // says more than the answer does
+		return err // its own words say more than the answer
 	case errors.As(err, &api):
 		text := api.ErrorCode()
 		if m := strings.TrimRight(api.ErrorMessage(), ". "); m != "" {

@@ -1,14 +1,13 @@
 // Package pace decides how fast a service is called: one pacer for the key
-// service, one for the store. It knows neither; whoever sends requests waits
-// for its turn before each attempt and says afterwards whether it was
-// throttled.
+// service, one for the store. It knows neither. The sender of requests waits for
+// its turn before each attempt, and says afterwards whether it was throttled.
 //
-// A pacer spaces requests evenly up to a ceiling. It looks at what became of
-// them in windows of half a second. A window with throttles lowers the rate by
-// their share, by a tenth at least and by half at most; a window without wins
-// back a fixed part of the ceiling: additive increase, multiplicative
-// decrease, so that several users of one shared quota end up with fair shares
-// of it, and a few stray throttles cost little.
+// A pacer spaces requests evenly up to a ceiling. It judges them in windows of
+// half a second. A window with throttles lowers the rate by the share of the
+// throttled requests, by a tenth at least and by half at most. A window without
+// throttles wins back a fixed part of the ceiling. With this additive increase
+// and multiplicative decrease, several users of one quota end up with fair shares
+// of it, and a few throttles cost little.
 package pace
 
 import (

@@ -11,7 +11,6 @@ import (
 	"rewrap/engine"
 	"rewrap/engine/envelope"
 	"rewrap/engine/keys"
-	"rewrap/engine/move"
 	"rewrap/sources"
 	"rewrap/sources/cloud"
 )
@@ -44,10 +43,11 @@ func (s sampled) List(context.Context, sources.Span, sources.Cursor) iter.Seq2[s
 // plan of what it saw. observe sees every item as it is settled.
 func (f *Forecast) Rehearse(ctx context.Context, observe func(engine.Event)) (*Plan, error) {
 	se := f.session
-	mover := move.NewPayload(variants{se.Format}, se.Keys.Rewrapper, se.Job.Pace.Workers)
+	told := *se // the same job, with the variants of its format told apart
+	told.Format = variants{se.Format}
 	s, reasons, fields := newSeen(se.Keys.Rewrapper.Traits()), report.Reasons{}, report.Fields{}
 	rep, err := engine.Run(cloud.Metered(ctx, &f.looking), engine.Job{
-		Source: f.Sample(), Mover: mover, Until: engine.Planned,
+		Source: f.Sample(), Mover: told.Mover(), Until: engine.Planned,
 		Workers: se.Job.Pace.Workers,
 		Observe: func(ev engine.Event) {
 			observe(ev)

@@ -39,8 +39,8 @@ and leaves nothing behind.`,
 			if items < 100 || items > 1_000_000 {
 				return job.Usage("--items %d: 100 to 1000000", items)
 			}
-			_, stop, _, release := interruptible(func(string, ...any) {})
-			defer release()
+			_, stop, _, unwatch := interruptible(func(string, ...any) {})
+			defer unwatch()
 			d := &demo{s: s, items: items}
 			if err := d.run(stop); err != nil {
 				if stop.Err() != nil {
@@ -220,7 +220,7 @@ func orNil(err error) error {
 }
 
 func (d *demo) resume(ctx context.Context) error {
-	d.say("The same command again: it goes on")
+	d.say("The same command again: it resumes")
 	cmd, err := d.command(ctx, runArgs()...)
 	if err != nil {
 		return err

@@ -45,8 +45,8 @@ with the number of requests by operation.`,
 				return job.Usage("--listen %q: it takes only a loopback address, for example 127.0.0.1:%s, since the emulator checks no credentials", listen, port)
 			}
 			say := report.Speak(s.err)
-			_, stop, _, release := interruptible(func(string, ...any) {})
-			defer release()
+			_, stop, _, unwatch := interruptible(func(string, ...any) {})
+			defer unwatch()
 			emu := emulator.New(o)
 			srv, err := emu.Listen(stop, listen)
 			if err != nil {

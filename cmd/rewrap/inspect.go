@@ -56,8 +56,8 @@ wrong usage; 75 interrupted.`,
 
 func doInspect(s streams, j job.Job, id string) error {
 	// inspect writes nothing, so the first signal ends it.
-	_, ctx, _, release := interruptible(func(string, ...any) {})
-	defer release()
+	_, ctx, _, unwatch := interruptible(func(string, ...any) {})
+	defer unwatch()
 	in, err := look(ctx, s, j, id)
 	if ctx.Err() != nil {
 		return &exitError{exitStopped, context.Cause(ctx)}

@@ -176,8 +176,8 @@ func exactly(names ...string) cobra.PositionalArgs {
 // change calls do, which changes a keyring. After a signal, do undoes an
 // unfinished change.
 func (w *wrapFlags) change(cmd *cobra.Command, do func(context.Context, keyring.Wrapping) error) error {
-	ctx, release := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer release()
+	ctx, unwatch := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer unwatch()
 	how, err := w.open(ctx)
 	if err == nil {
 		err = do(ctx, how)

@@ -100,8 +100,8 @@ func couldBeKey(name string) bool { return strings.ContainsAny(name, "0123456789
 
 // administer runs a command on keys until it is done or a signal comes.
 func administer(s streams, rps job.Rate, do func(ctx context.Context, a *keyadmin.Admin) error) error {
-	_, stop, _, release := interruptible(func(string, ...any) {})
-	defer release()
+	_, stop, _, unwatch := interruptible(func(string, ...any) {})
+	defer unwatch()
 	clients, err := setup.Cloud(stop, job.Pace{Workers: keysAtOnce, KMS: rps}, true, report.Speak(s.err))
 	if err == nil {
 		err = do(stop, &keyadmin.Admin{Client: func(region string) keyadmin.API { return clients.KMS(region) }})

@@ -124,12 +124,12 @@ func TestKeysMoveAliasAsks(t *testing.T) {
 	}
 	move := []string{"keys", "move-alias", "alias/app", "--to", "alias/b"}
 	w.asked(t, nothing, "n\n", move...).want(t, exitFailed, "not confirmed")
-	w.asked(t, point("alias/app", c), "y\n", move...).want(t, exitFailed, "from "+a+" to "+b+", and meanwhile that would be from "+c+" to "+b)
-	w.asked(t, point("alias/b", a), "y\n", move...).want(t, exitFailed, "from "+c+" to "+b+", and meanwhile that would be from "+c+" to "+a)
+	w.asked(t, point("alias/app", c), "y\n", move...).want(t, exitFailed, "from "+a+" to "+b+", and now it would move from "+c+" to "+b)
+	w.asked(t, point("alias/b", a), "y\n", move...).want(t, exitFailed, "from "+c+" to "+b+", and now it would move from "+c+" to "+a)
 	if n := w.Emulator.Counters()["kms:UpdateAlias"]; n != 2 {
 		t.Errorf("UpdateAlias was sent %d times", n)
 	}
-	w.asked(t, nothing, "YES\n", move...).want(t, exitOK, "alias/app names "+c+" and shall name "+a).shows(t, "alias/app: names "+a+" (it was "+c+")")
+	w.asked(t, nothing, "YES\n", move...).want(t, exitOK, "alias/app names "+c+" and is to name "+a).shows(t, "alias/app: names "+a+" (it was "+c+")")
 }
 
 // A change that was made is told, also where standard output takes nothing.

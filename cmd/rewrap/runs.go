@@ -42,8 +42,8 @@ func doRun(s streams, j job.Job) (err error) {
 		return err
 	}
 	say := report.Speak(s.err)
-	hard, stop, end, release := interruptible(say)
-	defer release()
+	hard, stop, end, unwatch := interruptible(say)
+	defer unwatch()
 	// Before items are worked on there is nothing to finish, so the first signal
 	// ends the command.
 	opening, opened := context.WithCancelCause(hard)
@@ -157,8 +157,8 @@ func nothingHint(j job.Job) string {
 
 func doVerify(s streams, j job.Job) error {
 	// Nothing is written to the source, so the first signal ends the command.
-	_, ctx, _, release := interruptible(func(string, ...any) {})
-	defer release()
+	_, ctx, _, unwatch := interruptible(func(string, ...any) {})
+	defer unwatch()
 	say := report.Speak(s.err)
 	began := time.Now().UTC()
 	se, err := setup.Open(ctx, j, job.Verify, say)
@@ -229,8 +229,8 @@ func doPlan(s streams, j job.Job, size int, out string) error {
 		defer file.Discard()
 	}
 	// Nothing is written to the source, so the first signal ends the command.
-	_, ctx, _, release := interruptible(func(string, ...any) {})
-	defer release()
+	_, ctx, _, unwatch := interruptible(func(string, ...any) {})
+	defer unwatch()
 	p, err := planOf(ctx, s, j, size)
 	if ctx.Err() != nil {
 		return &exitError{exitStopped, fmt.Errorf("%w; there is no plan", context.Cause(ctx))}

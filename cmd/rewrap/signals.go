@@ -14,8 +14,8 @@ import (
 // signal, or when end is called: the command finishes what it has begun. hard is
 // done at the second signal: the command ends at once. A third signal has no
 // handler and ends the process, which loses nothing either. The caller has to
-// call release.
-func interruptible(say func(string, ...any)) (hard, stop context.Context, end func(cause error), release func()) {
+// call unwatch.
+func interruptible(say func(string, ...any)) (hard, stop context.Context, end func(cause error), unwatch func()) {
 	hard, cancel := context.WithCancelCause(context.Background())
 	stop, end = context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)

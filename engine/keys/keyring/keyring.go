@@ -289,7 +289,7 @@ func (r *Keyring) nobody(p prefix, ok bool) (envelope.Rewrapped, error) {
 	}
 	switch {
 	case r.closed != nil:
-		return envelope.Rewrapped{}, fmt.Errorf("%s, and what is under one without prefix does not say so: %w", known, r.unopened(r.closed))
+		return envelope.Rewrapped{}, fmt.Errorf("%s, so it may be under a key without prefix: %w", known, r.unopened(r.closed))
 	case len(r.raw) > 0:
 		return envelope.Rewrapped{}, fmt.Errorf("%s, and no key without prefix opens it: %w", known, ErrOpen)
 	case ok:

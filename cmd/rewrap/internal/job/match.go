@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Scope says which items of the source are meant, by patterns of their names.
+// Scope says which items of the source are in the job, by patterns of their names.
 type Scope struct{ Include, Exclude []string }
 
 // Match says which names are in scope: those that an --include matches (all,
@@ -60,7 +60,7 @@ func glob(p string) (*regexp.Regexp, error) {
 		case '[':
 			end := strings.IndexByte(p[i+1:], ']')
 			if end < 1 {
-				return nil, fmt.Errorf("[ without its set and ]")
+				return nil, fmt.Errorf("a [ without a set and a ]")
 			}
 			set := p[i+1 : i+1+end]
 			b.WriteByte('[')

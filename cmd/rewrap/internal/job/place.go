@@ -48,8 +48,8 @@ func (s Place) slug() string {
 // alias may be called (Amazon S3 User Guide, "Bucket naming rules").
 var bucketName = regexp.MustCompile(`\A[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\z`)
 
-// ParsePlace reads a SOURCE. The part behind s3://bucket/ is the prefix as it
-// stands, since keys may hold ?, # and %. A word without a scheme is a
+// ParsePlace reads a SOURCE. The part behind s3://bucket/ is the prefix, character
+// by character, since keys may hold ?, # and %. A word without a scheme is a
 // directory.
 func ParsePlace(s string) (Place, error) {
 	scheme, rest, ok := strings.Cut(s, "://")

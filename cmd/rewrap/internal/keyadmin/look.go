@@ -175,8 +175,8 @@ func (a *Admin) read(ctx context.Context, k *Key, aliases map[string][]string) e
 	if name == "" {
 		name = k.ARN
 	}
-	// An error that concerns k alone is shown in its row, and Look goes on.
-	said := func(err error) error {
+	// An error that concerns k alone is shown in its row, and Look continues.
+	fatal := func(err error) error {
 		if oneKeys(err, given != "") {
 			return nil
 		}
@@ -189,7 +189,7 @@ func (a *Admin) read(ctx context.Context, k *Key, aliases map[string][]string) e
 		if id, ok := arn.Parse(k.ARN); ok && aliases != nil {
 			k.Aliases = append(k.Aliases, aliases[id.ID]...)
 		}
-		return said(err)
+		return fatal(err)
 	}
 	*k = found
 	k.Given = given
@@ -197,7 +197,7 @@ func (a *Admin) read(ctx context.Context, k *Key, aliases map[string][]string) e
 	if aliases == nil {
 		if aliases, err = a.aliases(ctx, id.Region, &k.ARN); err != nil {
 			k.Unread = append(k.Unread, "aliases: "+err.Error())
-			if err := said(err); err != nil {
+			if err := fatal(err); err != nil {
 				return err
 			}
 		}
@@ -208,13 +208,13 @@ func (a *Admin) read(ctx context.Context, k *Key, aliases map[string][]string) e
 	}
 	if err := a.readRotation(ctx, k); err != nil {
 		k.Unread = append(k.Unread, "rotation: "+err.Error())
-		if err := said(err); err != nil {
+		if err := fatal(err); err != nil {
 			return err
 		}
 	}
 	if err := a.readMaterials(ctx, k); err != nil {
 		k.Unread = append(k.Unread, "key materials: "+err.Error())
-		return said(err)
+		return fatal(err)
 	}
 	return nil
 }

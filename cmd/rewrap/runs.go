@@ -62,7 +62,7 @@ func doRun(s streams, j job.Job) (err error) {
 	if caveat := j.Plan.Caveat(); caveat != "" {
 		say("%s", caveat)
 	}
-	if se, err = se.Learn(opening); err != nil {
+	if se, err = se.Learn(opening, say); err != nil {
 		return interrupted(err)
 	}
 	if ask {

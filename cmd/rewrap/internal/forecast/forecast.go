@@ -40,7 +40,7 @@ func Open(ctx context.Context, j job.Job, say setup.Say) (*Forecast, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.session, err = se.Learn(cloud.Metered(ctx, &f.learning)); err != nil {
+	if f.session, err = se.Learn(cloud.Metered(ctx, &f.learning), say); err != nil {
 		return nil, errors.Join(err, se.Source.Close())
 	}
 	return f, nil

@@ -108,6 +108,9 @@ func (s Summary) Print(w io.Writer, asJSON bool) error {
 	if s.Store.Requests > 0 { // of a directory there are none
 		fmt.Fprintf(t, "  store\t%s, %s throttled, %s in, %s out\n", Many(s.Store.Requests, "request"), Count(s.Store.Throttled), Size(s.Store.BytesIn), Size(s.Store.BytesOut))
 	}
+	if s.Base64 != nil {
+		fmt.Fprintf(t, "  base64\t%s\n", s.Base64)
+	}
 	fmt.Fprintf(t, "  time\t%s\n", time.Duration(s.Elapsed*float64(time.Second)).Round(100*time.Millisecond))
 	fmt.Fprintf(t, "  state\t%s\n", OneLine(filepath.Clean(s.State)))
 	if err := t.Flush(); err != nil {

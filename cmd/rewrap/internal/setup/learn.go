@@ -3,6 +3,8 @@ package setup
 import (
 	"context"
 	"errors"
+	"sync"
+	"time"
 
 	"rewrap/checkpoint"
 	"rewrap/cmd/rewrap/internal/report"
@@ -14,14 +16,14 @@ import (
 
 const (
 	// learnItems is how many items are read at most to learn how the job writes
-	// base64.
-	learnItems = 200
-	// learnBinary is how many items whose wrapped keys are no text are enough:
-	// such a job does not use base64.
-	learnBinary = 20
+	// base64, and learnAtOnce how many of them side by side.
+	learnItems  = 200
+	learnAtOnce = 20
 	// learnNames is how many names are listed at most. Of a large source, --include
 	// may leave few items, and they may stand last.
 	learnNames = 100_000
+	// learnQuietly is how long the search may take before people are told.
+	learnQuietly = 2 * time.Second
 )
 
 // Learn settles how the job writes base64 where neither an old wrapped key nor
@@ -30,129 +32,175 @@ const (
 // uses that style. A command that writes, or forecasts writes, calls it before
 // the first item.
 //
-// With a keyring nothing is learned: it wraps again until the new blob reads the
-// same in both alphabets.
-func (s *Session) Learn(ctx context.Context) (*Session, error) {
-	if !s.Job.Format.Text() || s.Keys.Local != nil {
+// A keyring wraps again until the new blob reads the same in both alphabets.
+// Where no blob can, because the id of its primary key does not, it needs the
+// style too.
+func (s *Session) Learn(ctx context.Context, say Say) (*Session, error) {
+	if !s.Job.Format.Text() {
 		return s, nil
 	}
 	said, err := b64.Parse(s.Job.Format.Base64)
 	if err != nil {
 		return nil, err
 	}
-	learned, how := b64.Style(0), report.Base64Given
+	next := *s
+	next.Base64 = &report.Base64{Style: said.String(), How: report.Base64Given}
 	if said == 0 {
-		if learned, how, err = s.learn(ctx); err != nil {
+		slow := time.AfterFunc(learnQuietly, func() { say("reading the first items to learn how base64 is written in this job") })
+		next.Base64, err = next.learn(ctx)
+		slow.Stop()
+		if err != nil {
 			return nil, err
 		}
 	}
-	next := *s
-	next.Learned = learned
-	next.Base64 = &report.Base64{Style: style(said | learned).String(), How: how}
-	next.Format, err = s.Job.Payload(learned)
+	next.Format, err = s.Job.Payload(next.Learned)
 	return &next, err
 }
 
-// LearnedName is the learned style as the checkpoint keeps it.
+// LearnedName is the learned style as the checkpoint keeps it: "auto" where the
+// first items show none, "" where it was not asked.
 func (s *Session) LearnedName() string {
-	if s.Learned == 0 {
+	if !s.asked {
 		return ""
 	}
 	return s.Learned.String()
 }
 
-// style is the style that is written if nothing shows one.
-func style(s b64.Style) b64.Style {
+// learn takes the style from the checkpoint or the first items. The result is
+// for people; nil: the items seem to hold no text.
+func (s *Session) learn(ctx context.Context) (*report.Base64, error) {
+	s.asked = true
+	// A state directory that cannot be read is reported when it is opened.
+	if st, err := checkpoint.Read(s.Dir); err == nil && st.Snapshot.Learned != "" && !s.Job.State.Restart {
+		learned, err := b64.Parse(st.Snapshot.Learned)
+		switch {
+		case err != nil:
+			return nil, err
+		case learned != 0:
+			s.Learned = learned
+			return &report.Base64{Style: learned.String(), How: report.Base64Earlier}, nil
+		case !st.Snapshot.Ended: // this pass has searched in vain
+			return &report.Base64{Style: written(0).String(), How: report.Base64Assumed}, nil
+		}
+	}
+	var found search
+	found.items(ctx, s.Source, s.Format, s.Match)
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	s.Learned = b64.Learn(found.shown)
+	switch {
+	case found.alphabet:
+		return &report.Base64{Style: s.Learned.String(), How: report.Base64Shown}, nil
+	case found.text:
+		return &report.Base64{Style: written(s.Learned).String(), How: report.Base64Assumed}, nil
+	}
+	return nil, nil
+}
+
+// written is the style that is written where nothing shows one.
+func written(s b64.Style) b64.Style {
 	if s == 0 {
 		return b64.Std | b64.Padded
 	}
 	return s
 }
 
-func (s *Session) learn(ctx context.Context) (b64.Style, string, error) {
-	// A state directory that cannot be read is reported when it is opened.
-	if st, err := checkpoint.Read(s.Dir); err == nil && st.Snapshot.Learned != "" && !s.Job.State.Restart {
-		learned, err := b64.Parse(st.Snapshot.Learned)
-		return learned, report.Base64Earlier, err
-	}
-	learned, err := firstItems(ctx, s.Source, s.Format, s.Match)
-	if learned == 0 {
-		return 0, report.Base64Assumed, err
-	}
-	return learned, report.Base64Shown, err
+// search looks for the first item of a source that shows the alphabet.
+type search struct {
+	shown    []b64.Style // of each item that shows something, in the order of the listing
+	alphabet bool        // the last of them shows the alphabet
+	text     bool        // an item holds base64
 }
 
-// firstItems is the style that the first items of a source show: it reads until
-// one shows the alphabet. An item that cannot be read shows nothing, and the run
-// itself says why.
-func firstItems(ctx context.Context, src sources.Source, f envelope.Format, match func(string) bool) (b64.Style, error) {
+// items reads the first items, some side by side, until one shows the alphabet.
+// It ends early where the listing fails, or where the run itself is in doubt: the
+// run meets the same, and reports it.
+func (f *search) items(ctx context.Context, src sources.Source, format envelope.Format, match func(string) bool) {
 	spans, err := src.Spans(ctx, 1)
 	if err != nil {
-		return 0, err
+		return
 	}
-	l, listed, read := &learner{format: f}, 0, 0
+	var batch []sources.Ref
+	listed, read := 0, 0
 	for _, span := range spans {
 		for ref, err := range src.List(ctx, span, "") {
-			if err != nil {
-				return 0, err
-			}
 			listed++
-			if match == nil || match(ref.Name) {
-				engine.Look(ctx, src, l, ref)
-				read++
+			if err != nil || listed > learnNames {
+				break
 			}
-			if ctx.Err() != nil || listed == learnNames || read == learnItems || l.binary == learnBinary || l.settled() {
-				return b64.Learn(l.shown), context.Cause(ctx)
+			if match != nil && !match(ref.Name) {
+				continue
 			}
+			batch = append(batch, ref)
+			if len(batch) < learnAtOnce {
+				continue
+			}
+			read += len(batch)
+			if !f.read(ctx, src, format, batch) || read >= learnItems {
+				return
+			}
+			batch = batch[:0]
 		}
 	}
-	return b64.Learn(l.shown), context.Cause(ctx)
+	f.read(ctx, src, format, batch)
 }
 
-// learner is a mover that moves nothing. It notes what items show of the way
-// base64 is written.
-type learner struct {
-	format envelope.Format
-	shown  []b64.Style // of each item that shows something
-	binary int         // items whose wrapped keys are no text
-}
-
-// settled says that the last item shows the alphabet.
-func (l *learner) settled() bool {
-	if len(l.shown) == 0 {
-		return false
+// read looks at some items. It reports whether to go on.
+func (f *search) read(ctx context.Context, src sources.Source, format envelope.Format, refs []sources.Ref) (more bool) {
+	seen := make([]glance, len(refs))
+	var all sync.WaitGroup
+	for i, ref := range refs {
+		all.Go(func() {
+			seen[i].format = format
+			ev := engine.Look(ctx, src, &seen[i], ref)
+			seen[i].doubt = errors.As(ev.Err, new(*sources.RunError))
+		})
 	}
-	alphabet := l.shown[len(l.shown)-1] & (b64.Std | b64.URL)
-	return alphabet == b64.Std || alphabet == b64.URL
-}
-
-// Want implements [engine.Mover].
-func (l *learner) Want() sources.Want { return sources.Want{Head: l.format.Head()} }
-
-// Move implements [engine.Mover].
-func (l *learner) Move(_ context.Context, v sources.View, _ *engine.Room) (engine.Move, error) {
-	env, err := l.format.Parse(v)
-	switch {
-	case errors.Is(err, envelope.ErrForeign):
-	case err != nil:
-		return engine.Move{}, err
-	case env.Style != 0:
-		l.shown = append(l.shown, env.Style)
-	case allBinary(env.Keys):
-		l.binary++
-	}
-	return engine.Move{}, nil
-}
-
-// allBinary says that every new blob can be written without a style.
-func allBinary(keys []envelope.WrappedKey) bool {
-	for _, k := range keys {
-		if k.Assumes != nil || k.Err != nil {
+	all.Wait()
+	doubts := 0
+	for i := range seen {
+		g := &seen[i]
+		f.text = f.text || g.text
+		if g.doubt {
+			doubts++
+		}
+		if g.style == 0 {
+			continue
+		}
+		f.shown = append(f.shown, g.style)
+		if alphabet := g.style & (b64.Std | b64.URL); alphabet == b64.Std || alphabet == b64.URL {
+			f.alphabet = true
 			return false
 		}
 	}
-	return true
+	return doubts < len(refs) && ctx.Err() == nil
 }
 
-// Landed implements [engine.Mover]. A learner makes no edits.
-func (l *learner) Landed(sources.View, checkpoint.Entry) bool { return false }
+// glance is a mover that moves nothing. It notes what one item shows of the way
+// base64 is written.
+type glance struct {
+	format envelope.Format
+	style  b64.Style
+	text   bool // the item holds base64
+	doubt  bool // the run itself is in doubt, not the item
+}
+
+// Want implements [engine.Mover].
+func (g *glance) Want() sources.Want { return sources.Want{Head: g.format.Head()} }
+
+// Move implements [engine.Mover].
+func (g *glance) Move(_ context.Context, v sources.View, _ *engine.Room) (engine.Move, error) {
+	env, err := g.format.Parse(v)
+	if errors.Is(err, envelope.ErrForeign) {
+		return engine.Move{}, nil
+	}
+	g.style, g.text = env.Style, env.Style != 0
+	for _, k := range env.Keys {
+		g.text = g.text || k.Assumes != nil
+	}
+	return engine.Move{}, err
+}
+
+// Landed implements [engine.Mover]. A glance makes no edits.
+func (g *glance) Landed(sources.View, checkpoint.Entry) bool { return false }

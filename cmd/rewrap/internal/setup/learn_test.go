@@ -8,13 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"rewrap/checkpoint"
 	"rewrap/cmd/rewrap/internal/job"
-	"rewrap/engine/envelope/b64"
-	"rewrap/engine/envelope/binding"
-	"rewrap/engine/envelope/raw"
 	"rewrap/sources"
 	"rewrap/sources/dir"
 	"rewrap/sources/mem"
@@ -37,17 +35,19 @@ func TestFirstItems(t *testing.T) {
 		name  string
 		items []string // in the order of the listing
 		match func(string) bool
-		want  string
+		want  string // the learned style
+		how   string // "": the items seem to hold no text
 	}{
 		{name: "nothing", want: "auto"},
-		{name: "standard", items: []string{std.EncodeToString([]byte(shows)), url.EncodeToString([]byte(shows))}, want: "std"},
-		{name: "url-safe", items: []string{"", "two words, no key", url.EncodeToString([]byte(bare)), url.EncodeToString([]byte(shows)), std.EncodeToString([]byte(shows))}, want: "raw-url"},
-		{name: "out of scope", items: []string{std.EncodeToString([]byte(shows)), url.EncodeToString([]byte(shows))}, match: func(name string) bool { return name != "0000" }, want: "raw-url"},
-		{name: "only padding", items: many(3, url.EncodeToString([]byte(bare))), want: "raw-std"},
-		{name: "binary", items: append(many(learnBinary, "\x00\x01"), url.EncodeToString([]byte(shows))), want: "auto"},
-		{name: "some are binary", items: append(many(learnBinary-1, "\x00\x01"), url.EncodeToString([]byte(shows))), want: "raw-url"},
+		{name: "standard", items: []string{std.EncodeToString([]byte(shows)), url.EncodeToString([]byte(shows))}, want: "std", how: "first-items"},
+		{name: "url-safe", items: []string{"", "two words, no key", url.EncodeToString([]byte(bare)), url.EncodeToString([]byte(shows)), std.EncodeToString([]byte(shows))}, want: "raw-url", how: "first-items"},
+		{name: "out of scope", items: []string{std.EncodeToString([]byte(shows)), url.EncodeToString([]byte(shows))}, match: func(name string) bool { return name != "0000" }, want: "raw-url", how: "first-items"},
+		{name: "only padding", items: many(3, url.EncodeToString([]byte(bare))), want: "raw-std", how: "assumed"},
+		{name: "neutral", items: many(3, "AAAA"), want: "auto", how: "assumed"},
+		{name: "all are binary", items: many(30, "\x00\x01"), want: "auto"},
+		{name: "many are binary", items: append(many(learnItems-1, "\x00\x01"), url.EncodeToString([]byte(shows))), want: "raw-url", how: "first-items"},
+		{name: "within the bound", items: append(many(learnItems-1, ""), url.EncodeToString([]byte(shows))), want: "raw-url", how: "first-items"},
 		{name: "beyond the bound", items: append(many(learnItems, ""), url.EncodeToString([]byte(shows))), want: "auto"},
-		{name: "within the bound", items: append(many(learnItems-1, ""), url.EncodeToString([]byte(shows))), want: "raw-url"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -57,23 +57,75 @@ func TestFirstItems(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			src, err := dir.Open(t.Context(), dir.Config{Root: root})
+			s := session(t, root, job.State{Given: filepath.Join(t.TempDir(), "state")})
+			s.Match = tc.match
+			got, err := s.Learn(t.Context(), quietly)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer src.Close()
-			if err := src.Begin(t.Context(), sources.Look); err != nil {
-				t.Fatal(err)
+			how := ""
+			if got.Base64 != nil {
+				how = got.Base64.How
 			}
-			f, err := raw.New(binding.Binding{}, b64.Choice{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := firstItems(t.Context(), src, f, tc.match)
-			if err != nil || got.String() != tc.want {
-				t.Errorf("learned %v, %v; want %s", got, err, tc.want)
+			if got.LearnedName() != tc.want || how != tc.how {
+				t.Errorf("learned %q, known as %q; want %q, %q", got.LearnedName(), how, tc.want, tc.how)
 			}
 		})
+	}
+}
+
+func quietly(string, ...any) {}
+
+// session is a job of raw items in a directory, as far as [Session.Learn] needs
+// it.
+func session(t *testing.T, root string, state job.State) *Session {
+	t.Helper()
+	src, err := dir.Open(t.Context(), dir.Config{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { src.Close() })
+	if err := src.Begin(t.Context(), sources.Look); err != nil {
+		t.Fatal(err)
+	}
+	s := &Session{
+		Job: job.Job{Place: job.Place{Dir: root}, Format: job.Format{Name: "raw", Base64: "auto"}, State: state},
+		Dir: state.Given, Source: Source{Source: src},
+	}
+	if s.Format, err = s.Job.Payload(0); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestLearnInTrouble: where the listing fails, or every item puts the run in
+// doubt, the search ends at once and leaves it to the run to say so.
+func TestLearnInTrouble(t *testing.T) {
+	t.Parallel()
+	down := &sources.RunError{Err: errors.New("down")}
+	for name, hooks := range map[string]mem.Hooks{
+		"list": {OnList: func(string) error { return down }},
+		"read": {OnRead: func(string) error { return down }},
+	} {
+		items := make(map[string]mem.Item)
+		for i := range learnItems {
+			items[fmt.Sprintf("%04d", i)] = mem.Item{Body: "AAAA"}
+		}
+		src := mem.New(mem.Options{Items: items})
+		if err := src.Begin(t.Context(), sources.Look); err != nil {
+			t.Fatal(err)
+		}
+		var reads atomic.Int64
+		src.Hooks = hooks
+		if hooks.OnRead != nil {
+			src.OnRead = func(id string) error { reads.Add(1); return hooks.OnRead(id) }
+		}
+		s := session(t, t.TempDir(), job.State{Given: filepath.Join(t.TempDir(), "state")})
+		s.Source = Source{Source: src}
+		got, err := s.Learn(t.Context(), quietly)
+		if err != nil || got.Learned != 0 || reads.Load() > learnAtOnce {
+			t.Errorf("%s: learned %v, %v after %d readings; want nothing after %d at most", name, got.Learned, err, reads.Load(), learnAtOnce)
+		}
 	}
 }
 
@@ -100,24 +152,10 @@ func TestLearnAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for restart, want := range map[bool]string{false: "url", true: "std"} {
-		src, err := dir.Open(t.Context(), dir.Config{Root: root})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer src.Close()
-		if err := src.Begin(t.Context(), sources.Look); err != nil {
-			t.Fatal(err)
-		}
-		s := &Session{
-			Job: job.Job{Place: job.Place{Dir: root}, Format: job.Format{Name: "raw", Base64: "auto"}, State: job.State{Given: state, Restart: restart}},
-			Dir: state, Source: Source{Source: src},
-		}
-		if s.Format, err = s.Job.Payload(0); err != nil {
-			t.Fatal(err)
-		}
-		learned, err := s.Learn(t.Context())
-		if err != nil || learned.LearnedName() != want {
-			t.Errorf("restart %v: learned %q, %v; want %q", restart, learned.LearnedName(), err, want)
+		s := session(t, root, job.State{Given: state, Restart: restart})
+		got, err := s.Learn(t.Context(), quietly)
+		if err != nil || got.LearnedName() != want {
+			t.Errorf("restart %v: learned %q, %v; want %q", restart, got.LearnedName(), err, want)
 		}
 	}
 }
@@ -135,11 +173,9 @@ func TestFewInScope(t *testing.T) {
 	if err := src.Begin(t.Context(), sources.Look); err != nil {
 		t.Fatal(err)
 	}
-	f, err := raw.New(binding.Binding{}, b64.Choice{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := firstItems(t.Context(), src, f, func(string) bool { return false }); err != nil || got != 0 || listed != learnNames {
-		t.Errorf("learned %v after %d names, %v; want nothing after %d", got, listed, err, learnNames)
+	s := session(t, t.TempDir(), job.State{Given: filepath.Join(t.TempDir(), "state")})
+	s.Source, s.Match = Source{Source: src}, func(string) bool { return false }
+	if got, err := s.Learn(t.Context(), quietly); err != nil || got.Learned != 0 || listed > learnNames+1 {
+		t.Errorf("learned %v after %d names, %v; want nothing after %d", got.Learned, listed, err, learnNames)
 	}
 }

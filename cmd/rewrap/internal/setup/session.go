@@ -35,6 +35,7 @@ type Session struct {
 
 	// How base64 is written where an item does not show it; see [Session.Learn].
 	Learned b64.Style
+	asked   bool           // the checkpoint or the first items were asked for it
 	Base64  *report.Base64 // nil: it makes no difference
 }
 

@@ -183,7 +183,7 @@ requests a second one.`,
 	f := cmd.Flags()
 	f.BoolVar(&wait, "wait", false, "wait until the new key material is current")
 	f.DurationVar(&timeout, "timeout", 15*time.Minute, "how long to --wait")
-	f.BoolVar(&yes, "yes", false, "do not ask")
+	f.BoolVar(&yes, "yes", false, "do not ask for confirmation")
 	f.BoolVar(&asJSON, "json", false, "one JSON object on standard output")
 	return cmd
 }
@@ -316,7 +316,7 @@ made, and what the alias named before. Run the same command again to be sure.`,
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "the `KEY` that the alias shall name: id, ARN or alias")
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask for confirmation")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object on standard output")
 	return cmd
 }

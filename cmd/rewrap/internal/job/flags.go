@@ -70,7 +70,7 @@ func (f *Flags) what(c Command) {
 func (f *Flags) format() {
 	o := &f.given.Format
 	f.set.StringVar(&o.Name, "format", "auto", "how items carry their wrapped keys: "+report.OneOf(FormatNames()))
-	f.set.StringArrayVar(&o.Fields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob; * is any array index or object key, '' the document itself; repeatable")
+	f.set.StringArrayVar(&o.Fields, "json-field", nil, "JSON Pointer `PTR` to a base64 blob; * is any array index or object key, '' a document that is one string; repeatable")
 	f.set.StringArrayVar(&o.Context, "context", nil, "encryption context `K=V` of blobs whose format does not record it (raw, json); V may refer to the item: {name} (in a directory the path below SOURCE, in S3 the whole key), {base}, {dir}, {json:PTR}, {field:NAME}; repeatable")
 	f.set.StringVar(&o.ContextField, "context-field", "", "JSON object that is the whole encryption context: a `NAME` beside the blob, or /pointer")
 	f.set.StringVar(&o.AssociatedData, "associated-data", "", "associated data of blobs that a keyring wrapped; may refer to the item as --context does")
@@ -98,7 +98,7 @@ func (f *Flags) output(c Command) {
 	f.set.StringVar(&o.Progress, "progress", "auto", "how progress is shown, on standard error: "+report.OneOf(ProgressModes))
 	f.set.BoolVar(&o.JSON, "json", false, "the summary as one JSON object on standard output")
 	if c == Run {
-		f.set.BoolVar(&o.Yes, "yes", false, "do not ask")
+		f.set.BoolVar(&o.Yes, "yes", false, "do not ask for confirmation")
 	}
 }
 

@@ -167,7 +167,7 @@ func TestDisabledKey(t *testing.T) {
 	arn = w.Key("alias/a")
 	w.Fill("alias/a", n)
 	material := w.Rotate(arn)
-	args := []string{"run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "200"}
+	args := []string{"run", src, "--from", "alias/a", "--yes", "--json", "--kms-rps", "75"}
 	s := w.run(args...).want(t, exitFailed, "Enable it").summary(t)
 	if s.Items.Failed != 0 || s.Items.Rewrapped == 0 || s.Items.Rewrapped >= n || s.Result != "failed" {
 		t.Errorf("%s after %+v, want failed with some of %d rewrapped and none failed", s.Result, s.Items, n)

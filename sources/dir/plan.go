@@ -141,7 +141,7 @@ func (s *Source) writable(t *target) error {
 		return refuse(reasonNotWritable, "%s lies in a sticky folder and belongs to another user; run as its owner", t.id)
 	}
 	if !mayOwn(t.st.uid, t.st.gid) {
-		return refuse(reasonOwner, "%s belongs to user %d and group %d, which this user cannot give a new file; run as its owner or as root", t.id, t.st.uid, t.st.gid)
+		return refuse(reasonOwner, "%s belongs to user %d and group %d, and a file of this user cannot get both; run as that user and a member of that group, or as root", t.id, t.st.uid, t.st.gid)
 	}
 	if _, err := xattrs(t.f, t.id); err != nil {
 		return err

@@ -217,12 +217,22 @@ func newFor(ks *tinkpb.Keyset, generate func() (*tinkpb.Keyset_Key, error)) (*ti
 		if err != nil {
 			return nil, err
 		}
-		prefix := binary.BigEndian.AppendUint32([]byte{tinkStart}, k.KeyId)
-		if find(ks, k.KeyId) == nil && !strings.ContainsAny(base64.StdEncoding.EncodeToString(prefix), "+/") {
+		if find(ks, k.KeyId) == nil && neutral(binary.BigEndian.AppendUint32([]byte{tinkStart}, k.KeyId)) {
 			return k, nil
 		}
 	}
 }
+
+// neutral says that blobs with the prefix can read the same in both alphabets of
+// base64.
+func neutral(prefix []byte) bool {
+	return !strings.ContainsAny(base64.StdEncoding.EncodeToString(prefix), "+/")
+}
+
+// Neutral says that the blobs of the primary key can read the same in both
+// alphabets of base64, so that [Keyring.Rewrap] finds such ones. It is so of every
+// primary key that this package made.
+func (r *Keyring) Neutral() bool { return neutral(r.primary.prefix) }
 
 // generate makes a key from a template, with tink-go.
 func generate(t *tinkpb.KeyTemplate) (*tinkpb.Keyset_Key, error) {

@@ -3,6 +3,7 @@
 package keyring_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -79,6 +80,39 @@ func alone(t *testing.T, path string) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
 		t.Errorf("the folder holds %v, %v", entries, err)
+	}
+}
+
+// TestNeutral: blobs under a key that this package made can read the same in both
+// alphabets. Under a key that another program made they may not.
+func TestNeutral(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.json")
+	id, err := keyring.Create(t.Context(), path, "AES128_GCM", keyring.Wrapping{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	neutral := func() bool {
+		t.Helper()
+		r, err := keyring.Open(t.Context(), path, keyring.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Neutral()
+	}
+	if !neutral() {
+		t.Errorf("a blob under the key %d cannot read the same in both alphabets", id)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const needsSlash = 0xfff0_0000
+	text = bytes.ReplaceAll(text, fmt.Append(nil, id), fmt.Append(nil, uint32(needsSlash)))
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if neutral() {
+		t.Errorf("a blob under the key %d is said to read the same in both alphabets", uint32(needsSlash))
 	}
 }
 

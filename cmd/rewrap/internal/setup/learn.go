@@ -16,7 +16,9 @@ import (
 
 const (
 	// learnItems is how many items are read at most to learn how the job writes
-	// base64, and learnAtOnce how many of them side by side.
+	// base64, and learnAtOnce how many of them side by side. The first is read
+	// alone, and then twice as many each time: mostly the first shows it, and a
+	// large item surely does.
 	learnItems  = 200
 	learnAtOnce = 20
 	// learnNames is how many names are listed at most. Of a large source, --include
@@ -32,11 +34,10 @@ const (
 // uses that style. A command that writes, or forecasts writes, calls it before
 // the first item.
 //
-// A keyring wraps again until the new blob reads the same in both alphabets.
-// Where no blob can, because the id of its primary key does not, it needs the
-// style too.
+// A keyring wraps again until the new blob reads the same in both alphabets, and
+// needs no style, unless the id of its primary key differs between them.
 func (s *Session) Learn(ctx context.Context, say Say) (*Session, error) {
-	if !s.Job.Format.Text() {
+	if !s.Job.Format.Text() || s.Keys.Local != nil && s.Keys.Local.Neutral() {
 		return s, nil
 	}
 	said, err := b64.Parse(s.Job.Format.Base64)
@@ -122,7 +123,7 @@ func (f *search) items(ctx context.Context, src sources.Source, format envelope.
 		return
 	}
 	var batch []sources.Ref
-	listed, read := 0, 0
+	listed, read, atOnce := 0, 0, 1
 	for _, span := range spans {
 		for ref, err := range src.List(ctx, span, "") {
 			listed++
@@ -133,14 +134,14 @@ func (f *search) items(ctx context.Context, src sources.Source, format envelope.
 				continue
 			}
 			batch = append(batch, ref)
-			if len(batch) < learnAtOnce {
+			if len(batch) < min(atOnce, learnItems-read) {
 				continue
 			}
 			read += len(batch)
-			if !f.read(ctx, src, format, batch) || read >= learnItems {
+			if !f.read(ctx, src, format, batch) || read == learnItems {
 				return
 			}
-			batch = batch[:0]
+			batch, atOnce = batch[:0], min(2*atOnce, learnAtOnce)
 		}
 	}
 	f.read(ctx, src, format, batch)

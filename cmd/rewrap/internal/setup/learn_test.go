@@ -179,3 +179,28 @@ func TestFewInScope(t *testing.T) {
 		t.Errorf("learned %v after %d names, %v; want nothing after %d", got.Learned, listed, err, learnNames)
 	}
 }
+
+// TestLearnReadsLittle: where the first item shows the alphabet, no other is read.
+func TestLearnReadsLittle(t *testing.T) {
+	t.Parallel()
+	shows := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0x7f, 0xff}, 20))
+	for first, want := range map[string]int64{shows: 1, "AAAA": 3} {
+		items := map[string]mem.Item{"0000": {Body: first}}
+		for i := 1; i < 50; i++ {
+			items[fmt.Sprintf("%04d", i)] = mem.Item{Body: shows}
+		}
+		src := mem.New(mem.Options{Items: items})
+		if err := src.Begin(t.Context(), sources.Look); err != nil {
+			t.Fatal(err)
+		}
+		var reads atomic.Int64
+		src.OnRead = func(string) error { reads.Add(1); return nil }
+		s := session(t, t.TempDir(), job.State{Given: filepath.Join(t.TempDir(), "state")})
+		s.Source = Source{Source: src}
+		// Each item is read at most twice: its metadata, and its body.
+		got, err := s.Learn(t.Context(), quietly)
+		if err != nil || got.LearnedName() != "std" || reads.Load() > 2*want {
+			t.Errorf("learned %q, %v after %d readings; want std after those of %d items", got.LearnedName(), err, reads.Load(), want)
+		}
+	}
+}

@@ -90,10 +90,9 @@ func TestOpenOtherJob(t *testing.T) {
 				}
 				// The old job goes on.
 				if s, err = Open(dir, Options{Job: c.was}); err != nil {
-					t.Error(err)
-				} else {
-					s.Close()
+					t.Fatal(err)
 				}
+				s.Close()
 			}
 		}
 	}

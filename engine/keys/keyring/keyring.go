@@ -304,9 +304,9 @@ func (r *Keyring) unopened(k *key) error {
 	why := ErrOpen
 	switch k.status {
 	case statusDisabled:
-		why = fmt.Errorf("%w: enable it to move what is under it", ErrDisabled)
+		why = fmt.Errorf("%w: enable it to move the wrapped keys under it", ErrDisabled)
 	case statusDestroyed:
-		why = fmt.Errorf("%w: what is under it is lost unless another copy of the keyring holds it", ErrDestroyed)
+		why = fmt.Errorf("%w: the wrapped keys under it are lost unless another copy of the keyring holds it", ErrDestroyed)
 	}
 	return fmt.Errorf("key %d of %s: %w", k.id, r.name, why)
 }

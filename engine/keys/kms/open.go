@@ -106,7 +106,7 @@ func (k *KMS) resolve(ctx context.Context) error {
 				return err
 			}
 			if f.ARN == k.job.to.ARN {
-				return &UsageError{fmt.Sprintf("--from %s and --to %s are the same key, %s: leave --to out to move what is under it onto its current key material", given, k.cfg.To, f.ARN)}
+				return &UsageError{fmt.Sprintf("--from %s and --to %s are the same key, %s: leave --to out to move its wrapped keys onto its current key material", given, k.cfg.To, f.ARN)}
 			}
 		}
 		if only != "" && f.Material == "" {

@@ -27,27 +27,16 @@ func newWorld(t *testing.T, rotationDelay time.Duration) *world {
 	return w
 }
 
-// hook changes both Regions. before may answer in the service's stead, with an
-// error code; after may change the answer.
+var regions = []string{home, abroad}
+
+// hook changes the KMS of both Regions.
 func (w *world) hook(before func(region, op string, in object) string, after func(region, op string, in, out object)) {
-	for _, region := range []string{home, abroad} {
-		var ask func(string, object) string
-		var answer func(string, object, object)
-		if before != nil {
-			ask = func(op string, in object) string { return before(region, strings.TrimPrefix(op, "kms:"), in) }
-		}
-		if after != nil {
-			answer = func(op string, in, out object) { after(region, strings.TrimPrefix(op, "kms:"), in, out) }
-		}
-		w.In(region).Hook(emulatortest.JSON(ask, answer))
-	}
+	w.HookKMS(regions, before, after)
 }
 
 // calls is how many requests of an operation arrived since it was last asked,
 // in both Regions.
-func (w *world) calls(op string) int {
-	return w.Calls("kms:"+op) + w.In(abroad).Calls("kms:"+op)
-}
+func (w *world) calls(op string) int { return w.CallsKMS(regions, op) }
 
 func must[T any](t *testing.T, v T, err error) T {
 	t.Helper()
